@@ -1,0 +1,279 @@
+//! Compression: LZW as in GIF, in reusable coders with bounded output, and the message around it (spec 1.8).
+
+use super::msgpack::{Full, Sink, SliceSink, put_raw};
+use alloc::vec::Vec;
+use core::fmt;
+use weezl::{BitOrder, LzwError, LzwStatus};
+
+/// The only algorithm that exists.
+pub const ALGO_LZW: u8 = 0;
+
+/// Bits of a literal.
+const LITERAL_BITS: u8 = 8;
+
+/// Bytes that an output vector grows by at a time.
+const CHUNK: usize = 16 * 1024;
+
+/// A compressed message up to the length of its data: type byte, then `{Algo: 0, Buf: `.
+const PREFIX: [u8; 12] = *b"\x09\x82\xa4Algo\x00\xa3Buf";
+
+/// Most bytes of a raw length header.
+const MAX_RAW_HEADER: usize = 5;
+
+/// Decompresses; its tables are kept from one input to the next.
+pub struct Inflater {
+    decoder: weezl::decode::Decoder,
+}
+
+impl Default for Inflater {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Inflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inflater")
+    }
+}
+
+impl Inflater {
+    /// A decompressor, some 60 KiB large.
+    pub fn new() -> Self {
+        Self { decoder: weezl::decode::Decoder::new(BitOrder::Lsb, LITERAL_BITS) }
+    }
+
+    /// Prepares for another input.
+    pub fn reset(&mut self) {
+        self.decoder.reset();
+    }
+
+    /// Decompresses all of `input` to the end of `out`, at most `limit` bytes of it. What was appended before an error
+    /// stays, so that the caller can account for the work.
+    pub fn inflate(&mut self, mut input: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), InflateError> {
+        self.reset();
+        let end = out.len().saturating_add(limit);
+        // The usual packet expands to about twice its size; a cleared chunk would cost more than its decoding.
+        let chunk = input.len().saturating_mul(3).clamp(512, CHUNK);
+        loop {
+            let room = end.saturating_sub(out.len()).min(chunk);
+            let step = self.step(input, out, room)?;
+            input = input.get(step.consumed..).unwrap_or_default();
+            match step.stop {
+                Stop::Ended => return Ok(()),
+                Stop::Starved => return Err(InflateError::MissingEnd),
+                Stop::Filled if out.len() >= end => return self.expect_end(input, limit),
+                Stop::Filled => {}
+            }
+        }
+    }
+
+    /// One slice of a decompression that was prepared with [`reset`](Self::reset): appends at most `room` bytes to `out`.
+    pub fn step(&mut self, input: &[u8], out: &mut Vec<u8>, room: usize) -> Result<Inflated, InflateError> {
+        let start = out.len();
+        out.resize(start.saturating_add(room), 0);
+        let (result, consumed, produced) = self.run(input, out.get_mut(start..).unwrap_or_default());
+        out.truncate(start + produced);
+        Ok(Inflated { consumed, stop: result? })
+    }
+
+    /// After the limit was reached: fine if in `input`, all that is left, nothing but the end follows.
+    pub fn expect_end(&mut self, input: &[u8], limit: usize) -> Result<(), InflateError> {
+        match self.run(input, &mut [0]) {
+            (_, _, 1..) => Err(InflateError::TooLarge { limit }),
+            (Ok(Stop::Ended), _, _) => Ok(()),
+            (Ok(_), _, _) => Err(InflateError::MissingEnd),
+            (Err(error), _, _) => Err(error),
+        }
+    }
+
+    /// Goes on until there is a reason to stop; also says how much was consumed and produced.
+    fn run(&mut self, mut input: &[u8], mut space: &mut [u8]) -> (Result<Stop, InflateError>, usize, usize) {
+        let (mut consumed, mut produced, mut idle) = (0, 0, 0);
+        while !space.is_empty() {
+            let step = self.decoder.decode_bytes(input, space);
+            consumed += step.consumed_in;
+            produced += step.consumed_out;
+            input = input.get(step.consumed_in..).unwrap_or_default();
+            space = core::mem::take(&mut space).get_mut(step.consumed_out..).unwrap_or_default();
+            match step.status {
+                Ok(LzwStatus::Done) => return (Ok(Stop::Ended), consumed, produced),
+                Err(LzwError::InvalidCode) => return (Err(InflateError::InvalidCode), consumed, produced),
+                Ok(LzwStatus::NoProgress) => return (Ok(Stop::Starved), consumed, produced),
+                Ok(LzwStatus::Ok) => {}
+            }
+            // A clear code may come out of the bits that the decoder holds already: progress that shows on neither side.
+            // It holds 64 bits at most, so this ends, or something is wrong.
+            idle = if step.consumed_in == 0 && step.consumed_out == 0 { idle + 1 } else { 0 };
+            if idle > 64 {
+                return (Ok(Stop::Starved), consumed, produced);
+            }
+        }
+        let stop = if self.decoder.has_ended() { Stop::Ended } else { Stop::Filled };
+        (Ok(stop), consumed, produced)
+    }
+}
+
+/// Progress of one [`Inflater::step`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inflated {
+    /// Input bytes that need not be given again.
+    pub consumed: usize,
+    /// Why it went no further.
+    pub stop: Stop,
+}
+
+/// Why a step of a decompression went no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The end code was reached; what follows it in the input is ignored.
+    Ended,
+    /// The input is used up, without an end code so far.
+    Starved,
+    /// The output is full.
+    Filled,
+}
+
+/// Why data cannot be decompressed. The sender's fault. The texts travel in error replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InflateError {
+    /// The data stops before its end code.
+    MissingEnd,
+    /// A code that does not exist yet.
+    InvalidCode,
+    /// More data than the limit allows.
+    TooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for InflateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MissingEnd => f.write_str("unexpected EOF"),
+            Self::InvalidCode => f.write_str("lzw: invalid code"),
+            Self::TooLarge { limit } => write!(f, "decompressed message is larger than limit ({limit})"),
+        }
+    }
+}
+
+impl core::error::Error for InflateError {}
+
+/// Compresses; its tables and its buffer are kept from one message to the next.
+pub struct Deflater {
+    encoder: weezl::encode::Encoder,
+    spare: Vec<u8>,
+}
+
+impl Default for Deflater {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Deflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Deflater")
+    }
+}
+
+impl Deflater {
+    /// A compressor.
+    pub fn new() -> Self {
+        Self { encoder: weezl::encode::Encoder::new(BitOrder::Lsb, LITERAL_BITS), spare: Vec::new() }
+    }
+
+    /// Replaces a message at the front of `packet` by its compressed form if that is strictly smaller (spec 1.3 step 2)
+    /// and returns the length that it has then.
+    pub fn shrink(&mut self, packet: &mut [u8], len: usize) -> usize {
+        let Some(message) = packet.get_mut(..len) else { return len };
+        let Some(room) = len.checked_sub(PREFIX.len() + 2) else { return len };
+        self.spare.clear();
+        self.spare.resize(room, 0);
+        self.encoder.reset();
+        let Some(packed) = encode_whole(&mut self.encoder, message, &mut self.spare) else { return len };
+        let data = self.spare.get(..packed).unwrap_or_default();
+        if PREFIX.len() + raw_header(packed).1 + packed >= len {
+            return len;
+        }
+        let mut sink = SliceSink::new(message);
+        match sink.put(&PREFIX).and_then(|()| put_raw(&mut sink, data)) {
+            Ok(()) => sink.len(),
+            // Cannot be: the sum above said that it fits.
+            Err(Full) => len,
+        }
+    }
+
+    /// Appends the compressed form of a message given in parts, however large it becomes (spec 1.4 step 2).
+    pub fn append_message(&mut self, parts: &[&[u8]], out: &mut Vec<u8>) {
+        out.extend_from_slice(&PREFIX);
+        let start = out.len();
+        out.extend_from_slice(&[0; MAX_RAW_HEADER]);
+        let data = out.len();
+        self.append(parts, out);
+        // The length field in front of the data is as short as the length allows, which is known only now.
+        let (header, len) = raw_header(out.len() - data);
+        out.drain(start..data - len);
+        for (to, from) in out.iter_mut().skip(start).zip(header.iter().take(len)) {
+            *to = *from;
+        }
+    }
+
+    /// Appends the bare compressed data of `parts`.
+    pub fn append(&mut self, parts: &[&[u8]], out: &mut Vec<u8>) {
+        self.encoder.reset();
+        for part in parts {
+            self.append_run(part, false, out);
+        }
+        self.append_run(&[], true, out);
+    }
+
+    fn append_run(&mut self, mut input: &[u8], finish: bool, out: &mut Vec<u8>) {
+        if finish {
+            self.encoder.finish();
+        }
+        loop {
+            let start = out.len();
+            out.resize(start + CHUNK.min(input.len() / 2 + 64), 0);
+            let step = self.encoder.encode_bytes(input, out.get_mut(start..).unwrap_or_default());
+            out.truncate(start + step.consumed_out);
+            input = input.get(step.consumed_in..).unwrap_or_default();
+            let done = if finish { matches!(step.status, Ok(LzwStatus::Done)) } else { input.is_empty() };
+            if done || (step.consumed_in == 0 && step.consumed_out == 0) {
+                return;
+            }
+        }
+    }
+}
+
+/// Compresses into a slice of fixed size; `None` if it is too small.
+fn encode_whole(encoder: &mut weezl::encode::Encoder, mut input: &[u8], out: &mut [u8]) -> Option<usize> {
+    let mut len = 0;
+    encoder.finish();
+    loop {
+        let step = encoder.encode_bytes(input, out.get_mut(len..)?);
+        len += step.consumed_out;
+        input = input.get(step.consumed_in..)?;
+        match step.status {
+            Ok(LzwStatus::Done) => return Some(len),
+            Ok(_) if step.consumed_in > 0 || step.consumed_out > 0 => {}
+            _ => return None,
+        }
+    }
+}
+
+/// The header of a raw string of `len` bytes, and how long it is. Data beyond 4 GiB does not exist here: streams are
+/// limited to far less.
+fn raw_header(len: usize) -> ([u8; MAX_RAW_HEADER], usize) {
+    let [b0, b1, b2, b3] = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
+    match len {
+        0..32 => ([0xa0 | b3, 0, 0, 0, 0], 1),
+        32..0x1_0000 => ([0xda, b2, b3, 0, 0], 3),
+        _ => ([0xdb, b0, b1, b2, b3], 5),
+    }
+}
+
+#[cfg(test)]
+#[path = "lzw_tests.rs"]
+mod tests;
