@@ -1,0 +1,138 @@
+//! The memberlist-level machine: who is there, and user messages. Complete on its own.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::config::Admission;
+use crate::contract::machine;
+use crate::error::{CommandError, ConfigError};
+use crate::output::{OperationId, Source};
+use crate::swim::{Lane, News, Swim, Upper, Waiter};
+use crate::{Config, Instant, NonceSecret, Seed};
+
+/// A node of a memberlist cluster: membership, metadata, user messages and user state, without Serf's services.
+#[derive(Debug)]
+pub struct Membership {
+    pub(crate) swim: Swim,
+    pub(crate) upper: Plain,
+}
+
+/// The layer above membership when the application is that layer itself.
+#[derive(Debug)]
+pub(crate) struct Plain {
+    user_state: Bytes,
+}
+
+impl Membership {
+    /// A node that knows only itself. The seed decides all protocol choices; the nonce secret must be fresh from the
+    /// operating system for every process.
+    ///
+    /// # Errors
+    /// What in the configuration cannot be run; the user's fault.
+    pub fn new(now: Instant, config: Config, seed: Seed, nonces: NonceSecret) -> Result<Self, ConfigError> {
+        let mut upper = Plain { user_state: Bytes::new() };
+        let mut swim = Swim::new(now, config, &seed, nonces)?;
+        if !upper.admits(&swim, &swim.config.metadata) {
+            return Err(ConfigError::ExcludedByAdmission);
+        }
+        swim.start(&mut upper);
+        Ok(Self { swim, upper })
+    }
+
+    /// Changes this node's metadata. Ends with [`crate::Outcome::Announced`].
+    ///
+    /// # Errors
+    /// Metadata over 512 bytes, or the node has left.
+    pub fn set_metadata(&mut self, now: Instant, metadata: Bytes) -> Result<OperationId, CommandError> {
+        self.swim.advance(now);
+        self.swim.set_metadata(&mut self.upper, metadata)
+    }
+
+    /// Gossips a user message to all members; each is sent it once or more, so that receivers must tolerate copies.
+    /// Receivers do not pass it on: that is for the application to decide. Ends with [`crate::Outcome::Announced`].
+    ///
+    /// # Errors
+    /// A message larger than one datagram carries, or the node has left.
+    pub fn broadcast(&mut self, now: Instant, payload: Bytes) -> Result<OperationId, CommandError> {
+        self.swim.advance(now);
+        if self.swim.leaving {
+            return Err(CommandError::Left);
+        }
+        let max = self.swim.max_broadcast();
+        if payload.len() > max {
+            return Err(CommandError::TooBig { len: payload.len(), max });
+        }
+        let key = self.swim.begin_announcement()?;
+        self.swim.broadcast(Lane::Event, &[&payload], Some(Waiter::Operation(key)));
+        self.swim.end_lonely_announcement(key);
+        Ok(OperationId(key))
+    }
+
+    fn leave_cluster(&mut self) -> Result<OperationId, CommandError> {
+        self.swim.leave(&mut self.upper)
+    }
+
+    /// What is sent along with each push/pull from now on, at most 20 MiB together with the roster.
+    pub fn set_user_state(&mut self, state: Bytes) {
+        self.upper.user_state = state;
+    }
+}
+
+impl Upper for Plain {
+    fn admits(&self, swim: &Swim, metadata: &[u8]) -> bool {
+        swim.config.admission.iter().all(|rule| rule.admits(metadata))
+    }
+
+    fn changed(&mut self, swim: &mut Swim, slot: u32, news: News) {
+        if news == News::Reaped {
+            swim.mark_reaped(slot);
+        }
+        swim.service_members = swim.roster.len();
+    }
+
+    fn message(&mut self, swim: &mut Swim, from: Source, reliable: bool, payload: &[u8]) {
+        swim.emit_message(from, reliable, payload);
+    }
+
+    fn local_state(&mut self, _swim: &Swim, _join: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.user_state);
+    }
+
+    fn merge_state(&mut self, swim: &mut Swim, from: Source, join: bool, state: &[u8]) {
+        swim.emit_user_state(from, join, state);
+    }
+
+    fn joined(&mut self, _swim: &mut Swim, _operation: u64, _contacted: usize) {}
+
+    fn announced(&mut self, _swim: &mut Swim, _step: u64) {}
+
+    fn timeout(&mut self, _swim: &mut Swim, _timer: u64) {}
+
+    fn ping_completed(&mut self, _swim: &mut Swim, _slot: u32, _rtt: Duration, _payload: &[u8], _at: Instant) {}
+
+    fn ack_payload(&self, _out: &mut Vec<u8>) {}
+
+    fn has_backlog(&self) -> bool {
+        false
+    }
+
+    fn work_off(&mut self, _swim: &mut Swim, _work: &mut usize) {}
+}
+
+impl Admission {
+    /// Whether a member with this metadata keeps the rule.
+    pub(crate) fn admits(&self, metadata: &[u8]) -> bool {
+        let tag = |name: &Bytes| {
+            crate::wire::serf::Tags::of(metadata).map_while(Result::ok).filter(|(key, _)| **key == **name).last()
+        };
+        match self {
+            Self::MetadataPrefix(prefix) => metadata.starts_with(prefix),
+            Self::TagRequired(name) => tag(name).is_some(),
+            Self::TagEquals(name, value) => tag(name).is_none_or(|(_, found)| *found == **value),
+        }
+    }
+}
+
+machine!(Membership);

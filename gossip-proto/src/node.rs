@@ -1,0 +1,155 @@
+//! The Serf-level machine: membership and the services on it. The only place that sees both.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::contract::machine;
+use crate::error::{CommandError, ConfigError};
+use crate::hash::Keyed;
+use crate::machine::JoinTarget;
+use crate::output::OperationId;
+use crate::rng::Rng;
+use crate::service::Services;
+use crate::swim::{Swim, Upper};
+use crate::wire::serf::encode_tags;
+use crate::{Config, Instant, Machine, NonceSecret, Seed, ServiceConfig};
+
+/// A node of a Serf cluster: a member with tags that joins, leaves, and exchanges user events.
+#[derive(Debug)]
+pub struct Node {
+    swim: Swim,
+    upper: Services,
+}
+
+/// The three Lamport clocks (serf.md 2.1); each shows the next time to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// Of intents.
+    pub member: u64,
+    /// Of user events.
+    pub event: u64,
+    /// Of queries.
+    pub query: u64,
+}
+
+impl Node {
+    /// A node that knows only itself. `config.metadata` and `config.delegate_versions` are set from the services'
+    /// configuration. The seed decides all protocol choices; the nonce secret must be fresh from the operating system
+    /// for every process.
+    ///
+    /// # Errors
+    /// What in the configuration cannot be run; the user's fault.
+    pub fn new(
+        now: Instant,
+        mut config: Config,
+        services: ServiceConfig,
+        seed: Seed,
+        nonces: NonceSecret,
+    ) -> Result<Self, ConfigError> {
+        services.check()?;
+        let (min, max) = crate::config::SERF_PROTOCOLS;
+        config.metadata(encode(&services)?).delegate_versions([min, max, services.serf_protocol]);
+        let mut swim = Swim::new(now, config, &seed, nonces)?;
+        swim.roster.serviced = true;
+        let mut upper = Services::new(services, Keyed::new(&mut Rng::from_seed(&seed, 2)));
+        if !upper.admits(&swim, &swim.config.metadata) {
+            return Err(ConfigError::ExcludedByAdmission);
+        }
+        swim.start(&mut upper);
+        upper.start(&mut swim);
+        Ok(Self { swim, upper })
+    }
+
+    /// Replaces this node's tags. Ends with [`crate::Outcome::Announced`].
+    ///
+    /// # Errors
+    /// Tags over 512 bytes encoded, or the node has left; the old tags stay.
+    pub fn set_tags(&mut self, now: Instant, tags: Vec<(Bytes, Bytes)>) -> Result<OperationId, CommandError> {
+        self.swim.advance(now);
+        let mut services = self.upper.config.clone();
+        services.tags(tags);
+        let metadata = encode(&services)?;
+        let operation = self.swim.set_metadata(&mut self.upper, metadata)?;
+        self.upper.config = services;
+        Ok(operation)
+    }
+
+    /// Fires a user event: every node of the cluster sees it once, this one included. Ends with
+    /// [`crate::Outcome::Announced`].
+    ///
+    /// # Errors
+    /// Name and payload exceed the size limit or what a datagram carries, or the node has left.
+    pub fn user_event(
+        &mut self,
+        now: Instant,
+        name: &[u8],
+        payload: &[u8],
+        coalesce: bool,
+    ) -> Result<OperationId, CommandError> {
+        self.swim.advance(now);
+        self.upper.fire(&mut self.swim, name, payload, coalesce)
+    }
+
+    /// Has a failed member taken for one that left; with `prune` it is forgotten at once. A member that is in fact alive
+    /// objects and stays. Ends with [`crate::Outcome::Announced`].
+    ///
+    /// # Errors
+    /// No member has that name, or the node has left.
+    pub fn force_leave(&mut self, now: Instant, name: &[u8], prune: bool) -> Result<OperationId, CommandError> {
+        self.swim.advance(now);
+        self.upper.force_leave(&mut self.swim, name, prune)
+    }
+
+    /// Joins like [`Machine::join`], but user events from before are not delivered.
+    ///
+    /// # Errors
+    /// As [`Machine::join`].
+    pub fn join_ignoring_old(&mut self, now: Instant, targets: &[JoinTarget]) -> Result<OperationId, CommandError> {
+        let operation = self.join(now, targets)?;
+        self.upper.ignoring_old.push(operation.0);
+        Ok(operation)
+    }
+
+    fn leave_cluster(&mut self) -> Result<OperationId, CommandError> {
+        self.upper.leave(&mut self.swim)
+    }
+
+    /// Members that failed and are still remembered.
+    pub fn num_failed(&self) -> usize {
+        self.upper.num_failed()
+    }
+
+    /// Members that left and are still remembered.
+    pub fn num_left(&self) -> usize {
+        self.upper.num_left()
+    }
+
+    /// The clocks.
+    pub fn clocks(&self) -> Clocks {
+        let services = &self.upper;
+        Clocks {
+            member: services.clock.time(),
+            event: services.event_clock.time(),
+            query: services.query_clock.time(),
+        }
+    }
+}
+
+/// The metadata that carries the tags; protocol 2 knows only the role (serf.md 1.2).
+fn encode(services: &ServiceConfig) -> Result<Bytes, ConfigError> {
+    let tags = &services.tags;
+    if services.serf_protocol < 3 {
+        let role = tags.iter().rfind(|(name, _)| **name == *b"role").map(|(_, value)| value.clone());
+        return Ok(role.unwrap_or_default());
+    }
+    let mut metadata = Vec::new();
+    // Writing to a vector cannot run out of room.
+    let _ = encode_tags(&mut metadata, tags.iter().map(|(name, value)| (name, value)));
+    if metadata.len() > crate::config::MAX_METADATA {
+        return Err(ConfigError::MetadataTooLong { len: metadata.len() });
+    }
+    Ok(metadata.into())
+}
+
+machine!(Node);

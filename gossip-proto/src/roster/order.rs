@@ -1,0 +1,114 @@
+//! One permutation of the members for both sampling and probing.
+//!
+//! SWIM probes round robin over a shuffled list (SWIM §4.3). The shuffle is done one step at a time: the member at the
+//! cursor is drawn from those not yet probed in this round, so that a round costs nothing at its start and a member
+//! that joins takes part in the round that runs. upstream shuffles all at the wrap and inserts anywhere, so that a new
+//! member may be missed for one round or probed twice (spec 4.8); both are compatible.
+
+use alloc::vec::Vec;
+
+use smallvec::SmallVec;
+
+use crate::rng::Rng;
+
+/// Slots in a random order; those before the cursor were probed in this round.
+#[derive(Debug)]
+pub(crate) struct Order {
+    slots: Vec<u32>,
+    cursor: usize,
+}
+
+impl Order {
+    pub(crate) const fn new() -> Self {
+        Self { slots: Vec::new(), cursor: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.slots.capacity() * size_of::<u32>()
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u32] {
+        &self.slots
+    }
+
+    /// Adds a slot among those still to be probed; returns its position.
+    pub(crate) fn push(&mut self, slot: u32) -> u32 {
+        self.slots.push(slot);
+        (self.slots.len() - 1) as u32
+    }
+
+    /// Takes out the slot at `position`; `moved(slot, position)` is told who changed place.
+    pub(crate) fn remove(&mut self, position: u32, mut moved: impl FnMut(u32, u32)) {
+        let mut hole = position as usize;
+        if hole < self.cursor {
+            // The last of the probed fills the hole, so that nobody is probed twice in a round.
+            self.cursor -= 1;
+            self.slots[hole] = self.slots[self.cursor];
+            moved(self.slots[hole], hole as u32);
+            hole = self.cursor;
+        }
+        self.slots.swap_remove(hole);
+        if let Some(&slot) = self.slots.get(hole) {
+            moved(slot, hole as u32);
+        }
+    }
+
+    /// The next to probe, drawn from those not probed in this round; at the end of a round the next one begins.
+    pub(crate) fn next(&mut self, rng: &mut Rng, mut moved: impl FnMut(u32, u32)) -> Option<u32> {
+        if self.cursor >= self.slots.len() {
+            self.cursor = 0;
+        }
+        let left = self.slots.len() - self.cursor;
+        if left == 0 {
+            return None;
+        }
+        let chosen = self.cursor + rng.below(left as u32) as usize;
+        self.slots.swap(self.cursor, chosen);
+        moved(self.slots[chosen], chosen as u32);
+        moved(self.slots[self.cursor], self.cursor as u32);
+        self.cursor += 1;
+        Some(self.slots[self.cursor - 1])
+    }
+
+    /// Up to `k` different slots that `wanted` admits, uniformly at random (spec 4.14): a small list is searched to its
+    /// end, in a large one a bounded number of draws is made.
+    pub(crate) fn sample(
+        &self,
+        rng: &mut Rng,
+        k: usize,
+        mut wanted: impl FnMut(u32) -> bool,
+        chosen: &mut SmallVec<[u32; 8]>,
+    ) {
+        chosen.clear();
+        let n = self.slots.len();
+        if n < 3 * k {
+            let mut all: SmallVec<[u32; 32]> = SmallVec::from_slice(&self.slots);
+            for i in 0..n {
+                if chosen.len() == k {
+                    return;
+                }
+                all.swap(i, i + rng.below((n - i) as u32) as usize);
+                if wanted(all[i]) {
+                    chosen.push(all[i]);
+                }
+            }
+            return;
+        }
+        for _ in 0..3 * n.min(MAX_DRAWS) {
+            if chosen.len() == k {
+                return;
+            }
+            let slot = self.slots[rng.below(n as u32) as usize];
+            if !chosen.contains(&slot) && wanted(slot) {
+                chosen.push(slot);
+            }
+        }
+    }
+}
+
+/// Bounds the draws when most of a large table is dead; upstream makes 3n, which is not flat in n.
+const MAX_DRAWS: usize = 64;

@@ -1,0 +1,110 @@
+use alloc::vec::Vec;
+use std::collections::BTreeSet;
+use std::format;
+
+use smallvec::SmallVec;
+
+use super::*;
+use crate::Seed;
+use crate::rng::Rng;
+
+fn roster(n: u32) -> Roster {
+    let mut rng = Rng::from_seed(&Seed::from_u64(1), 0);
+    let mut roster = Roster::new(Keyed::new(&mut rng), 1 << 16);
+    for i in 0..n {
+        let slot = add(&mut roster, i);
+        assert_eq!(slot, i);
+    }
+    roster
+}
+
+fn add(roster: &mut Roster, i: u32) -> u32 {
+    let addr = WireAddr::new(&(0x0a00_0000 + i).to_be_bytes()).unwrap();
+    let slot = roster.insert(format!("node-{i}").as_bytes(), addr, 7946).unwrap();
+    roster.track(slot);
+    roster.set_content(slot, addr, 7946, b"meta", [1, 5, 2, 0, 0, 0]);
+    roster.set_standing(slot, Standing::Alive, Instant::ORIGIN);
+    slot
+}
+
+#[test]
+fn found_by_name_and_address_until_forgotten() {
+    let mut roster = roster(50);
+    assert_eq!(roster.find(b"node-7"), Some(7));
+    assert_eq!(roster.at("10.0.0.7:7946".parse().unwrap()), Some(7));
+    assert_eq!(roster.at("[::ffff:10.0.0.7]:7946".parse().unwrap()), Some(7));
+    let key = roster.key(7);
+    roster.pin(7);
+    roster.untrack(7);
+    assert_eq!((roster.resolve(key), roster.len(), roster.num_members()), (Some(7), 49, 49));
+    roster.unpin(7);
+    assert_eq!((roster.resolve(key), roster.find(b"node-7"), roster.at("10.0.0.7:7946".parse().unwrap())), (None, None, None));
+    let slot = add(&mut roster, 99);
+    assert_eq!(slot, 7, "slots are used again");
+    assert_eq!(roster.resolve(key), None, "but an old key names nobody");
+}
+
+#[test]
+fn an_address_follows_its_member() {
+    let mut roster = roster(3);
+    let addr = WireAddr::new(&[10, 9, 9, 9]).unwrap();
+    roster.set_content(1, addr, 1, b"", [1, 5, 2, 0, 0, 0]);
+    assert_eq!((roster.at("10.9.9.9:1".parse().unwrap()), roster.at("10.0.0.1:7946".parse().unwrap())), (Some(1), None));
+}
+
+#[test]
+fn each_round_probes_everybody_once_whoever_comes_and_goes() {
+    let mut roster = roster(40);
+    let mut rng = Rng::from_seed(&Seed::from_u64(2), 0);
+    let mut probed = Vec::new();
+    for step in 0..40 {
+        if step == 10 {
+            roster.untrack(probed[3]);
+            add(&mut roster, 40);
+        }
+        probed.push(roster.next_to_probe(&mut rng).unwrap());
+        for (position, &slot) in roster.order.as_slice().iter().enumerate() {
+            assert_eq!(roster.get(slot).position as usize, position);
+        }
+    }
+    let distinct: BTreeSet<_> = probed.iter().collect();
+    assert!(distinct.len() >= 40, "probed {} of 40", distinct.len());
+}
+
+#[test]
+fn samples_are_distinct_wanted_and_spread() {
+    let roster = roster(100);
+    let mut rng = Rng::from_seed(&Seed::from_u64(3), 0);
+    let mut chosen = SmallVec::new();
+    let mut counts = [0; 100];
+    for _ in 0..10_000 {
+        roster.order().sample(&mut rng, 3, |slot| slot != 5, &mut chosen);
+        assert_eq!(chosen.len(), 3);
+        for &slot in &chosen {
+            counts[slot as usize] += 1;
+        }
+    }
+    assert_eq!(counts[5], 0);
+    assert!(counts.iter().enumerate().all(|(slot, &n)| slot == 5 || (200..400).contains(&n)), "{counts:?}");
+}
+
+#[test]
+fn a_small_table_is_searched_to_its_end() {
+    // upstream: TestKRandomNodes
+    let roster = roster(8);
+    let mut rng = Rng::from_seed(&Seed::from_u64(4), 0);
+    let mut chosen = SmallVec::new();
+    for _ in 0..100 {
+        roster.order().sample(&mut rng, 3, |slot| slot == 6, &mut chosen);
+        assert_eq!(chosen.as_slice(), [6]);
+    }
+}
+
+#[test]
+fn full_means_full() {
+    let mut rng = Rng::from_seed(&Seed::from_u64(1), 0);
+    let mut roster = Roster::new(Keyed::new(&mut rng), 2);
+    add(&mut roster, 0);
+    add(&mut roster, 1);
+    assert_eq!(roster.insert(b"c", WireAddr::new(&[1, 2, 3, 4]).unwrap(), 1), None);
+}

@@ -1,0 +1,167 @@
+//! Join and leave intents (serf.md 4.2, 4.4–4.6).
+
+use hashbrown::HashMap;
+
+use super::{Life, Services, Task};
+use crate::hash::Keyed;
+use crate::output::Cause;
+use crate::roster::LOCAL;
+use crate::swim::{Lane, Swim, Waiter};
+use crate::wire::serf::{JoinIntent, LeaveIntent, SerfType};
+use crate::{Instant, Name, Status};
+
+/// What an intent says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intent {
+    Join,
+    Leave,
+}
+
+/// Intents about members not known yet, which may arrive before them.
+#[derive(Debug)]
+pub(crate) struct RecentIntents {
+    map: HashMap<Name, (Intent, u64, Instant), Keyed>,
+    max: usize,
+}
+
+impl RecentIntents {
+    pub(crate) fn new(map: HashMap<Name, (Intent, u64, Instant), Keyed>, max: usize) -> Self {
+        Self { map, max }
+    }
+
+    /// Remembers an intent if it is newer than what is known of the name; `None` if there is no room.
+    pub(crate) fn upsert(&mut self, now: Instant, name: &[u8], intent: Intent, ltime: u64) -> Option<bool> {
+        let name = Name::new(name);
+        if let Some(entry) = self.map.get_mut(&name) {
+            let newer = ltime > entry.1;
+            if newer {
+                *entry = (intent, ltime, now);
+            }
+            return Some(newer);
+        }
+        if self.map.len() >= self.max {
+            return None;
+        }
+        self.map.insert(name, (intent, ltime, now));
+        Some(true)
+    }
+
+    pub(crate) fn get(&self, name: &Name) -> Option<(Intent, u64)> {
+        self.map.get(name).map(|&(intent, ltime, _)| (intent, ltime))
+    }
+
+    /// Forgets those from before `oldest`.
+    pub(crate) fn purge(&mut self, oldest: Instant) {
+        self.map.retain(|_, &mut (_, _, since)| since >= oldest);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+}
+
+impl Services {
+    fn remember(&mut self, swim: &mut Swim, name: &[u8], intent: Intent, ltime: u64) -> bool {
+        match self.recent.upsert(swim.now, name, intent, ltime) {
+            Some(newer) => newer,
+            None => {
+                swim.stats.intents_full += 1;
+                false
+            }
+        }
+    }
+
+    /// A leave intent (serf.md 4.4); whether to pass it on. `replayed`: it stands for a tombstone of a push/pull, which
+    /// must not make its time grow with every exchange (Q11).
+    pub(crate) fn leave_intent(&mut self, swim: &mut Swim, intent: &LeaveIntent<'_>, replayed: bool) -> bool {
+        self.clock.witness(if replayed { intent.ltime.saturating_sub(1) } else { intent.ltime });
+        let Some(slot) = self.listed_slot(swim, &intent.node) else {
+            return self.remember(swim, &intent.node, Intent::Leave, intent.ltime);
+        };
+        let member = self.member(slot);
+        if intent.ltime <= member.ltime {
+            return false;
+        }
+        if slot == LOCAL && self.life == Life::Alive {
+            // Somebody wants us out, and we are not leaving: say so with a newer time.
+            self.broadcast_join(swim, self.clock.time());
+            return false;
+        }
+        let status = swim.roster.get(slot).says;
+        let settled = matches!(status, Some(Status::Left | Status::Leaving));
+        self.member_mut(slot).ltime = if replayed && settled { intent.ltime - 1 } else { intent.ltime };
+        match status {
+            Some(Status::Alive) => {
+                swim.roster.get_mut(slot).says = Some(Status::Leaving);
+                if slot == LOCAL {
+                    swim.mark(slot, Cause::Local);
+                }
+            }
+            Some(Status::Failed) => {
+                self.set_gone(swim, slot, Status::Left);
+                swim.mark(slot, Cause::Forced);
+            }
+            Some(Status::Leaving | Status::Left) => {}
+            _ => return false,
+        }
+        if intent.prune {
+            self.prune(swim, slot);
+        }
+        true
+    }
+
+    /// A join intent (serf.md 4.6); whether to pass it on.
+    pub(crate) fn join_intent(&mut self, swim: &mut Swim, intent: &JoinIntent<'_>) -> bool {
+        self.clock.witness(intent.ltime);
+        let Some(slot) = self.listed_slot(swim, &intent.node) else {
+            return self.remember(swim, &intent.node, Intent::Join, intent.ltime);
+        };
+        if intent.ltime <= self.member(slot).ltime {
+            return false;
+        }
+        self.member_mut(slot).ltime = intent.ltime;
+        let record = swim.roster.get_mut(slot);
+        if record.says == Some(Status::Leaving) {
+            record.says = Some(Status::Alive);
+        }
+        true
+    }
+
+    /// Says that this node is there, at a time of the member clock (serf.md 4.6).
+    pub(crate) fn broadcast_join(&mut self, swim: &mut Swim, ltime: u64) {
+        let name = swim.config.name.clone();
+        let intent = JoinIntent { ltime, node: name.as_bytes().into() };
+        self.join_intent(swim, &intent);
+        let mut message = swim.buffers.take();
+        message.push(SerfType::Join.byte());
+        if intent.encode(&mut message).is_ok() {
+            swim.broadcast(Lane::Intent, &[&message], None);
+        }
+        swim.buffers.give(message);
+    }
+
+    /// Says that a node leaves, or shall be taken for one that left, and waits until that is out.
+    pub(crate) fn broadcast_leave(&mut self, swim: &mut Swim, name: &[u8], prune: bool, waiter: Waiter) {
+        let intent = LeaveIntent { ltime: self.clock.take(), node: name.into(), prune };
+        self.leave_intent(swim, &intent, false);
+        let mut message = swim.buffers.take();
+        message.push(SerfType::Leave.byte());
+        if intent.encode(&mut message).is_ok() {
+            swim.broadcast(Lane::Intent, &[&message], Some(waiter));
+        }
+        swim.buffers.give(message);
+    }
+
+    /// Forgets a member on an operator's word (serf.md 4.5). One that is still leaving gets the time it would need to
+    /// object (Q15); upstream holds its lock for as long.
+    fn prune(&mut self, swim: &mut Swim, slot: u32) {
+        let turn = self.member(slot).turn;
+        if swim.roster.get(slot).says == Some(Status::Leaving) {
+            let wait = swim.config.broadcast_timeout + self.config.leave_propagate_delay;
+            swim.arm_service(swim.now + wait, Task::Prune { slot, turn }.pack());
+        } else {
+            self.forget(swim, slot);
+        }
+    }
+}

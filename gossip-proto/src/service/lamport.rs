@@ -1,0 +1,78 @@
+//! Lamport clocks (serf.md 2.1).
+
+/// A clock that holds the *next* time to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Clock(u64);
+
+/// A time further ahead than this is no news but an attack: it would make every honest message look old (serf.md Q3).
+const REACH: u64 = 1 << 32;
+
+impl Clock {
+    /// A fresh node's clock stands at 1.
+    pub(crate) const fn new() -> Self {
+        Self(1)
+    }
+
+    pub(crate) fn time(self) -> u64 {
+        self.0
+    }
+
+    /// Takes the current time for a message of our own; the clock moves on.
+    pub(crate) fn take(&mut self) -> u64 {
+        let time = self.0;
+        self.0 = self.0.saturating_add(1);
+        time
+    }
+
+    /// Moves past a time that was seen. Saturates where upstream wraps to 0.
+    pub(crate) fn witness(&mut self, time: u64) {
+        if time >= self.0 {
+            self.0 = time.saturating_add(1);
+        }
+    }
+
+    /// Whether a time that came by gossip is one that an honest cluster can have reached.
+    pub(crate) fn reaches(self, time: u64) -> bool {
+        time <= self.0.saturating_add(REACH)
+    }
+
+    /// Whether a time in a push/pull is to be taken over: a cluster that has moved far ahead stays there, so that
+    /// only what leaves no room to go on is refused.
+    pub(crate) fn follows(self, time: u64) -> bool {
+        time <= 1 << 63 || self.reaches(time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // upstream: TestLamportClock
+    #[test]
+    fn the_clock_holds_the_next_time() {
+        let mut clock = Clock::new();
+        assert_eq!((clock.take(), clock.time()), (1, 2));
+        clock.witness(41);
+        assert_eq!(clock.time(), 42);
+        clock.witness(41);
+        assert_eq!(clock.time(), 42);
+        clock.witness(42);
+        assert_eq!(clock.time(), 43);
+        clock.witness(30);
+        assert_eq!(clock.time(), 43);
+    }
+
+    #[test]
+    fn it_never_wraps() {
+        let mut clock = Clock::new();
+        clock.witness(u64::MAX);
+        assert_eq!((clock.take(), clock.time()), (u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn far_ahead_is_refused() {
+        let clock = Clock::new();
+        assert!(clock.reaches(1 << 32) && !clock.reaches((1 << 32) + 2));
+        assert!(clock.follows(1 << 40) && clock.follows(1 << 63) && !clock.follows((1 << 63) + 1));
+    }
+}

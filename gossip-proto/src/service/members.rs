@@ -1,0 +1,139 @@
+//! Members as Serf sees them: kept for hours after they failed or left (serf.md 4.1, 4.3, 4.11, 4.13).
+
+use super::intents::Intent;
+use super::{Services, Task};
+use crate::roster::LOCAL;
+use crate::swim::{News, Swim};
+use crate::{Instant, Status};
+
+/// What Serf remembers of a member besides its status.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ServiceMember {
+    /// Time of the newest intent about it.
+    pub(crate) ltime: u64,
+    /// When it failed or left.
+    gone: Option<Instant>,
+    /// Counts what the member went through, so that a timer of an earlier turn does nothing.
+    pub(crate) turn: u32,
+}
+
+impl Services {
+    pub(crate) fn member(&self, slot: u32) -> &ServiceMember {
+        &self.members[slot as usize]
+    }
+
+    pub(crate) fn member_mut(&mut self, slot: u32) -> &mut ServiceMember {
+        &mut self.members[slot as usize]
+    }
+
+    /// The slot of a member in Serf's table.
+    pub(crate) fn listed_slot(&self, swim: &Swim, name: &[u8]) -> Option<u32> {
+        swim.roster.find(name).filter(|&slot| swim.roster.get(slot).says.is_some())
+    }
+
+    fn turned(&mut self, slot: u32) -> u32 {
+        let member = self.member_mut(slot);
+        member.turn = (member.turn + 1) & 0x0fff_ffff;
+        member.turn
+    }
+
+    /// membership told of a change (serf.md 4.3).
+    pub(crate) fn member_changed(&mut self, swim: &mut Swim, slot: u32, news: News) {
+        match news {
+            News::Joined => self.member_joined(swim, slot),
+            News::Gone => self.member_gone(swim, slot),
+            // Tags and address are read from the roster; Serf holds on to what SWIM forgets.
+            News::Updated | News::Reaped => {}
+        }
+    }
+
+    fn member_joined(&mut self, swim: &mut Swim, slot: u32) {
+        if self.members.len() <= slot as usize {
+            self.members.resize(slot as usize + 1, ServiceMember::default());
+        }
+        match swim.roster.get(slot).says {
+            None => {
+                let turn = self.turned(slot);
+                let intent = self.recent.get(&swim.roster.get(slot).name);
+                let ltime = intent.map_or(0, |(_, ltime)| ltime);
+                *self.member_mut(slot) = ServiceMember { ltime, gone: None, turn };
+                let leaving = intent.is_some_and(|(intent, _)| intent == Intent::Leave);
+                swim.roster.get_mut(slot).says = Some(if leaving { Status::Leaving } else { Status::Alive });
+                swim.roster.pin(slot);
+                self.listed += 1;
+                swim.service_members = self.listed;
+            }
+            Some(was) => {
+                self.uncount(was);
+                self.turned(slot);
+                self.member_mut(slot).gone = None;
+                swim.roster.get_mut(slot).says = Some(Status::Alive);
+            }
+        }
+    }
+
+    fn member_gone(&mut self, swim: &mut Swim, slot: u32) {
+        // Serf goes by the intent alone: a node that leaves membership without one has failed (serf.md 4.3).
+        match swim.roster.get(slot).says {
+            Some(Status::Leaving) => self.set_gone(swim, slot, Status::Left),
+            Some(Status::Alive) => self.set_gone(swim, slot, Status::Failed),
+            _ => {}
+        }
+    }
+
+    /// It failed or left; it is forgotten when its time is up. One that is forced from failed to left keeps the time of
+    /// its failure (serf.md 4.11).
+    pub(crate) fn set_gone(&mut self, swim: &mut Swim, slot: u32, status: Status) {
+        if let Some(was) = swim.roster.get(slot).says {
+            self.uncount(was);
+        }
+        let keep = match status {
+            Status::Left => {
+                self.left += 1;
+                self.config.tombstone_timeout
+            }
+            _ => {
+                self.failed += 1;
+                self.config.reconnect_timeout
+            }
+        };
+        swim.roster.get_mut(slot).says = Some(status);
+        let turn = self.turned(slot);
+        let now = swim.now;
+        let gone = *self.member_mut(slot).gone.get_or_insert(now);
+        if slot != LOCAL {
+            swim.arm_service(gone + keep, Task::Forget { slot, turn }.pack());
+        }
+    }
+
+    fn uncount(&mut self, was: Status) {
+        match was {
+            Status::Failed => self.failed -= 1,
+            Status::Left => self.left -= 1,
+            _ => {}
+        }
+    }
+
+    /// Takes a member off Serf's table (serf.md 4.5).
+    pub(crate) fn forget(&mut self, swim: &mut Swim, slot: u32) {
+        let Some(was) = swim.roster.get(slot).says.filter(|_| slot != LOCAL) else { return };
+        self.uncount(was);
+        self.turned(slot);
+        self.listed -= 1;
+        swim.service_members = self.listed;
+        swim.mark_reaped(slot);
+        swim.roster.get_mut(slot).says = None;
+        swim.roster.unpin(slot);
+    }
+
+    /// A member's timer fired; only the turn it was set in counts.
+    pub(crate) fn member_due(&mut self, swim: &mut Swim, slot: u32, turn: u32, pruned: bool) {
+        if self.members.get(slot as usize).is_none_or(|member| member.turn != turn) {
+            return;
+        }
+        // A pruned member that objected meanwhile is alive again and stays (Q15).
+        if !pruned || matches!(swim.roster.get(slot).says, Some(Status::Leaving | Status::Left)) {
+            self.forget(swim, slot);
+        }
+    }
+}

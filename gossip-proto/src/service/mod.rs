@@ -1,0 +1,141 @@
+//! Serf's services on top of membership: intents, tags, user events (serf.md).
+
+mod intents;
+mod lamport;
+mod members;
+mod queries;
+mod ring;
+mod state;
+mod upper;
+mod user_event;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+pub(crate) use self::lamport::Clock;
+
+use self::intents::RecentIntents;
+use self::members::ServiceMember;
+use self::ring::{EventHistory, QueryHistory};
+use self::state::StateMerge;
+use crate::ServiceConfig;
+use crate::hash::Keyed;
+
+/// Where the node itself is in its life (serf.md 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    Alive,
+    /// Leaving, and how far it got.
+    Leaving(Farewell),
+    Left,
+}
+
+/// The steps of a graceful leave (serf.md 4.8): first the intent, because a node that leaves membership without it counts
+/// as failed; then memberlist's own farewell; then a while in which probes are still answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    Intent,
+    Membership,
+    Propagating,
+}
+
+/// The services' state.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub(crate) config: ServiceConfig,
+    pub(crate) clock: Clock,
+    pub(crate) event_clock: Clock,
+    pub(crate) query_clock: Clock,
+    /// Events before this are not wanted: they were seen before, or are older than a join that asked for new ones only.
+    event_min: u64,
+    events: EventHistory,
+    queries: QueryHistory,
+    members: alloc::vec::Vec<ServiceMember>,
+    recent: RecentIntents,
+    listed: usize,
+    failed: usize,
+    left: usize,
+    pub(crate) life: Life,
+    leave_operation: Option<u64>,
+    /// Whether the farewells went out in full.
+    announced: bool,
+    /// Joins that do not want old events.
+    pub(crate) ignoring_old: alloc::vec::Vec<u64>,
+    merges: VecDeque<StateMerge>,
+}
+
+impl Services {
+    pub(crate) fn new(config: ServiceConfig, keyed: Keyed) -> Self {
+        Self {
+            clock: Clock::new(),
+            event_clock: Clock::new(),
+            query_clock: Clock::new(),
+            event_min: 0,
+            events: EventHistory::new(config.event_buffer, config.max_events_per_ltime),
+            queries: QueryHistory::new(config.event_buffer, config.max_events_per_ltime),
+            members: alloc::vec::Vec::new(),
+            recent: RecentIntents::new(HashMap::with_hasher(keyed), config.max_recent_intents),
+            listed: 0,
+            failed: 0,
+            left: 0,
+            life: Life::Alive,
+            leave_operation: None,
+            announced: true,
+            ignoring_old: alloc::vec::Vec::new(),
+            merges: VecDeque::new(),
+            config,
+        }
+    }
+
+    pub(crate) fn num_failed(&self) -> usize {
+        self.failed
+    }
+
+    pub(crate) fn num_left(&self) -> usize {
+        self.left
+    }
+}
+
+/// Kinds of timers and broadcast steps of the services, packed with what they are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    /// A failed or left member has been remembered long enough.
+    Forget { slot: u32, turn: u32 },
+    /// A member that an operator pruned while it was leaving.
+    Prune { slot: u32, turn: u32 },
+    /// A step of the own leave is out, or its time is up.
+    Farewell(u32),
+    /// Recent intents are looked through.
+    Intents,
+    /// A failed member is tried again.
+    Reconnect,
+}
+
+impl Task {
+    fn pack(self) -> u64 {
+        let (kind, high, low) = match self {
+            Self::Forget { slot, turn } => (0, turn, slot),
+            Self::Prune { slot, turn } => (1, turn, slot),
+            Self::Farewell(step) => (2, 0, step),
+            Self::Intents => (3, 0, 0),
+            Self::Reconnect => (4, 0, 0),
+        };
+        // The top bit stays free for the queue's own use.
+        kind << 60 | u64::from(high & 0x0fff_ffff) << 32 | u64::from(low)
+    }
+
+    fn unpack(packed: u64) -> Self {
+        let (high, low) = ((packed >> 32) as u32 & 0x0fff_ffff, packed as u32);
+        match packed >> 60 {
+            0 => Self::Forget { slot: low, turn: high },
+            1 => Self::Prune { slot: low, turn: high },
+            2 => Self::Farewell(low),
+            3 => Self::Intents,
+            _ => Self::Reconnect,
+        }
+    }
+}

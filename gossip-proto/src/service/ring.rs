@@ -1,0 +1,148 @@
+//! What was seen lately: rings indexed by Lamport time (serf.md 2.3, 2.4).
+
+use alloc::vec::Vec;
+
+/// Whether something is to be delivered and passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    New,
+    Duplicate,
+    /// The slot of its time is full (serf.md Q7).
+    Full,
+}
+
+/// User events by time. A slot's buffers are used again when its time comes round, so that a warm ring does not
+/// allocate.
+#[derive(Debug)]
+pub(crate) struct EventHistory {
+    slots: Vec<EventSlot>,
+    per_slot: usize,
+}
+
+#[derive(Debug, Default)]
+struct EventSlot {
+    ltime: u64,
+    /// Ends of name and payload of each event in `bytes`.
+    ends: Vec<(u32, u32)>,
+    bytes: Vec<u8>,
+}
+
+impl EventSlot {
+    fn events(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        (0..self.ends.len()).map(|i| {
+            let start = if i == 0 { 0 } else { self.ends[i - 1].1 as usize };
+            let (name, payload) = (self.ends[i].0 as usize, self.ends[i].1 as usize);
+            (&self.bytes[start..name], &self.bytes[name..payload])
+        })
+    }
+}
+
+impl EventHistory {
+    pub(crate) fn new(len: usize, per_slot: usize) -> Self {
+        let mut slots = Vec::new();
+        slots.resize_with(len, EventSlot::default);
+        Self { slots, per_slot }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.slots.len() as u64
+    }
+
+    /// Remembers an event. Another time in the slot is one that has come round: comparing it is what tells a new event
+    /// from one that had the same name and payload a turn ago.
+    pub(crate) fn insert(&mut self, ltime: u64, name: &[u8], payload: &[u8]) -> Seen {
+        let index = (ltime % self.len()) as usize;
+        let slot = &mut self.slots[index];
+        if slot.ltime != ltime {
+            slot.ltime = ltime;
+            slot.ends.clear();
+            slot.bytes.clear();
+        }
+        if slot.events().any(|event| event == (name, payload)) {
+            return Seen::Duplicate;
+        }
+        if slot.ends.len() >= self.per_slot {
+            return Seen::Full;
+        }
+        slot.bytes.extend_from_slice(name);
+        let name_end = slot.bytes.len() as u32;
+        slot.bytes.extend_from_slice(payload);
+        slot.ends.push((name_end, slot.bytes.len() as u32));
+        Seen::New
+    }
+
+    /// The slots in use: time, and events as name and payload.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, impl ExactSizeIterator<Item = (&[u8], &[u8])>)> {
+        self.slots.iter().filter(|slot| !slot.ends.is_empty()).map(|slot| (slot.ltime, slot.events()))
+    }
+}
+
+/// Query ids by time.
+#[derive(Debug)]
+pub(crate) struct QueryHistory {
+    slots: Vec<(u64, Vec<u32>)>,
+    per_slot: usize,
+}
+
+impl QueryHistory {
+    pub(crate) fn new(len: usize, per_slot: usize) -> Self {
+        let mut slots = Vec::new();
+        slots.resize_with(len, || (0, Vec::new()));
+        Self { slots, per_slot }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.slots.len() as u64
+    }
+
+    pub(crate) fn insert(&mut self, ltime: u64, id: u32) -> Seen {
+        let index = (ltime % self.len()) as usize;
+        let (time, ids) = &mut self.slots[index];
+        if *time != ltime {
+            *time = ltime;
+            ids.clear();
+        }
+        if ids.contains(&id) {
+            return Seen::Duplicate;
+        }
+        if ids.len() >= self.per_slot {
+            return Seen::Full;
+        }
+        ids.push(id);
+        Seen::New
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_event_a_turn_later_is_new() {
+        let mut ring = EventHistory::new(8, 4);
+        assert_eq!(ring.insert(3, b"deploy", b"1"), Seen::New);
+        assert_eq!(ring.insert(3, b"deploy", b"1"), Seen::Duplicate);
+        assert_eq!(ring.insert(3, b"deploy", b"2"), Seen::New);
+        assert_eq!(ring.insert(11, b"deploy", b"1"), Seen::New);
+        let kept: Vec<_> = ring.iter().map(|(ltime, events)| (ltime, events.len())).collect();
+        assert_eq!(kept, [(11, 1)]);
+    }
+
+    #[test]
+    fn name_and_payload_are_told_apart() {
+        let mut ring = EventHistory::new(8, 4);
+        assert_eq!(ring.insert(1, b"ab", b"c"), Seen::New);
+        assert_eq!(ring.insert(1, b"a", b"bc"), Seen::New);
+    }
+
+    #[test]
+    fn a_slot_is_bounded() {
+        let (mut events, mut queries) = (EventHistory::new(4, 2), QueryHistory::new(4, 2));
+        for (i, expected) in [Seen::New, Seen::New, Seen::Full].into_iter().enumerate() {
+            assert_eq!(events.insert(5, &[i as u8], b""), expected);
+            assert_eq!(queries.insert(5, i as u32), expected);
+        }
+        assert_eq!(queries.insert(5, 0), Seen::Duplicate);
+        assert_eq!(queries.insert(9, 0), Seen::New);
+    }
+}

@@ -1,0 +1,181 @@
+//! Push/pull state: clocks, status times, tombstones and recent events (serf.md 1.6).
+
+use alloc::vec::Vec;
+
+use hashbrown::HashSet;
+
+use super::Services;
+use crate::Name;
+use crate::hash::Keyed;
+use crate::swim::Swim;
+use crate::wire::field::Span;
+use crate::wire::serf::{
+    JoinIntent, LeaveIntent, PushPull, PushPullParts, RecentEvent, SerfType, UserEvent,
+};
+
+/// A received state on its way in, taken up again where it was left.
+#[derive(Debug)]
+pub(crate) struct StateMerge {
+    body: Vec<u8>,
+    state: PushPull,
+    left: Span,
+    statuses: Span,
+    events: Span,
+    /// Names that left there; their status times stand for leave intents.
+    gone: HashSet<Name, Keyed>,
+}
+
+impl Services {
+    /// Appends what this node tells in a push/pull. Only events that exist: receivers need no empty slots (Q12).
+    pub(crate) fn encode_state(&self, swim: &Swim, out: &mut Vec<u8>) {
+        let listed = |left_only: bool| {
+            let slots = (0..swim.roster.slots()).filter(move |&slot| {
+                swim.roster.used(slot).is_some_and(|record| match record.says {
+                    Some(crate::Status::Left) => true,
+                    Some(_) => !left_only,
+                    None => false,
+                })
+            });
+            slots.map(|slot| swim.roster.get(slot).name.as_bytes())
+        };
+        let statuses: Vec<(&[u8], u64)> = (0..swim.roster.slots())
+            .filter_map(|slot| {
+                let record = swim.roster.used(slot).filter(|record| record.says.is_some())?;
+                Some((record.name.as_bytes(), self.member(slot).ltime))
+            })
+            .collect();
+        let left: Vec<&[u8]> = listed(true).collect();
+        let events: Vec<_> = self
+            .events
+            .iter()
+            .map(|(ltime, events)| {
+                Some((ltime, events.map(|(name, payload)| RecentEvent { name: name.into(), payload: payload.into() })))
+            })
+            .collect();
+        out.push(SerfType::PushPull.byte());
+        let before = out.len();
+        let parts = PushPullParts {
+            ltime: self.clock.time(),
+            event_ltime: self.event_clock.time(),
+            query_ltime: self.query_clock.time(),
+            status_ltimes: statuses.into_iter(),
+            left_members: left.into_iter(),
+            events: events.into_iter(),
+        };
+        if parts.encode(out).is_err() {
+            out.truncate(before - 1);
+        }
+    }
+
+    /// Takes a remote's state in: the clocks at once, the lists in slices.
+    pub(crate) fn begin_state(&mut self, swim: &mut Swim, join: bool, state: &[u8]) {
+        let decoded = match state.split_first() {
+            Some((&kind, body)) if kind == SerfType::PushPull.byte() => PushPull::decode(body).map(|(s, _)| (s, body)),
+            _ => {
+                swim.stats.serf_unknown_type += 1;
+                return;
+            }
+        };
+        let Ok((state, body)) = decoded else {
+            swim.stats.dropped_decode += 1;
+            return;
+        };
+        let clocks = [
+            (&mut self.clock, state.ltime),
+            (&mut self.event_clock, state.event_ltime),
+            (&mut self.query_clock, state.query_ltime),
+        ];
+        for (clock, time) in clocks {
+            // The time advertised is the next one, nothing has been sent with it.
+            match time.checked_sub(1) {
+                Some(time) if clock.follows(time) => clock.witness(time),
+                Some(_) => swim.stats.ltime_refused += 1,
+                None => {}
+            }
+        }
+        if join && !self.ignoring_old.is_empty() {
+            self.event_min = self.event_min.max(state.event_ltime);
+        }
+        self.merges.push_back(StateMerge {
+            body: body.to_vec(),
+            left: state.left_span,
+            statuses: state.status_span,
+            events: state.event_span,
+            gone: HashSet::with_hasher(Keyed::new(&mut swim.rng)),
+            state,
+        });
+    }
+
+    /// Goes on merging, as far as `work` goes.
+    pub(crate) fn merge_states(&mut self, swim: &mut Swim, work: &mut usize) {
+        while *work > 0 {
+            let Some(mut merge) = self.merges.pop_front() else { return };
+            if self.step(swim, &mut merge, work) {
+                continue;
+            }
+            self.merges.push_front(merge);
+        }
+    }
+
+    pub(crate) fn has_backlog(&self) -> bool {
+        !self.merges.is_empty()
+    }
+
+    /// Whether the state is merged.
+    fn step(&mut self, swim: &mut Swim, merge: &mut StateMerge, work: &mut usize) -> bool {
+        let StateMerge { body, state, left, statuses, events, gone } = merge;
+        while *work > 0 {
+            *work -= 1;
+            let mut names = PushPull { left_span: *left, ..*state }.left_members(body);
+            if let Some(name) = names.next() {
+                *left = names.span();
+                gone.insert(Name::new(&*name));
+                continue;
+            }
+            let mut times = PushPull { status_span: *statuses, ..*state }.status_ltimes(body);
+            if let Some((name, ltime)) = times.next() {
+                *statuses = times.span();
+                self.merge_status(swim, &name, ltime, gone.remove(&Name::new(&*name)));
+                continue;
+            }
+            let mut entries = PushPull { event_span: *events, ..*state }.events(body);
+            let Some(entry) = entries.next() else { break };
+            *events = entries.span();
+            let Some(entry) = entry else { continue };
+            if !self.event_clock.follows(entry.ltime) {
+                swim.stats.ltime_refused += 1;
+                continue;
+            }
+            for event in entry.events.iter() {
+                *work = work.saturating_sub(1);
+                // Whether it may be coalesced is not remembered (Q13). What comes this way is not gossiped again.
+                let event =
+                    UserEvent { ltime: entry.ltime, name: event.name, payload: event.payload, coalesce: false };
+                self.user_event(swim, &event);
+            }
+        }
+        if *work == 0 {
+            return false;
+        }
+        true
+    }
+
+    fn merge_status(&mut self, swim: &mut Swim, name: &[u8], ltime: u64, left: bool) {
+        if !self.clock.follows(ltime) {
+            swim.stats.ltime_refused += 1;
+            return;
+        }
+        if left {
+            let intent = LeaveIntent { ltime: ltime.saturating_add(1), node: name.into(), prune: false };
+            self.leave_intent(swim, &intent, true);
+        } else {
+            self.join_intent(swim, &JoinIntent { ltime, node: name.into() });
+        }
+    }
+
+    /// Time of the newest intent about this node.
+    #[cfg(test)]
+    pub(crate) fn local_ltime(&self) -> u64 {
+        self.member(crate::roster::LOCAL).ltime
+    }
+}

@@ -1,0 +1,95 @@
+//! A slab whose keys name nobody once their entry is gone.
+
+use alloc::vec::Vec;
+
+/// Entries under keys of 32 bits index and 32 bits generation; iteration is in index order.
+#[derive(Debug)]
+pub(crate) struct Slab<T> {
+    entries: Vec<(u32, Option<T>)>,
+    free: Vec<u32>,
+    len: usize,
+}
+
+impl<T> Slab<T> {
+    pub(crate) const fn new() -> Self {
+        Self { entries: Vec::new(), free: Vec::new(), len: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn insert(&mut self, value: T) -> u64 {
+        self.len += 1;
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.entries.push((0, None));
+            (self.entries.len() - 1) as u32
+        });
+        let (generation, entry) = &mut self.entries[index as usize];
+        *entry = Some(value);
+        Self::key(*generation, index)
+    }
+
+    /// The key that the next `insert` will return.
+    pub(crate) fn next_key(&self) -> u64 {
+        match self.free.last() {
+            Some(&index) => Self::key(self.entries[index as usize].0, index),
+            None => Self::key(0, self.entries.len() as u32),
+        }
+    }
+
+    fn key(generation: u32, index: u32) -> u64 {
+        u64::from(generation) << 32 | u64::from(index)
+    }
+
+    fn slot(&self, key: u64) -> Option<usize> {
+        let index = (key & u64::from(u32::MAX)) as usize;
+        self.entries.get(index).filter(|(generation, _)| u64::from(*generation) == key >> 32)?;
+        Some(index)
+    }
+
+    pub(crate) fn get(&self, key: u64) -> Option<&T> {
+        self.slot(key).and_then(|index| self.entries[index].1.as_ref())
+    }
+
+    pub(crate) fn get_mut(&mut self, key: u64) -> Option<&mut T> {
+        self.slot(key).and_then(|index| self.entries[index].1.as_mut())
+    }
+
+    pub(crate) fn remove(&mut self, key: u64) -> Option<T> {
+        let index = self.slot(key)?;
+        let (generation, entry) = &mut self.entries[index];
+        let value = entry.take()?;
+        *generation = generation.wrapping_add(1);
+        self.free.push(index as u32);
+        self.len -= 1;
+        Some(value)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+        self.entries
+            .iter()
+            .enumerate()
+            .filter_map(|(index, (generation, entry))| Some((Self::key(*generation, index as u32), entry.as_ref()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_a_removed_entry_names_nobody() {
+        let mut slab = Slab::new();
+        let expected = slab.next_key();
+        let a = slab.insert('a');
+        assert_eq!(a, expected);
+        assert_eq!(slab.remove(a), Some('a'));
+        let expected = slab.next_key();
+        let b = slab.insert('b');
+        assert_eq!(b, expected);
+        assert_ne!(a, b);
+        assert_eq!((slab.get(a), slab.get(b), slab.len()), (None, Some(&'b'), 1));
+        assert_eq!((slab.remove(a), slab.remove(b), slab.remove(b)), (None, Some('b'), None));
+    }
+}

@@ -1,0 +1,154 @@
+//! Counters: one per thing that can happen or go wrong.
+
+macro_rules! stats {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What a node has done and refused since it started. Counters only grow.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Stats {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Stats {
+            /// Each counter with its name, in the order of declaration, for export.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+stats! {
+    /// Datagrams received.
+    datagrams_received,
+    /// Bytes in them.
+    bytes_received,
+    /// Datagrams composed.
+    datagrams_sent,
+    /// Bytes in them.
+    bytes_sent,
+    /// Messages received in datagrams.
+    messages_received,
+    /// Datagrams dropped for their label.
+    dropped_label,
+    /// Datagrams dropped because no key opens them, or because they are not sealed.
+    dropped_seal,
+    /// Datagrams dropped for their checksum.
+    dropped_crc,
+    /// Datagrams dropped because a layer was malformed or empty.
+    dropped_malformed,
+    /// Messages dropped because their type is unknown or not allowed in a datagram.
+    dropped_type,
+    /// Messages dropped because they do not decode.
+    dropped_decode,
+    /// Compound parts that were cut off.
+    compound_truncated,
+    /// Layers nested deeper than allowed, or datagrams whose inflated size or message count exceeds the limit (W-6).
+    dropped_limits,
+    /// Pings for another node's name.
+    ping_wrong_name,
+    /// Pings whose source address was ignored because it is neither the sender's nor a member's (W-8).
+    ping_source_ignored,
+    /// Acknowledgements not sent because the stranger already got one for this datagram.
+    ack_suppressed,
+    /// Indirect pings refused because the target is no member's address (W-8).
+    relay_refused,
+    /// Indirect pings refused because too many are in flight.
+    relay_full,
+    /// Acknowledgements and nacks that nothing waits for.
+    ack_unknown,
+    /// Alive messages refused: versions out of order or not six bytes (W-18).
+    alive_bad_versions,
+    /// Claims refused for an address of a length that is neither 4 nor 16 bytes, or for an empty name.
+    claim_malformed,
+    /// Claims refused for an incarnation that is out of reach (W-3).
+    claim_refused,
+    /// Alive messages refused by the CIDR list (spec 4.16).
+    cidr_refused,
+    /// Alive messages refused by an admission rule.
+    admission_refused,
+    /// Claims a member made about itself under an identity that is not its own.
+    identity_refused,
+    /// Two nodes with one name (spec 4.3 step 5).
+    conflicts,
+    /// Alive messages accepted.
+    alive_accepted,
+    /// Suspect messages accepted.
+    suspect_accepted,
+    /// Dead messages accepted.
+    dead_accepted,
+    /// Confirmations of a running suspicion.
+    suspicions_confirmed,
+    /// Times this node refuted.
+    refutations,
+    /// Probes begun.
+    probes,
+    /// Probes that ended well.
+    probes_succeeded,
+    /// Probes that ended in a suspicion.
+    probes_failed,
+    /// Probes that only the stream ping answered: datagrams to that member are lost somewhere.
+    probes_saved_by_stream,
+    /// Probes that never left this node.
+    probes_unsent,
+    /// Indirect pings sent.
+    indirect_pings,
+    /// Indirect pings carried out for others.
+    relays,
+    /// Nacks received for a running probe.
+    nacks,
+    /// Own stalls (late timer calls).
+    stalls,
+    /// Exchanges begun by us.
+    exchanges_begun,
+    /// Exchanges answered.
+    exchanges_answered,
+    /// Exchanges whose merge was refused for versions or by the application.
+    merges_refused,
+    /// Exchanges that failed.
+    exchanges_failed,
+    /// Inbound streams refused because too many are open.
+    streams_refused,
+    /// Streams whose bytes were refused.
+    streams_malformed,
+    /// Streams that ran into their deadline.
+    streams_timed_out,
+    /// Times a stream had to wait because the exchange memory was used up.
+    exchange_memory_full,
+    /// Members not admitted because the roster was full.
+    roster_full,
+    /// Rumors dropped because their lane was full.
+    rumors_pruned,
+    /// Rumors displaced by newer ones.
+    rumors_displaced,
+    /// Outgoing packets dropped because the outgoing queue was full.
+    outgoing_full,
+    /// `poll_transmit` was called with a buffer smaller than `Config::max_datagram`.
+    buffer_too_small,
+    /// Times `now` went back.
+    time_went_back,
+    /// Datagrams reported as failed by the driver.
+    transmit_failed,
+    /// User messages received.
+    user_messages,
+    /// Application events lost because nobody polled.
+    events_lost,
+    /// Serf: messages whose type is unknown at their place.
+    serf_unknown_type,
+    /// Serf: Lamport times refused because they are too far ahead (Q3).
+    ltime_refused,
+    /// Serf: user events delivered.
+    user_events,
+    /// Serf: user events dropped as duplicates.
+    user_events_duplicate,
+    /// Serf: user events dropped as too old.
+    user_events_old,
+    /// Serf: intents remembered for members not yet known, dropped because too many.
+    intents_full,
+    /// Serf: queries received.
+    queries,
+    /// Serf: queries dropped before re-gossip because they would crash upstream nodes (Q1).
+    queries_malformed,
+    /// Serf: relay requests refused.
+    serf_relay_refused,
+}

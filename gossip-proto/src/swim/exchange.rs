@@ -1,0 +1,143 @@
+//! Push/pull: the whole table, both ways (spec 4.10).
+
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::streams::Purpose;
+use super::{Swim, Upper};
+use crate::output::{JoinFailure, StreamFailure};
+use crate::roster::{LOCAL, Standing};
+use crate::wire::message::{MessageType, NodeState, PushPullHeader};
+
+/// The node states of a push/pull, encoded once per version of the roster and shared by all exchanges.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    version: Option<u64>,
+    bytes: Bytes,
+    nodes: usize,
+    building: Option<Building>,
+    /// Streams that wait for it, and whether each is a join.
+    waiting: Vec<(u64, bool)>,
+}
+
+#[derive(Debug)]
+struct Building {
+    version: u64,
+    next: u32,
+    nodes: usize,
+    bytes: Vec<u8>,
+}
+
+impl Snapshot {
+    pub(crate) const fn new() -> Self {
+        Self { version: None, bytes: Bytes::new(), nodes: 0, building: None, waiting: Vec::new() }
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.len() + self.building.as_ref().map_or(0, |building| building.bytes.capacity())
+    }
+
+    pub(crate) fn is_building(&self) -> bool {
+        self.building.is_some()
+    }
+}
+
+impl Swim {
+    /// The push/pull interval is up: one random alive member.
+    pub(crate) fn exchange_tick(&mut self) {
+        let mut chosen: SmallVec<[u32; 8]> = SmallVec::new();
+        let roster = &self.roster;
+        let wanted = |slot| slot != LOCAL && roster.get(slot).tracked() && roster.get(slot).standing == Standing::Alive;
+        roster.order().sample(&mut self.rng, 1, wanted, &mut chosen);
+        let begun = chosen.first().is_some_and(|&slot| {
+            let (to, key) = (self.roster.get(slot).socket(), self.roster.key(slot));
+            self.open_stream(to, Some(key), Purpose::Exchange { operation: None }).is_some()
+        });
+        if begun {
+            self.stats.exchanges_begun += 1;
+        } else {
+            self.schedule_exchange();
+        }
+    }
+
+    /// Sends our state on a stream, as soon as it is encoded.
+    pub(crate) fn send_state(&mut self, key: u64, join: bool) {
+        self.snapshot.waiting.push((key, join));
+        if self.snapshot.building.is_none() && self.snapshot.version != Some(self.roster.version()) {
+            self.snapshot.building =
+                Some(Building { version: self.roster.version(), next: 0, nodes: 0, bytes: Vec::new() });
+        }
+    }
+
+    /// Encodes some more of the state; when it is whole, those that waited get it.
+    pub(crate) fn build_state<U: Upper>(&mut self, upper: &mut U, work: &mut usize) {
+        if let Some(mut building) = self.snapshot.building.take() {
+            while *work > 0 && building.next < self.roster.slots() {
+                *work -= 1;
+                let record = self.roster.used(building.next).filter(|record| record.tracked());
+                building.next += 1;
+                let Some(record) = record else { continue };
+                let alive = record.alive();
+                let state = NodeState {
+                    name: alive.node,
+                    addr: alive.addr,
+                    port: alive.port,
+                    meta: alive.meta,
+                    incarnation: alive.incarnation,
+                    state: record.standing.wire(),
+                    vsn: alive.vsn,
+                };
+                if state.encode(&mut building.bytes).is_ok() {
+                    building.nodes += 1;
+                }
+            }
+            if building.next < self.roster.slots() {
+                self.snapshot.building = Some(building);
+                return;
+            }
+            // What changed while it was built is missing, which any state sent a moment earlier would lack as well; the
+            // version tells that the next exchange needs a new one.
+            self.snapshot.version = Some(building.version);
+            self.snapshot.nodes = building.nodes;
+            self.snapshot.bytes = building.bytes.into();
+        }
+        while let Some((key, join)) = self.snapshot.waiting.pop() {
+            *work = work.saturating_sub(1);
+            self.write_state(upper, key, join);
+        }
+    }
+
+    pub(crate) fn state_is_wanted(&self) -> bool {
+        self.snapshot.is_building() || !self.snapshot.waiting.is_empty()
+    }
+
+    fn write_state<U: Upper>(&mut self, upper: &mut U, key: u64, join: bool) {
+        let Some(stream) = self.streams.get(key) else { return };
+        let reply = matches!(stream.purpose, Purpose::Inbound);
+        let mut user_state = Vec::new();
+        upper.local_state(self, join, &mut user_state);
+        let header =
+            PushPullHeader { nodes: self.snapshot.nodes as i64, user_state_len: user_state.len() as i64, join };
+        let mut head = Vec::with_capacity(64);
+        head.push(MessageType::PushPull.byte());
+        if header.encode(&mut head).is_err() {
+            return self.stream_failed(key, StreamFailure::Local);
+        }
+        if reply {
+            self.stats.exchanges_answered += 1;
+            self.renew_deadline(key);
+        }
+        self.write_shared(key, [head.into(), self.snapshot.bytes.clone(), user_state.into()], reply);
+    }
+
+    /// One of our exchanges is over; a join counts it, the schedule goes on from here.
+    pub(crate) fn exchange_ended(&mut self, operation: Option<u64>, with: SocketAddr, result: Result<(), JoinFailure>) {
+        match operation {
+            Some(operation) => self.join_progress(operation, with, result),
+            None => self.schedule_exchange(),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Dissemination: which rumors go into a packet, and to whom (spec 4.9, 4.11, 4.12).
+
+use alloc::borrow::Cow;
+use core::time::Duration;
+
+use super::outgoing::{Outgoing, put};
+use super::rumors::{LANES, Why};
+use super::{Lane, Notice, Rumor, Swim, Upper, Waiter, scale};
+use crate::Instant;
+use crate::roster::{LOCAL, Record, Standing};
+use crate::wire::compound::{MAX_PARTS, Packer};
+use crate::wire::message::{Accusation, MessageType};
+use crate::wire::msgpack::Sink;
+
+impl Waiter {
+    fn pack(self) -> u64 {
+        match self {
+            Self::Operation(key) => key << 1,
+            Self::Service(step) => step << 1 | 1,
+        }
+    }
+
+    fn unpack(packed: u64) -> Self {
+        if packed & 1 == 0 { Self::Operation(packed >> 1) } else { Self::Service(packed >> 1) }
+    }
+}
+
+impl Swim {
+    /// Queues a rumor; about the same member it displaces what was queued (spec 4.11).
+    pub(crate) fn announce(&mut self, lane: Lane, subject: Option<u32>, len: usize, rumor: Rumor, waiter: Option<Waiter>) {
+        if let Some(slot) = subject {
+            self.roster.pin(slot);
+        }
+        self.rumors.insert(lane, subject, len, rumor, waiter.map(Waiter::pack));
+        self.retire();
+    }
+
+    /// Queues a service's message for gossip, type byte `08` in front (serf.md 1.3).
+    pub(crate) fn broadcast(&mut self, lane: Lane, message: &[&[u8]], waiter: Option<Waiter>) {
+        let mut bytes = self.buffers.take();
+        bytes.push(MessageType::User.byte());
+        for part in message {
+            bytes.extend_from_slice(part);
+        }
+        let len = bytes.len();
+        self.announce(lane, None, len, Rumor::Payload(bytes), waiter);
+    }
+
+    /// Longest service message that gossip can carry; anything longer would sit in the queue for ever (serf.md Q19).
+    pub(crate) fn max_broadcast(&self) -> usize {
+        self.layers.max_packet_body(self.config.max_datagram, true).saturating_sub(1 + COMPOUND)
+    }
+
+    pub(crate) fn retire_subject(&mut self, slot: u32) {
+        self.rumors.remove_subject(slot);
+        self.retire();
+    }
+
+    /// Releases what rumors that left the queue held, and tells who waited for them.
+    fn retire(&mut self) {
+        while let Some(retired) = self.rumors.pop_retired() {
+            match retired.why {
+                Why::Displaced => self.stats.rumors_displaced += 1,
+                Why::Pruned => self.stats.rumors_pruned += 1,
+                Why::Exhausted => {}
+            }
+            match retired.value {
+                Rumor::Alive(slot) | Rumor::Accusation { slot, .. } => self.roster.unpin(slot),
+                Rumor::Payload(bytes) => self.buffers.give(bytes),
+            }
+            // Displaced counts as out, as upstream has it: newer news about the same is on its way.
+            match retired.notify.map(Waiter::unpack) {
+                Some(Waiter::Operation(key)) => self.operation_announced(key, true),
+                Some(Waiter::Service(step)) => self.notices.push_back(Notice::Announced { step }),
+                None => {}
+            }
+        }
+    }
+
+    /// Tells the layer above what came to an end meanwhile.
+    pub(crate) fn settle<U: Upper>(&mut self, upper: &mut U) {
+        while let Some(notice) = self.notices.pop_front() {
+            match notice {
+                Notice::Announced { step } => upper.announced(self, step),
+                Notice::Joined { operation, contacted } => upper.joined(self, operation, contacted),
+            }
+        }
+    }
+
+    fn transmit_limits(&self) -> [u32; LANES] {
+        let own = scale::transmit_limit(self.config.retransmit_mult, self.roster.len());
+        let service = scale::transmit_limit(self.config.retransmit_mult, self.service_members);
+        let mut limits = [own; LANES];
+        for lane in [Lane::Intent, Lane::Event, Lane::Query] {
+            limits[lane as usize] = service;
+        }
+        limits
+    }
+
+    /// Fills a packet with rumors.
+    pub(crate) fn fill(&mut self, packer: &mut Packer<'_>) {
+        // The compound header and one length per message; the first one's is known to be needed only with a second.
+        let head = if packer.count() == 0 { COMPOUND } else { 0 };
+        let room = (packer.room() + PART).saturating_sub(head);
+        let items = MAX_PARTS - packer.count();
+        let drawn = self.rumors.draw(room, PART, items, &self.transmit_limits());
+        if drawn == 0 {
+            return;
+        }
+        for (_, rumor, len) in self.rumors.drawn() {
+            let before = packer.room();
+            let written = match rumor {
+                &Rumor::Alive(slot) => {
+                    put(packer, MessageType::Alive, |sink| self.roster.get(slot).alive().encode(sink))
+                }
+                Rumor::Accusation { slot, dead, incarnation, by } => {
+                    let kind = if *dead { MessageType::Dead } else { MessageType::Suspect };
+                    let node = Cow::Borrowed(self.roster.get(*slot).name.as_bytes());
+                    let from = Cow::Borrowed(by.as_bytes());
+                    let accusation = Accusation { incarnation: *incarnation, node, from };
+                    put(packer, kind, |sink| accusation.encode(sink))
+                }
+                Rumor::Payload(bytes) => put_raw(packer, bytes),
+            };
+            debug_assert!(written.is_ok(), "a rumor of {len} bytes did not fit into {before}");
+        }
+        // One that did not fit after all must not be drawn for ever: it counts as sent.
+        self.rumors.commit();
+        self.retire();
+    }
+
+    /// A gossip tick: queues a packet for some members, if there is anything to tell. What each gets is drawn when it is
+    /// polled, so that every target gets a choice of its own.
+    pub(crate) fn gossip_tick(&mut self) {
+        // The last tick's packets still wait: the socket is slower than the tick.
+        if self.rumors.is_empty() || self.gossip_waiting > 0 {
+            return;
+        }
+        let mut chosen = core::mem::take(&mut self.chosen);
+        let (roster, now, dead) = (&self.roster, self.now, self.config.gossip_to_the_dead);
+        let wanted = |slot| slot != LOCAL && takes_gossip(roster.get(slot), now, dead);
+        roster.order().sample(&mut self.rng, self.config.gossip_nodes, wanted, &mut chosen);
+        for &slot in &chosen {
+            let to = self.roster.key(slot);
+            if self.push_outgoing(Outgoing::Gossip { to }) {
+                self.gossip_waiting += 1;
+            }
+        }
+        self.chosen = chosen;
+    }
+}
+
+/// Whether a member takes gossip: alive and suspect always, the dead for a while, those who left never (spec 4.9).
+fn takes_gossip(record: &Record, now: Instant, gossip_to_the_dead: Duration) -> bool {
+    record.tracked()
+        && match record.standing {
+            Standing::Alive | Standing::Suspect => true,
+            Standing::Dead => now.saturating_duration_since(record.changed) <= gossip_to_the_dead,
+            Standing::Left => false,
+        }
+}
+
+/// A compound's type and count, and the length of one part (spec 1.9).
+const COMPOUND: usize = 4;
+const PART: usize = 2;
+
+fn put_raw(packer: &mut Packer<'_>, bytes: &[u8]) -> Result<(), crate::wire::msgpack::Full> {
+    let mut sink = crate::wire::msgpack::SliceSink::new(packer.spare());
+    sink.put(bytes)?;
+    packer.commit(bytes.len())
+}

@@ -1,0 +1,31 @@
+//! A hash over the state, to compare a replay with the original run.
+
+use core::hash::{Hash, Hasher};
+
+use siphasher::sip::SipHasher13;
+
+use super::Swim;
+
+impl Swim {
+    /// Over members, rumors, timers and counters of operations: what decides future behaviour. Statistics and keys are
+    /// left out.
+    pub(crate) fn state_hash(&self) -> u64 {
+        let mut hasher = SipHasher13::new();
+        self.now.hash(&mut hasher);
+        for slot in 0..self.roster.slots() {
+            let Some(record) = self.roster.used(slot) else { continue };
+            slot.hash(&mut hasher);
+            record.name.as_bytes().hash(&mut hasher);
+            record.metadata.hash(&mut hasher);
+            record.addr.as_bytes().hash(&mut hasher);
+            (record.port, record.versions, record.incarnation, record.changed).hash(&mut hasher);
+            (record.standing.wire(), record.epoch, record.tracked(), record.says).hash(&mut hasher);
+        }
+        self.roster.order().as_slice().hash(&mut hasher);
+        (self.rumors.len(), self.seq, self.transmits, self.health.score(), self.leaving).hash(&mut hasher);
+        (self.timers.next(), self.timers.len(), self.streams.len(), self.operations.len()).hash(&mut hasher);
+        (self.outgoing.len(), self.relays.len(), self.suspicions.len(), self.stalled).hash(&mut hasher);
+        self.rng.clone().next_u64().hash(&mut hasher);
+        hasher.finish()
+    }
+}

@@ -1,0 +1,259 @@
+//! Merging a push/pull: judged as a whole first, then merged in slices (spec 4.10, 3.1).
+
+use alloc::format;
+
+use super::claims::Via;
+use super::streams::Purpose;
+use super::{Deadline, Swim, Upper};
+use crate::config::Answer;
+use crate::error::CommandError;
+use crate::output::{Cause, JoinFailure, RequestId, Source};
+use crate::roster::Common;
+use crate::timer::TimerId;
+use crate::wire::message::NodeState;
+use crate::wire::stream::PushPull;
+
+/// A received state on its way into the roster.
+#[derive(Debug)]
+pub(crate) struct Merge {
+    state: PushPull,
+    from: Source,
+    stream: u64,
+    inbound: bool,
+    held: usize,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Versions are looked at, entry by entry.
+    Verify(Verify),
+    /// The application was asked; the timer takes the default answer.
+    Asked(Option<TimerId>),
+    /// Entries are merged, one by one.
+    Apply,
+}
+
+/// What the entries seen so far have in common.
+#[derive(Debug)]
+struct Verify {
+    common: Common,
+    /// Lowest and highest current versions.
+    protocol: (u8, u8),
+    delegate: (u8, u8),
+    /// An entry that lives but shows no versions.
+    bad: bool,
+}
+
+/// The states on the wire (spec 3).
+const ALIVE: i64 = 0;
+const SUSPECT: i64 = 1;
+const DEAD: i64 = 2;
+const LEFT: i64 = 3;
+
+impl crate::roster::Standing {
+    /// The number that stands for it in a push/pull.
+    pub(crate) fn wire(self) -> i64 {
+        match self {
+            Self::Alive => ALIVE,
+            Self::Suspect => SUSPECT,
+            Self::Dead => DEAD,
+            Self::Left => LEFT,
+        }
+    }
+}
+
+impl Verify {
+    /// Only what lives is judged: one dead entry with odd versions must not block every exchange until it is reaped
+    /// (Q-23, W-18).
+    fn entry(&mut self, state: &NodeState<'_>) {
+        if state.state != ALIVE && state.state != SUSPECT {
+            return;
+        }
+        let Some(versions) = state.vsn.get(..6).and_then(|v| <[u8; 6]>::try_from(v).ok()) else {
+            self.bad = true;
+            return;
+        };
+        if state.state == ALIVE {
+            self.common.fold(versions);
+        }
+        let [_, _, pcur, _, _, dcur] = versions;
+        self.protocol = (self.protocol.0.min(pcur), self.protocol.1.max(pcur));
+        self.delegate = (self.delegate.0.min(dcur), self.delegate.1.max(dcur));
+    }
+
+    fn fits(&self) -> bool {
+        let within = |(low, high): (u8, u8), (min, max)| low > high || (low >= min && high <= max);
+        !self.bad && within(self.protocol, self.common.protocol) && within(self.delegate, self.common.delegate)
+    }
+}
+
+impl Swim {
+    pub(crate) fn begin_merge(&mut self, stream: u64, from: Source, inbound: bool, state: PushPull, held: usize) {
+        let common = self.roster.ranges().common();
+        let verify = Verify { common, protocol: (u8::MAX, 0), delegate: (u8::MAX, 0), bad: false };
+        self.merges.push_back(Merge { state, from, stream, inbound, held, stage: Stage::Verify(verify) });
+    }
+
+    /// Whether work was put off.
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.upper_backlog || self.has_own_backlog()
+    }
+
+    fn has_own_backlog(&self) -> bool {
+        self.state_is_wanted() || !self.busy.is_empty() || !self.merges.is_empty()
+    }
+
+    /// Does what was put off, as far as `work` goes: states to send, streams to read, states to merge.
+    pub(crate) fn work_off<U: Upper>(&mut self, upper: &mut U, work: &mut usize) {
+        while *work > 0 && self.has_own_backlog() {
+            if self.state_is_wanted() {
+                self.build_state(upper, work);
+            } else if let Some(key) = self.busy.pop_front() {
+                *work -= 1;
+                self.resume_stream(upper, key);
+            } else if let Some(merge) = self.merges.pop_front() {
+                self.step(upper, merge, work);
+            }
+            self.settle(upper);
+        }
+        if *work > 0 && upper.has_backlog() {
+            upper.work_off(self, work);
+        }
+        self.upper_backlog = upper.has_backlog();
+    }
+
+    /// Does at once what one call may do; small states never wait for a timer.
+    pub(crate) fn work_now<U: Upper>(&mut self, upper: &mut U) {
+        let mut work = self.config.work_per_call;
+        self.work_off(upper, &mut work);
+        self.settle(upper);
+    }
+
+    fn step<U: Upper>(&mut self, upper: &mut U, mut merge: Merge, work: &mut usize) {
+        while *work > 0 {
+            *work -= 1;
+            match (&mut merge.stage, merge.state.next_node()) {
+                (Stage::Verify(verify), Some(Ok(state))) => verify.entry(&state),
+                (Stage::Verify(verify), None) => {
+                    let fits = verify.fits() && self.roster.ranges().all_speak(&verify.common);
+                    merge.state.rewind();
+                    if !fits {
+                        return self.refuse_merge(merge);
+                    }
+                    if merge.state.join() && self.config.ask_before_merge {
+                        return self.ask(merge);
+                    }
+                    self.accept_merge(&mut merge);
+                }
+                (Stage::Apply, Some(Ok(state))) => self.merge_entry(upper, &state, merge.from),
+                (Stage::Apply, None) => return self.merged(upper, &merge),
+                // Entries were checked when they arrived.
+                (_, Some(Err(_))) => {}
+                (Stage::Asked(_), _) => return,
+            }
+        }
+        self.merges.push_front(merge);
+    }
+
+    fn ask(&mut self, mut merge: Merge) {
+        let deadline = self.now + self.config.stream_timeout / 2;
+        let (from, members) = (merge.from, merge.state.nodes());
+        merge.stage = Stage::Asked(None);
+        let key = self.asked.insert(merge);
+        let timer = self.timers.arm(deadline, Deadline::Merge(key));
+        if let Some(Merge { stage: Stage::Asked(slot), .. }) = self.asked.get_mut(key) {
+            *slot = Some(timer);
+        }
+        self.emit_merge_requested(RequestId(key), from, members, deadline);
+    }
+
+    /// The application's answer.
+    pub(crate) fn answer_merge(&mut self, id: RequestId, answer: Answer) -> Result<(), CommandError> {
+        let mut merge = self.asked.remove(id.0).ok_or(CommandError::UnknownRequest)?;
+        if let Stage::Asked(Some(timer)) = merge.stage {
+            self.timers.cancel(timer);
+        }
+        match answer {
+            Answer::Accept => {
+                self.accept_merge(&mut merge);
+                self.merges.push_back(merge);
+            }
+            Answer::Refuse => self.refuse_merge(merge),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn merge_unanswered(&mut self, key: u64) {
+        let answer = self.config.merge_default;
+        let _ = self.answer_merge(RequestId(key), answer);
+    }
+
+    /// Who brings a state gets ours before it is merged, as upstream has it (spec 4.10).
+    fn accept_merge(&mut self, merge: &mut Merge) {
+        if merge.inbound {
+            self.send_state(merge.stream, merge.state.join());
+        }
+        merge.stage = Stage::Apply;
+    }
+
+    /// The peer is told, so that its join does not succeed on one side only (W-19).
+    fn refuse_merge(&mut self, merge: Merge) {
+        self.stats.merges_refused += 1;
+        if merge.inbound {
+            let text = format!("merge refused by {}: versions or admission rules do not fit", self.config.name);
+            self.answer_error(merge.stream, &text);
+        } else {
+            self.give_up(merge.stream, JoinFailure::Refused);
+        }
+        self.release_stream_bytes(merge.held);
+    }
+
+    fn merge_entry<U: Upper>(&mut self, upper: &mut U, state: &NodeState<'_>, from: Source) {
+        let cause = Cause::Exchange { with: from.addr };
+        match state.state {
+            ALIVE => {
+                let claim = self.alive_claim(
+                    &state.name,
+                    state.incarnation,
+                    &state.addr,
+                    state.port,
+                    &state.meta,
+                    &state.vsn,
+                );
+                if let Some(claim) = claim {
+                    self.alive(upper, &claim, Via::Exchange(from.addr));
+                }
+            }
+            LEFT => {
+                if let Some(slot) = self.known(&state.name) {
+                    self.dead(upper, slot, state.incarnation, &state.name, cause);
+                }
+            }
+            // A death that is only reported makes us suspect, so that the member can still refute.
+            SUSPECT | DEAD => {
+                if let Some(slot) = self.known(&state.name) {
+                    let own = self.config.name.clone();
+                    self.suspect(slot, state.incarnation, own.as_bytes(), cause);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn merged<U: Upper>(&mut self, upper: &mut U, merge: &Merge) {
+        let (join, user_state) = (merge.state.join(), merge.state.user_state());
+        if !user_state.is_empty() {
+            upper.merge_state(self, merge.from, join, user_state);
+        }
+        match self.streams.get(merge.stream).map(|stream| &stream.purpose) {
+            Some(&Purpose::Exchange { operation }) => {
+                self.exchange_ended(operation, merge.from.addr, Ok(()));
+                self.close_stream(merge.stream);
+            }
+            Some(Purpose::Reconnect) => self.close_stream(merge.stream),
+            _ => {}
+        }
+        self.release_stream_bytes(merge.held);
+    }
+}

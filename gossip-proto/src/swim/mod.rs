@@ -1,0 +1,284 @@
+//! SWIM with Lifeguard, as memberlist speaks it (spec 4): the engine under both machines.
+//!
+//! One struct, its rules spread over files by meaning: [`claims`] (what is believed), [`probe`] and [`relay`] (who
+//! answers), [`gossip`] (what is sent), [`exchange`] and [`merge`] (push/pull), [`streams`], [`commands`], [`schedule`]
+//! (timers). The layer above takes part through [`Upper`], which is how services ride on membership without it knowing
+//! them.
+
+mod changes;
+mod claims;
+mod commands;
+mod events;
+mod exchange;
+mod gossip;
+mod hashing;
+mod health;
+mod inbound;
+mod merge;
+mod outgoing;
+mod probe;
+mod relay;
+pub(crate) mod rumors;
+mod scale;
+mod schedule;
+mod streams;
+mod suspicion;
+mod tree;
+mod upper;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+
+pub(crate) use self::rumors::Lane;
+pub(crate) use self::schedule::Deadline;
+pub(crate) use self::upper::{News, Upper, Waiter};
+
+use self::changes::Changes;
+use self::commands::Operation;
+use self::events::{Buffers, EventRing};
+use self::exchange::Snapshot;
+use self::health::Health;
+use self::merge::Merge;
+use self::outgoing::Outgoing;
+use self::probe::Probe;
+use self::relay::Relay;
+use self::rumors::Rumors;
+use self::schedule::Ticks;
+use self::streams::Stream;
+use self::suspicion::Suspicion;
+use crate::config::Config;
+use crate::error::ConfigError;
+use crate::hash::Keyed;
+use crate::output::{Cause, Completion, StreamAction};
+use crate::rng::Rng;
+use crate::roster::{LOCAL, Roster, Standing, WireAddr};
+use crate::slab::Slab;
+use crate::timer::Timers;
+use crate::wire::keyring::Nonces;
+use crate::wire::label::Label;
+use crate::wire::layers::Layers;
+use crate::wire::lzw::Deflater;
+use crate::wire::packet::Scratch;
+use crate::wire::seal::SealVersion;
+use crate::{Instant, NonceSecret, Seed, Stats};
+
+/// A piece of news in the dissemination queue. What an alive says is read from the roster when it is sent; suspect and
+/// dead keep what was received, because the accuser and the incarnation are theirs (spec 4.4).
+#[derive(Debug)]
+pub(crate) enum Rumor {
+    Alive(u32),
+    Accusation { slot: u32, dead: bool, incarnation: u32, by: crate::Name },
+    /// A service's broadcast: a user message, byte for byte as it was received or made, type byte included.
+    Payload(Vec<u8>),
+}
+
+/// A suspicion that runs.
+#[derive(Debug)]
+struct Running {
+    suspicion: Suspicion,
+    slot: u32,
+    timer: Option<crate::timer::TimerId>,
+}
+
+/// What an acknowledgement with a sequence number is for.
+#[derive(Clone, Copy, Debug)]
+enum Awaited {
+    Probe,
+    Relay(u64),
+    Ping(u64),
+}
+
+/// Something the layer above is told once the call at hand is through.
+#[derive(Clone, Copy, Debug)]
+enum Notice {
+    Announced { step: u64 },
+    Joined { operation: u64, contacted: usize },
+}
+
+/// The engine.
+#[derive(Debug)]
+pub(crate) struct Swim {
+    pub(crate) config: Config,
+    pub(crate) now: Instant,
+    pub(crate) stats: Stats,
+    pub(crate) roster: Roster,
+    pub(crate) rng: Rng,
+    layers: Layers,
+    nonces: Nonces,
+    scratch: Option<Scratch>,
+    deflater: Deflater,
+    rumors: Rumors<Rumor>,
+    /// What the service lanes scale by; Serf's table keeps failed and left members longer than ours (serf.md 1.5).
+    pub(crate) service_members: usize,
+    pub(crate) buffers: Buffers,
+    suspicions: Slab<Running>,
+    health: Health,
+    timers: Timers<Deadline>,
+    ticks: Ticks,
+    probe: Option<Probe>,
+    probe_due: bool,
+    relays: Slab<Relay>,
+    seq: u32,
+    awaited: HashMap<u32, Awaited, Keyed>,
+    outgoing: VecDeque<Outgoing>,
+    gossip_waiting: usize,
+    transmits: u64,
+    paths: HashMap<SocketAddr, u16, Keyed>,
+    streams: Slab<Stream>,
+    actions: VecDeque<StreamAction>,
+    stream_bytes: usize,
+    /// Streams whose reading was put off for work or for memory.
+    busy: VecDeque<u64>,
+    starving: Vec<u64>,
+    merges: VecDeque<Merge>,
+    asked: Slab<Merge>,
+    snapshot: Snapshot,
+    operations: Slab<Operation>,
+    completions: VecDeque<Completion>,
+    /// The layer above has put work off.
+    upper_backlog: bool,
+    /// What the layer above has yet to be told.
+    notices: VecDeque<Notice>,
+    /// Who waits for the farewell that is about to be queued.
+    farewell: Option<Waiter>,
+    changes: Changes,
+    pub(crate) events: EventRing,
+    /// How long this process has been stalled in all.
+    stalled: Duration,
+    /// The last `handle_timeout`: what was due then is late only since then.
+    settled: Instant,
+    pub(crate) leaving: bool,
+    /// A stranger got its acknowledgement for the datagram at hand (W-8).
+    stranger_acked: bool,
+    chosen: SmallVec<[u32; 8]>,
+}
+
+impl Swim {
+    pub(crate) fn new(now: Instant, mut config: Config, seed: &Seed, nonces: NonceSecret) -> Result<Self, ConfigError> {
+        config.check()?;
+        let mut private = Rng::from_seed(seed, 1);
+        let keyed = Keyed::new(&mut private);
+        let mut rng = Rng::from_seed(seed, 0);
+        let label = Label::new(&config.label).map_err(|_| ConfigError::LabelTooLong { len: config.label.len() })?;
+        let layers = Layers {
+            label,
+            skip_inbound_label_check: config.skip_inbound_label_check,
+            keyring: config.keyring.take(),
+            verify_incoming: config.verify_incoming,
+            verify_outgoing: config.verify_outgoing,
+            accept_padded: true,
+            seal_version: SealVersion::for_protocol(config.protocol_version),
+            compression: config.compression,
+        };
+        // The smallest useful packet is a ping with our name; anything tighter cannot take part.
+        if layers.max_packet_body(config.max_datagram, true) < 192 + config.name.as_bytes().len() {
+            return Err(ConfigError::NameTooLong {
+                len: config.name.as_bytes().len(),
+                max: layers.max_packet_body(config.max_datagram, true).saturating_sub(192),
+            });
+        }
+        let mut roster = Roster::new(Keyed::new(&mut private), config.max_members);
+        let addr = WireAddr::from_ip(config.advertise.ip());
+        let local = roster.insert(config.name.as_bytes(), addr, config.advertise.port());
+        debug_assert_eq!(local, Some(LOCAL));
+        // Acks are matched by this number alone, so that a guessable one would let strangers fake them (W-7).
+        let seq = rng.next_u32();
+        let mut swim = Self {
+            now,
+            stats: Stats::default(),
+            layers,
+            nonces: nonces.into_nonces(),
+            scratch: Some(Scratch::new()),
+            deflater: Deflater::new(),
+            rumors: Rumors::new(config.max_rumors),
+            service_members: 1,
+            buffers: Buffers::new(),
+            suspicions: Slab::new(),
+            health: Health::new(config.awareness_max),
+            timers: Timers::new(),
+            ticks: Ticks::new(now, &config, &mut rng),
+            probe: None,
+            probe_due: false,
+            relays: Slab::new(),
+            seq,
+            awaited: HashMap::with_hasher(keyed),
+            outgoing: VecDeque::new(),
+            gossip_waiting: 0,
+            transmits: 0,
+            paths: HashMap::with_hasher(keyed),
+            streams: Slab::new(),
+            actions: VecDeque::new(),
+            stream_bytes: 0,
+            busy: VecDeque::new(),
+            starving: Vec::new(),
+            merges: VecDeque::new(),
+            asked: Slab::new(),
+            snapshot: Snapshot::new(),
+            operations: Slab::new(),
+            completions: VecDeque::new(),
+            upper_backlog: false,
+            notices: VecDeque::new(),
+            farewell: None,
+            changes: Changes::new(),
+            events: EventRing::new(config.max_event_bytes),
+            stalled: Duration::ZERO,
+            settled: now,
+            leaving: false,
+            stranger_acked: false,
+            chosen: SmallVec::new(),
+            rng,
+            roster,
+            config,
+        };
+        swim.roster.track(LOCAL);
+        Ok(swim)
+    }
+
+    /// Makes the node a member of its own cluster (spec 4.2 step 5). Apart from `new`, because the layer above is told.
+    pub(crate) fn start<U: Upper>(&mut self, upper: &mut U) {
+        let record = self.roster.get(LOCAL);
+        let (addr, port) = (record.addr, record.port);
+        let metadata = self.config.metadata.clone();
+        let versions = self.config.versions();
+        self.roster.set_content(LOCAL, addr, port, &metadata, versions);
+        self.roster.set_incarnation(LOCAL, 1);
+        self.roster.set_standing(LOCAL, Standing::Alive, self.now);
+        self.announce_alive(LOCAL, None);
+        self.mark(LOCAL, Cause::Local);
+        upper.changed(self, LOCAL, News::Joined);
+    }
+
+    /// Time never goes back here: a caller's mistake must not make a deadline fire twice.
+    pub(crate) fn advance(&mut self, now: Instant) {
+        if now < self.now {
+            self.stats.time_went_back += 1;
+        } else {
+            self.now = now;
+        }
+    }
+
+    pub(crate) fn health(&self) -> u32 {
+        self.health.score()
+    }
+
+    pub(crate) fn next_seq(&mut self) -> u32 {
+        self.seq = self.seq.wrapping_add(1);
+        self.seq
+    }
+
+    pub(crate) fn has_keyring(&self) -> bool {
+        self.layers.ring().is_some()
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.roster.memory() + self.stream_bytes + self.events.memory() + self.buffers.memory() + self.snapshot.memory()
+    }
+}

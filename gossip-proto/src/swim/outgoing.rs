@@ -1,0 +1,230 @@
+//! What waits to be sent, not yet encoded: composed when it is polled, from the state of that moment.
+
+use alloc::borrow::Cow;
+use core::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::{Awaited, Swim, Upper};
+use crate::MemberKey;
+use crate::output::{Transmit, TransmitFailure, TransmitId};
+use crate::roster::canonical;
+use crate::wire::compound::Packer;
+use crate::wire::message::{Accusation, Ack, IndirectPing, MessageType, Nack};
+use crate::wire::msgpack::{Full, Sink, SliceSink};
+use crate::wire::packet::Envelope;
+
+/// Something to send.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// The running probe's ping.
+    Probe,
+    IndirectPing { helper: MemberKey, seq: u32 },
+    /// An answer to a ping; with the payload of the layer above when it answers for this node.
+    Ack { to: SocketAddr, seq: u32, payload: bool },
+    Nack { to: SocketAddr, seq: u32 },
+    RelayPing { relay: u64 },
+    /// The application's own ping.
+    Ping { operation: u64 },
+    Gossip { to: MemberKey },
+    User { to: MemberKey, payload: Bytes },
+}
+
+
+impl Swim {
+    /// Queues something to send. Bounded: what a remote can ask for is dropped when the socket does not keep up.
+    pub(crate) fn push_outgoing(&mut self, outgoing: Outgoing) -> bool {
+        if self.outgoing.len() >= self.config.max_outgoing && !matches!(outgoing, Outgoing::Probe) {
+            self.stats.outgoing_full += 1;
+            return false;
+        }
+        self.outgoing.push_back(outgoing);
+        true
+    }
+
+    /// Room that a rumor or message may take in a datagram to `to`.
+    pub(crate) fn datagram_limit(&self, to: SocketAddr) -> usize {
+        self.paths.get(&to).map_or(self.config.max_datagram, |&limit| usize::from(limit))
+    }
+
+    /// Longest user message that one datagram to `to` carries.
+    pub(crate) fn max_message(&self, to: SocketAddr) -> usize {
+        self.layers.max_packet_body(self.datagram_limit(to), true).saturating_sub(1)
+    }
+
+    pub(crate) fn path(&mut self, to: SocketAddr, max_datagram: usize) {
+        let to = canonical(to);
+        let max_datagram = max_datagram.min(65_507);
+        if max_datagram == self.config.max_datagram {
+            self.paths.remove(&to);
+        } else if self.paths.len() < self.config.max_members || self.paths.contains_key(&to) {
+            self.paths.insert(to, max_datagram as u16);
+        }
+    }
+
+    pub(crate) fn transmit_failed(&mut self, id: TransmitId, why: TransmitFailure) {
+        self.stats.transmit_failed += 1;
+        self.probe_transmit_failed(id, why);
+    }
+
+    pub(crate) fn poll_transmit<U: Upper>(&mut self, upper: &U, buf: &mut [u8]) -> Option<Transmit> {
+        if buf.len() < self.config.max_datagram {
+            self.stats.buffer_too_small += 1;
+        }
+        while let Some(outgoing) = self.outgoing.pop_front() {
+            if let Some(transmit) = self.compose(upper, outgoing, buf) {
+                self.stats.datagrams_sent += 1;
+                self.stats.bytes_sent += transmit.len as u64;
+                return Some(transmit);
+            }
+        }
+        None
+    }
+
+    /// Composes one packet, or nothing if there is no need for it any more.
+    fn compose<U: Upper>(&mut self, upper: &U, outgoing: Outgoing, buf: &mut [u8]) -> Option<Transmit> {
+        let is_probe = matches!(outgoing, Outgoing::Probe);
+        if matches!(outgoing, Outgoing::Gossip { .. }) {
+            self.gossip_waiting -= 1;
+        }
+        let to = self.destination(&outgoing)?;
+        let peer = self.roster.at(to);
+        // Every receiver checks a checksum; those with pmax >= 5 send it as well (spec 1.3, Q-3).
+        let crc = peer.is_some_and(|slot| self.roster.get(slot).versions[1] >= 5) && !self.is_sealing();
+        // The layers are lent out while the body is composed from the rest of the state.
+        let layers = core::mem::take(&mut self.layers);
+        let limit = self.datagram_limit(to).min(buf.len());
+        let composed = Envelope::new(&layers, buf, limit, crc).and_then(|mut envelope| {
+            let mut packer = Packer::new(envelope.body());
+            let piggyback = self.head(upper, &outgoing, &mut packer).ok()?;
+            if piggyback {
+                self.fill(&mut packer);
+            }
+            let len = packer.finish();
+            envelope.finish(len, &mut self.nonces, &mut self.deflater).ok()
+        });
+        self.layers = layers;
+        let len = composed?;
+        self.transmits += 1;
+        let id = TransmitId(self.transmits);
+        if is_probe {
+            self.probe_sent(id);
+        }
+        if let Outgoing::Ping { operation } = outgoing {
+            self.ping_sent(operation);
+        }
+        Some(Transmit { id, to, peer: peer.map(|slot| self.roster.key(slot)), len })
+    }
+
+    fn is_sealing(&self) -> bool {
+        self.layers.sealing_key().is_some()
+    }
+
+    fn destination(&self, outgoing: &Outgoing) -> Option<SocketAddr> {
+        let socket = |key| self.roster.resolve(key).map(|slot| self.roster.get(slot).socket());
+        match *outgoing {
+            Outgoing::Probe => self.probe_ping().map(|(slot, ..)| self.roster.get(slot).socket()),
+            Outgoing::IndirectPing { helper, .. } => socket(helper),
+            Outgoing::Ack { to, .. } | Outgoing::Nack { to, .. } => Some(to),
+            Outgoing::RelayPing { relay } => self.relay(relay).and_then(|relay| socket(relay.target)),
+            Outgoing::Ping { operation } => self.ping_target(operation).and_then(socket),
+            Outgoing::Gossip { to } => socket(to).filter(|_| !self.rumors.is_empty()),
+            Outgoing::User { to, .. } => socket(to),
+        }
+    }
+
+    /// Encodes what the packet is for; whether rumors may follow.
+    fn head<U: Upper>(&mut self, upper: &U, outgoing: &Outgoing, packer: &mut Packer<'_>) -> Result<bool, Full> {
+        match outgoing {
+            Outgoing::Probe => {
+                let (slot, seq, suspected) = self.probe_ping().ok_or(Full)?;
+                let name = self.roster.get(slot).name.as_bytes();
+                put(packer, MessageType::Ping, |sink| self.own_ping(seq, name).encode(sink))?;
+                if !suspected {
+                    return Ok(true);
+                }
+                // Tells the suspect, so that it can refute at once (Lifeguard §IV-C; spec 4.8).
+                let incarnation = self.roster.get(slot).incarnation;
+                let accusation =
+                    Accusation { incarnation, node: Cow::Borrowed(name), from: Cow::Borrowed(self.config.name.as_bytes()) };
+                put(packer, MessageType::Suspect, |sink| accusation.encode(sink))?;
+                Ok(false)
+            }
+            &Outgoing::IndirectPing { helper, seq } => {
+                self.stats.indirect_pings += 1;
+                let helper = self.roster.resolve(helper).ok_or(Full)?;
+                let target = self.probe.as_ref().filter(|probe| probe.seq == seq).ok_or(Full)?.target;
+                let target = self.roster.get(self.roster.resolve(target).ok_or(Full)?);
+                let own = self.own_ping(seq, &[]);
+                let request = IndirectPing {
+                    seq,
+                    target: target.addr.as_bytes().into(),
+                    port: target.port,
+                    node: Cow::Borrowed(target.name.as_bytes()),
+                    nack: self.roster.get(helper).versions[1] >= 4,
+                    source_addr: own.source_addr,
+                    source_port: own.source_port,
+                    source_node: own.source_node,
+                };
+                put(packer, MessageType::IndirectPing, |sink| request.encode(sink))?;
+                Ok(true)
+            }
+            &Outgoing::Ack { to, seq, payload } => {
+                let known = self.roster.at(to).is_some();
+                let mut bytes = self.buffers.take();
+                if payload && known {
+                    upper.ack_payload(&mut bytes);
+                }
+                let ack = Ack { seq, payload: bytes.as_slice().into() };
+                let result = put(packer, MessageType::Ack, |sink| ack.encode(sink));
+                self.buffers.give(bytes);
+                result.map(|()| known)
+            }
+            &Outgoing::Nack { to, seq } => {
+                put(packer, MessageType::Nack, |sink| Nack { seq }.encode(sink))?;
+                Ok(self.roster.at(to).is_some())
+            }
+            &Outgoing::RelayPing { relay } => {
+                let relay = self.relay(relay).ok_or(Full)?;
+                let name = self.roster.get(self.roster.resolve(relay.target).ok_or(Full)?).name.as_bytes();
+                put(packer, MessageType::Ping, |sink| self.own_ping(relay.seq, name).encode(sink))?;
+                Ok(true)
+            }
+            &Outgoing::Ping { operation } => {
+                let (seq, target) = self.ping_operation(operation).ok_or(Full)?;
+                let name = self.roster.get(self.roster.resolve(target).ok_or(Full)?).name.as_bytes();
+                put(packer, MessageType::Ping, |sink| self.own_ping(seq, name).encode(sink))?;
+                Ok(true)
+            }
+            Outgoing::Gossip { .. } => Ok(true),
+            Outgoing::User { payload, .. } => {
+                put(packer, MessageType::User, |sink| sink.put(payload))?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// An acknowledgement or nack with one of our numbers.
+    pub(crate) fn answered<U: Upper>(&mut self, upper: &mut U, seq: u32, payload: Option<&[u8]>) {
+        match (self.awaited.get(&seq).copied(), payload) {
+            (Some(Awaited::Probe), Some(payload)) => self.probe_answered(upper, payload),
+            (Some(Awaited::Probe), None) => self.probe_nacked(),
+            (Some(Awaited::Relay(key)), Some(_)) => self.relay_answered(key),
+            (Some(Awaited::Ping(key)), Some(_)) => self.ping_answered(key),
+            (Some(Awaited::Relay(_) | Awaited::Ping(_)) | None, _) => self.stats.ack_unknown += 1,
+        }
+    }
+}
+
+/// Adds one message to a packet.
+pub(crate) fn put(
+    packer: &mut Packer<'_>,
+    kind: MessageType,
+    encode: impl FnOnce(&mut SliceSink<'_>) -> Result<(), Full>,
+) -> Result<(), Full> {
+    let mut sink = SliceSink::new(packer.spare());
+    sink.put(&[kind.byte()])?;
+    encode(&mut sink)?;
+    let len = sink.len();
+    packer.commit(len)
+}

@@ -1,0 +1,94 @@
+//! Probing on behalf of others (spec 4.8 "Receiving an indirect ping").
+
+use core::net::SocketAddr;
+
+use super::outgoing::Outgoing;
+use super::{Awaited, Deadline, Swim};
+use crate::MemberKey;
+use crate::output::Source;
+use crate::roster::{WireAddr, canonical};
+use crate::timer::TimerId;
+use crate::wire::message::IndirectPing;
+
+/// A probe carried out for another node.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    pub(crate) target: MemberKey,
+    pub(crate) seq: u32,
+    requester: SocketAddr,
+    their_seq: u32,
+    nack: bool,
+    timer: Option<TimerId>,
+}
+
+impl Swim {
+    pub(crate) fn indirect_ping(&mut self, source: Source, ping: &IndirectPing<'_>) {
+        let port = self.port_or_own(ping.port);
+        let target = WireAddr::new(&ping.target).and_then(|addr| {
+            let socket = addr.socket(port);
+            let named = self.known(&ping.node).filter(|&slot| self.roster.get(slot).socket() == socket);
+            named.or_else(|| self.roster.at(socket))
+        });
+        // Anything but a member's address would make us send to whom the sender chooses (W-8).
+        let Some(target) = target.filter(|&slot| self.roster.get(slot).tracked()) else {
+            self.stats.relay_refused += 1;
+            return;
+        };
+        if self.config.require_node_names && ping.source_node.is_empty() {
+            self.stats.relay_refused += 1;
+            return;
+        }
+        if self.relays.len() >= self.config.max_relays {
+            self.stats.relay_full += 1;
+            return;
+        }
+        let requester = self.reply_to(canonical(source.addr), &ping.source_addr, ping.source_port);
+        let seq = self.next_seq();
+        let target = self.roster.key(target);
+        let relay = Relay { target, seq, requester, their_seq: ping.seq, nack: ping.nack, timer: None };
+        let key = self.relays.insert(relay);
+        // The requester waits as long as we do: a nack sent at the end comes too late to be counted (W-13).
+        let wait = if ping.nack { self.config.probe_timeout * 4 / 5 } else { self.config.probe_timeout };
+        let timer = self.timers.arm(self.now + wait, Deadline::Relay(key));
+        if let Some(relay) = self.relays.get_mut(key) {
+            relay.timer = Some(timer);
+        }
+        self.awaited.insert(seq, Awaited::Relay(key));
+        self.stats.relays += 1;
+        self.push_outgoing(Outgoing::RelayPing { relay: key });
+    }
+
+    pub(crate) fn relay_answered(&mut self, key: u64) {
+        let Some(relay) = self.end_relay(key) else { return };
+        self.push_outgoing(Outgoing::Ack { to: relay.requester, seq: relay.their_seq, payload: false });
+    }
+
+    pub(crate) fn relay_expired(&mut self, key: u64) {
+        let Some(relay) = self.relays.get_mut(key) else { return };
+        if relay.nack {
+            relay.nack = false;
+            let (to, seq) = (relay.requester, relay.their_seq);
+            // A late answer is still forwarded until the timeout is over.
+            let timer = self.timers.arm(self.now + self.config.probe_timeout / 5, Deadline::Relay(key));
+            if let Some(relay) = self.relays.get_mut(key) {
+                relay.timer = Some(timer);
+            }
+            self.push_outgoing(Outgoing::Nack { to, seq });
+        } else {
+            self.end_relay(key);
+        }
+    }
+
+    fn end_relay(&mut self, key: u64) -> Option<Relay> {
+        let relay = self.relays.remove(key)?;
+        self.awaited.remove(&relay.seq);
+        if let Some(timer) = relay.timer {
+            self.timers.cancel(timer);
+        }
+        Some(relay)
+    }
+
+    pub(crate) fn relay(&self, key: u64) -> Option<&Relay> {
+        self.relays.get(key)
+    }
+}

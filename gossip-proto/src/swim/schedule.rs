@@ -1,0 +1,185 @@
+//! Timers: what is due, in order, and what happens when the process itself was late.
+
+use core::time::Duration;
+
+use super::{Swim, Upper, scale};
+use crate::config::Config;
+use crate::output::Wakeup;
+use crate::rng::Rng;
+use crate::Instant;
+
+/// The timers there is one of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tick {
+    Probe,
+    /// The running probe's phase.
+    Phase,
+    Gossip,
+    Exchange,
+}
+
+/// The timers there are many of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deadline {
+    Suspicion(u64),
+    Reap(u32),
+    Relay(u64),
+    Stream(u64),
+    Operation(u64),
+    Merge(u64),
+    Service(u64),
+}
+
+/// When each tick is due; never is [`Instant::MAX`].
+#[derive(Debug)]
+pub(crate) struct Ticks([Instant; 4]);
+
+const ORDER: [Tick; 4] = [Tick::Probe, Tick::Phase, Tick::Gossip, Tick::Exchange];
+
+impl Ticks {
+    /// Each periodic tick begins at a random time within its interval, so that a cluster started at once does not tick
+    /// at once (spec 4.8).
+    pub(crate) fn new(now: Instant, config: &Config, rng: &mut Rng) -> Self {
+        let mut first = |interval: Duration, wait: Duration| {
+            if interval.is_zero() { Instant::MAX } else { now + wait + rng.duration_below(interval) }
+        };
+        let probe = first(config.probe_interval, Duration::ZERO);
+        let gossip = first(
+            if config.gossip_nodes == 0 { Duration::ZERO } else { config.gossip_interval },
+            Duration::ZERO,
+        );
+        let exchange = first(config.push_pull_interval, config.push_pull_interval);
+        Self([probe, Instant::MAX, gossip, exchange])
+    }
+
+    pub(crate) fn set(&mut self, tick: Tick, at: Instant) {
+        self.0[tick as usize] = at;
+    }
+
+    pub(crate) fn clear(&mut self, tick: Tick) {
+        self.set(tick, Instant::MAX);
+    }
+
+    pub(crate) fn delay(&mut self, tick: Tick, by: Duration) {
+        self.0[tick as usize] += by;
+    }
+
+    fn next(&self) -> (Instant, Tick) {
+        let mut best = (self.0[0], ORDER[0]);
+        for (&at, tick) in self.0.iter().zip(ORDER).skip(1) {
+            if at < best.0 {
+                best = (at, tick);
+            }
+        }
+        best
+    }
+}
+
+impl Swim {
+    /// When `handle_timeout` is wanted.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.next_wakeup().map(|(_, at)| at)
+    }
+
+    pub(crate) fn next_wakeup(&self) -> Option<(Wakeup, Instant)> {
+        if self.has_backlog() {
+            return Some((Wakeup::Backlog, self.now));
+        }
+        let (at, tick) = self.ticks.next();
+        let deadline = self.timers.next().unwrap_or(Instant::MAX);
+        let (wakeup, at) = match tick {
+            _ if deadline < at => (Wakeup::Deadline, deadline),
+            Tick::Probe => (Wakeup::Probe, at),
+            Tick::Phase => (Wakeup::ProbePhase, at),
+            Tick::Gossip => (Wakeup::Gossip, at),
+            Tick::Exchange => (Wakeup::Exchange, at),
+        };
+        (at < Instant::MAX).then_some((wakeup, at))
+    }
+
+    /// Fires what is due, at most `work_per_call` units of it; the rest stays due.
+    pub(crate) fn timeout<U: Upper>(&mut self, upper: &mut U, now: Instant) {
+        self.advance(now);
+        self.notice_stall();
+        let mut work = self.config.work_per_call;
+        self.work_off(upper, &mut work);
+        while work > 0 {
+            let (tick_at, tick) = self.ticks.next();
+            let deadline = self.timers.next().unwrap_or(Instant::MAX);
+            if tick_at.min(deadline) > self.now {
+                break;
+            }
+            work -= 1;
+            if deadline < tick_at {
+                if let Some((_, deadline, _)) = self.timers.pop_due(self.now) {
+                    self.deadline(upper, deadline);
+                }
+            } else {
+                self.tick(tick, tick_at);
+            }
+            self.settle(upper);
+        }
+        self.settled = self.now;
+    }
+
+    fn tick(&mut self, tick: Tick, at: Instant) {
+        // Ticks that were missed are not made up for.
+        let next = |interval: Duration| if at + interval > self.now { at + interval } else { self.now + interval };
+        match tick {
+            Tick::Probe => {
+                self.ticks.set(tick, next(self.config.probe_interval));
+                self.probe_tick();
+            }
+            Tick::Phase => {
+                self.ticks.clear(tick);
+                self.probe_phase_ended();
+            }
+            Tick::Gossip => {
+                self.ticks.set(tick, next(self.config.gossip_interval));
+                self.gossip_tick();
+            }
+            Tick::Exchange => {
+                self.ticks.clear(tick);
+                self.exchange_tick();
+            }
+        }
+    }
+
+    fn deadline<U: Upper>(&mut self, upper: &mut U, deadline: Deadline) {
+        match deadline {
+            Deadline::Suspicion(key) => self.suspicion_expired(upper, key),
+            Deadline::Reap(slot) => self.reap(upper, slot),
+            Deadline::Relay(key) => self.relay_expired(key),
+            Deadline::Stream(key) => self.stream_expired(key),
+            Deadline::Operation(key) => self.operation_expired(key),
+            Deadline::Merge(key) => self.merge_unanswered(key),
+            Deadline::Service(timer) => upper.timeout(self, timer),
+        }
+    }
+
+    /// Push/pull is scheduled from the end of the last one (spec 4.10).
+    pub(crate) fn schedule_exchange(&mut self) {
+        if !self.config.push_pull_interval.is_zero() {
+            let wait = scale::push_pull_interval(self.config.push_pull_interval, self.roster.len());
+            self.ticks.set(Tick::Exchange, self.now + wait);
+        }
+    }
+
+    /// Arms a timer of the layer above.
+    pub(crate) fn arm_service(&mut self, at: Instant, timer: u64) {
+        self.timers.arm(at, Deadline::Service(timer));
+    }
+
+    /// A timer call that comes late by more than half a probe timeout is this process's own stall: what it could not
+    /// hear meanwhile must not count against others (contract rule 6).
+    fn notice_stall(&mut self) {
+        let Some(due) = self.poll_timeout().filter(|_| !self.has_backlog()) else { return };
+        let late = self.now.saturating_duration_since(due.max(self.settled));
+        if late > self.config.probe_timeout / 2 {
+            self.stats.stalls += 1;
+            self.stalled += late;
+            self.extend_probe(late);
+            self.emit_stalled(late);
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! Streams: one request and at most one reply per connection (spec 1.4).
+
+use alloc::collections::VecDeque;
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::{Deadline, Swim, Upper};
+use crate::error::{Refused, StreamError};
+use crate::output::{JoinFailure, Outcome, Source, StreamAction, StreamFailure, StreamId, Written};
+use crate::roster::canonical;
+use crate::timer::TimerId;
+use crate::wire::field::Raw;
+use crate::wire::message::{Ack, ErrorReply, MessageType, UserHeader};
+use crate::wire::msgpack::Full;
+use crate::wire::stream::{
+    Pending, Side, StreamLimits, StreamMessage, StreamReadError, StreamReader, needs_materializing, write_stream,
+};
+use crate::MemberKey;
+
+/// What a stream is for.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// A push/pull of ours; part of a join if there is an operation.
+    Exchange { operation: Option<u64> },
+    /// A push/pull with a failed member, as a join but apart from any schedule.
+    Reconnect,
+    /// The running probe's stream ping.
+    Ping { seq: u32 },
+    /// A reliable user message.
+    Message { operation: u64, payload: Bytes },
+    /// Opened by the peer; what it wants will show.
+    Inbound,
+}
+
+/// One stream.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) purpose: Purpose,
+    pub(crate) source: Source,
+    pub(crate) reader: StreamReader,
+    /// Bytes to write: what lies in front was not yet polled.
+    out: VecDeque<Bytes>,
+    /// Nothing more will be added to `out`.
+    complete: bool,
+    /// Our side is done once `out` is empty.
+    close_when_written: bool,
+    timer: Option<TimerId>,
+    /// Bytes of memory that are accounted for.
+    held: usize,
+    /// The peer is waited for no longer: its request or reply is here.
+    pub(crate) received: bool,
+}
+
+impl Swim {
+    /// Asks for a connection; `None` if too many streams are open.
+    pub(crate) fn open_stream(&mut self, to: SocketAddr, peer: Option<MemberKey>, purpose: Purpose) -> Option<u64> {
+        if self.streams.len() >= self.config.max_streams {
+            self.stats.streams_refused += 1;
+            return None;
+        }
+        let deadline = match purpose {
+            Purpose::Ping { .. } => self.probe_deadline(),
+            _ => self.now + self.config.stream_timeout,
+        };
+        let key = self.add_stream(purpose, Source::unauthenticated(to), Side::Opening, deadline);
+        self.actions.push_back(StreamAction::Open { id: StreamId(key), to, peer, deadline });
+        Some(key)
+    }
+
+    fn add_stream(&mut self, purpose: Purpose, source: Source, side: Side, deadline: crate::Instant) -> u64 {
+        let limits = StreamLimits { nodes: self.config.max_members.max(1 << 20), ..StreamLimits::default() };
+        let key = self.streams.insert(Stream {
+            purpose,
+            source,
+            reader: StreamReader::new(side, limits),
+            out: VecDeque::new(),
+            complete: false,
+            close_when_written: false,
+            timer: None,
+            held: 0,
+            received: false,
+        });
+        let timer = self.timers.arm(deadline, Deadline::Stream(key));
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.timer = Some(timer);
+        }
+        key
+    }
+
+    pub(crate) fn poll_stream(&mut self) -> Option<StreamAction> {
+        self.actions.pop_front()
+    }
+
+    pub(crate) fn accept_stream(&mut self, source: Source) -> Result<StreamId, Refused> {
+        if self.streams.len() >= self.config.max_streams {
+            self.stats.streams_refused += 1;
+            return Err(Refused::TooMany);
+        }
+        let source = Source { addr: canonical(source.addr), ..source };
+        let deadline = self.now + self.config.stream_timeout;
+        Ok(StreamId(self.add_stream(Purpose::Inbound, source, Side::Accepting, deadline)))
+    }
+
+    /// The connection stands: what is to be said on it is prepared.
+    pub(crate) fn stream_opened(&mut self, key: u64) {
+        let Some(stream) = self.streams.get(key) else { return };
+        match &stream.purpose {
+            Purpose::Exchange { .. } | Purpose::Reconnect => {
+                let join = !matches!(stream.purpose, Purpose::Exchange { operation: None });
+                self.renew_deadline(key);
+                self.send_state(key, join);
+            }
+            Purpose::Ping { seq } => {
+                let seq = *seq;
+                let target = self.probe.as_ref().filter(|probe| probe.seq == seq).map(|probe| probe.target);
+                let Some(slot) = target.and_then(|target| self.roster.resolve(target)) else {
+                    return self.close_stream(key);
+                };
+                let mut message = vec![MessageType::Ping.byte()];
+                let encoded = self.own_ping(seq, self.roster.get(slot).name.as_bytes()).encode(&mut message);
+                self.write_message(key, encoded, &[&message], false);
+            }
+            Purpose::Message { payload, .. } => {
+                let payload = payload.clone();
+                let mut header = vec![MessageType::User.byte()];
+                let encoded = UserHeader { len: payload.len() as i64 }.encode(&mut header);
+                self.write_message(key, encoded, &[&header, &payload], true);
+            }
+            Purpose::Inbound => {}
+        }
+    }
+
+    /// The deadline counts anew from here (spec 1.4).
+    pub(crate) fn renew_deadline(&mut self, key: u64) {
+        let at = self.now + self.config.stream_timeout;
+        if let Some(timer) = self.streams.get(key).and_then(|stream| stream.timer) {
+            self.timers.rearm(timer, at);
+        }
+    }
+
+    /// Puts a message on a stream, in its layers.
+    pub(crate) fn write_message(&mut self, key: u64, encoded: Result<(), Full>, parts: &[&[u8]], close: bool) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let opener = !matches!(stream.purpose, Purpose::Inbound);
+        let mut bytes = Vec::new();
+        let written = write_stream(&self.layers, opener, parts, &mut self.nonces, &mut self.deflater, &mut bytes);
+        if encoded.is_err() || written.is_err() {
+            return self.stream_failed(key, StreamFailure::Local);
+        }
+        self.write(key, [bytes.into()], close);
+    }
+
+    /// Puts bytes on a stream as they are.
+    pub(crate) fn write(&mut self, key: u64, parts: impl IntoIterator<Item = Bytes>, close: bool) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.out.extend(parts.into_iter().filter(|part| !part.is_empty()));
+        stream.complete = true;
+        stream.close_when_written |= close;
+        self.actions.push_back(StreamAction::Writable { id: StreamId(key) });
+    }
+
+    /// Puts a large message on a stream: shared bytes are written as they are where no layer needs them in one piece.
+    pub(crate) fn write_shared(&mut self, key: u64, parts: [Bytes; 3], close: bool) {
+        if needs_materializing(&self.layers) {
+            let [a, b, c] = &parts;
+            return self.write_message(key, Ok(()), &[a, b, c], close);
+        }
+        let opener = self.streams.get(key).is_some_and(|stream| !matches!(stream.purpose, Purpose::Inbound));
+        let mut label = vec![0; if opener { self.layers.label.header_len() } else { 0 }];
+        if opener && self.layers.label.write_header(&mut label).is_none() {
+            return;
+        }
+        let [a, b, c] = parts;
+        self.write(key, [label.into(), a, b, c], close);
+    }
+
+    pub(crate) fn poll_stream_data(&mut self, key: u64, buf: &mut [u8]) -> Written {
+        let Some(stream) = self.streams.get_mut(key) else { return Written { len: 0, fin: false } };
+        let mut len = 0;
+        while let Some(front) = stream.out.front_mut() {
+            let n = front.len().min(buf.len() - len);
+            buf[len..len + n].copy_from_slice(&front[..n]);
+            len += n;
+            let _ = front.split_to(n);
+            if !front.is_empty() {
+                break;
+            }
+            stream.out.pop_front();
+        }
+        let fin = stream.complete && stream.out.is_empty();
+        if fin && stream.close_when_written {
+            if let Purpose::Message { operation, .. } = stream.purpose {
+                self.complete(operation, Outcome::Sent(Ok(())));
+            }
+            self.close_stream(key);
+        }
+        Written { len, fin }
+    }
+
+    /// Bytes came in.
+    pub(crate) fn stream_data<U: Upper>(
+        &mut self,
+        upper: &mut U,
+        key: u64,
+        data: &[u8],
+        fin: bool,
+    ) -> Result<usize, StreamError> {
+        let budget = self.config.max_exchange_bytes.saturating_sub(self.stream_bytes);
+        let stream = self.streams.get_mut(key).ok_or(StreamError::Unknown)?;
+        let fed = stream.reader.feed(&self.layers, data, budget);
+        let fed = match fed {
+            Ok(taken) if fin && taken == data.len() => stream.reader.finish().map(|()| taken),
+            other => other,
+        };
+        self.account(key);
+        let taken = self.progress(upper, key, fed)?;
+        if taken < data.len() {
+            self.stats.exchange_memory_full += 1;
+        }
+        Ok(taken)
+    }
+
+    /// Looks what the reader made of its bytes.
+    fn progress<U: Upper>(
+        &mut self,
+        upper: &mut U,
+        key: u64,
+        fed: Result<usize, StreamReadError>,
+    ) -> Result<usize, StreamError> {
+        let Some(stream) = self.streams.get_mut(key) else { return Err(StreamError::Unknown) };
+        match fed {
+            Ok(taken) => {
+                match stream.reader.pending() {
+                    Pending::Work => self.busy.push_back(key),
+                    Pending::Budget => self.starving.push(key),
+                    Pending::Nothing => self.received(upper, key),
+                }
+                Ok(taken)
+            }
+            Err(error) => {
+                let inbound = matches!(stream.purpose, Purpose::Inbound);
+                // A clean end before any byte is how probes of the port look; nothing is wrong with it.
+                if error == StreamReadError::Closed && inbound {
+                    self.close_stream(key);
+                    return Ok(0);
+                }
+                self.stats.streams_malformed += 1;
+                if inbound && error.is_answered() {
+                    self.answer_error(key, &error.to_string());
+                } else {
+                    let failure = match error {
+                        StreamReadError::Closed | StreamReadError::Truncated => {
+                            JoinFailure::Stream(StreamFailure::Reset)
+                        }
+                        _ => JoinFailure::Protocol,
+                    };
+                    self.give_up(key, failure);
+                }
+                Err(StreamError::Refused)
+            }
+        }
+    }
+
+    /// Goes on with a stream whose work was put off.
+    pub(crate) fn resume_stream<U: Upper>(&mut self, upper: &mut U, key: u64) {
+        let budget = self.config.max_exchange_bytes.saturating_sub(self.stream_bytes);
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let fed = stream.reader.feed(&self.layers, &[], budget);
+        self.account(key);
+        let _ = self.progress(upper, key, fed);
+    }
+
+    /// Keeps count of what streams hold.
+    pub(crate) fn account(&mut self, key: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let held = stream.reader.buffered();
+        self.stream_bytes = self.stream_bytes + held - stream.held;
+        stream.held = held;
+    }
+
+    /// A whole message is here, or not yet.
+    fn received<U: Upper>(&mut self, upper: &mut U, key: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if stream.received || stream.reader.message().is_none() {
+            return;
+        }
+        stream.received = true;
+        // The reader is lent out, because the message lies in it while it is acted on.
+        let spent = StreamReader::new(Side::Opening, StreamLimits::default());
+        let mut reader = core::mem::replace(&mut stream.reader, spent);
+        let source = stream.source;
+        let (inbound, own_ping) = match stream.purpose {
+            Purpose::Inbound => (true, None),
+            Purpose::Ping { seq } => (false, Some(seq)),
+            _ => (false, None),
+        };
+        match reader.message() {
+            Some(StreamMessage::Ping(ping)) if inbound => {
+                if !ping.node.is_empty() && *ping.node != *self.config.name.as_bytes() {
+                    self.stats.ping_wrong_name += 1;
+                    self.close_stream(key);
+                } else {
+                    let mut message = vec![MessageType::Ack.byte()];
+                    let encoded = Ack { seq: ping.seq, payload: Raw::NIL }.encode(&mut message);
+                    self.write_message(key, encoded, &[&message], true);
+                }
+            }
+            Some(StreamMessage::User(payload)) if inbound => {
+                self.stats.user_messages += 1;
+                // An empty one is not delivered (spec 4.20).
+                if !payload.is_empty() {
+                    upper.message(self, source, true, payload);
+                }
+                self.close_stream(key);
+            }
+            Some(StreamMessage::PushPull { .. }) if own_ping.is_none() => {
+                let held = reader.buffered();
+                if let Some(state) = reader.take_push_pull() {
+                    self.stream_bytes += held;
+                    self.begin_merge(key, source, inbound, state, held);
+                }
+            }
+            Some(StreamMessage::Ack(ack)) if own_ping == Some(ack.seq) => {
+                self.probe_answered_by_stream(ack.seq);
+                self.close_stream(key);
+            }
+            Some(StreamMessage::Error(text)) if !inbound => {
+                let text = alloc::string::String::from_utf8_lossy(&text).chars().take(256).collect();
+                self.give_up(key, JoinFailure::Remote(text));
+            }
+            _ => self.give_up(key, JoinFailure::Protocol),
+        }
+        self.account(key);
+    }
+
+    /// Tells the peer why its request is refused, then closes (spec 1.4).
+    pub(crate) fn answer_error(&mut self, key: u64, text: &str) {
+        let mut message = vec![MessageType::Error.byte()];
+        let encoded = ErrorReply { text: text.as_bytes().into() }.encode(&mut message);
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.received = true;
+        }
+        self.write_message(key, encoded, &[&message], true);
+    }
+
+    pub(crate) fn stream_failed(&mut self, key: u64, why: StreamFailure) {
+        self.give_up(key, JoinFailure::Stream(why));
+    }
+
+    pub(crate) fn stream_expired(&mut self, key: u64) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.timer = None;
+            self.stats.streams_timed_out += 1;
+            self.give_up(key, JoinFailure::Stream(StreamFailure::TimedOut));
+        }
+    }
+
+    /// Ends a stream whose work is not done.
+    pub(crate) fn give_up(&mut self, key: u64, why: JoinFailure) {
+        let Some(stream) = self.streams.get(key) else { return };
+        match stream.purpose {
+            Purpose::Exchange { operation } => {
+                self.stats.exchanges_failed += 1;
+                self.exchange_ended(operation, stream.source.addr, Err(why));
+            }
+            Purpose::Message { operation, .. } => {
+                let why = match why {
+                    JoinFailure::Stream(why) => why,
+                    _ => StreamFailure::Reset,
+                };
+                self.complete(operation, Outcome::Sent(Err(why)));
+            }
+            Purpose::Reconnect => self.stats.exchanges_failed += 1,
+            Purpose::Ping { .. } | Purpose::Inbound => {}
+        }
+        self.close_stream(key);
+    }
+
+    /// Forgets a stream and has the driver close it.
+    pub(crate) fn close_stream(&mut self, key: u64) {
+        let Some(stream) = self.streams.remove(key) else { return };
+        if let Some(timer) = stream.timer {
+            self.timers.cancel(timer);
+        }
+        self.release_stream_bytes(stream.held);
+        self.actions.push_back(StreamAction::Close { id: StreamId(key) });
+    }
+
+    /// Memory became free: those that waited for it go on.
+    pub(crate) fn release_stream_bytes(&mut self, bytes: usize) {
+        self.stream_bytes -= bytes;
+        if bytes > 0 {
+            self.busy.extend(self.starving.drain(..));
+        }
+    }
+}

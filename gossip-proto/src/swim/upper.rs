@@ -1,0 +1,57 @@
+//! How the layer above takes part. Static dispatch inside this crate, not a delegate of the user's: the calls come at
+//! defined points, in order, and may use the engine.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::Swim;
+use crate::output::Source;
+use crate::Instant;
+
+/// What memberlist calls NotifyJoin, NotifyLeave and NotifyUpdate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    Joined,
+    /// Dead or left.
+    Gone,
+    Updated,
+    /// SWIM forgot it.
+    Reaped,
+}
+
+/// What waits for a broadcast to be out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiter {
+    /// An operation of the application.
+    Operation(u64),
+    /// A step of the service's own.
+    Service(u64),
+}
+
+/// The layer above membership.
+pub(crate) trait Upper {
+    /// Whether a member with this metadata may be admitted.
+    fn admits(&self, swim: &Swim, metadata: &[u8]) -> bool;
+    /// A member's state changed.
+    fn changed(&mut self, swim: &mut Swim, slot: u32, news: News);
+    /// A user message arrived.
+    fn message(&mut self, swim: &mut Swim, from: Source, reliable: bool, payload: &[u8]);
+    /// Appends the user state for a push/pull.
+    fn local_state(&mut self, swim: &Swim, join: bool, out: &mut Vec<u8>);
+    /// The remote's user state, after membership was merged.
+    fn merge_state(&mut self, swim: &mut Swim, from: Source, join: bool, state: &[u8]);
+    /// A join operation ended with this many contacts.
+    fn joined(&mut self, swim: &mut Swim, operation: u64, contacted: usize);
+    /// A broadcast of the service's own is out, or was given up.
+    fn announced(&mut self, swim: &mut Swim, step: u64);
+    /// A timer of the service's own.
+    fn timeout(&mut self, swim: &mut Swim, timer: u64);
+    /// A direct probe was answered.
+    fn ping_completed(&mut self, swim: &mut Swim, slot: u32, rtt: Duration, payload: &[u8], at: Instant);
+    /// Appends the payload of acknowledgements to members.
+    fn ack_payload(&self, out: &mut Vec<u8>);
+    /// Whether work was put off.
+    fn has_backlog(&self) -> bool;
+    /// Goes on with it, as far as `work` goes.
+    fn work_off(&mut self, swim: &mut Swim, work: &mut usize);
+}

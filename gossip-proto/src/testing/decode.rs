@@ -1,0 +1,130 @@
+//! Single messages: what decodes can be encoded, and from then on stays the same.
+
+use alloc::vec::Vec;
+
+use crate::wire::message::*;
+use crate::wire::msgpack::Reader;
+use crate::wire::serf::*;
+
+/// Decodes a body, encodes the value, and checks that this encoding decodes whole and is encoded as itself. Values are
+/// compared by their encodings, since a coordinate may hold a NaN, which differs from itself.
+macro_rules! settles {
+    ($kind:expr, $body:expr, |$bytes:ident| $decode:expr) => {{
+        let $bytes: &[u8] = $body;
+        let Some((message, consumed)) = $decode else { return };
+        assert!(consumed <= $bytes.len(), "{}: consumed more than there is", $kind);
+        let mut first = Vec::new();
+        assert!(message.encode(&mut first).is_ok(), "{}: cannot be encoded", $kind);
+        let $bytes: &[u8] = &first;
+        let Some((again, consumed)) = $decode else { panic!("{}: cannot be decoded again", $kind) };
+        assert_eq!(consumed, first.len(), "{}: its own encoding is not taken whole", $kind);
+        let mut second = Vec::new();
+        assert!(again.encode(&mut second).is_ok(), "{}: cannot be encoded again", $kind);
+        assert_eq!(first, second, "{}: changes with each encoding", $kind);
+    }};
+}
+
+macro_rules! kinds {
+    (records { $($record:ident,)* } others { $($name:ident => $check:expr,)* }) => {
+        /// What [`fuzz_decode`] knows; the first byte of its input is the place in this list.
+        pub const KINDS: &[&str] = &[$(stringify!($record),)* $(stringify!($name),)*];
+
+        fn check(kind: &str, body: &[u8]) {
+            match kind {
+                $(stringify!($record) => settles!(kind, body, |bytes| $record::decode(bytes).ok()),)*
+                $(stringify!($name) => $check(body),)*
+                _ => unreachable!("the kind comes from the list"),
+            }
+        }
+    };
+}
+
+kinds! {
+    records {
+        Ping, IndirectPing, Ack, Nack, ErrorReply, Accusation, Alive, PushPullHeader, NodeState, UserHeader, Compressed,
+        JoinIntent, LeaveIntent, UserEvent, Query, QueryResponse, Member, ConflictResponse, KeyRequest, KeyResponse,
+        RelayHeader, EventEntry, Coordinate,
+    }
+    others {
+        Relay => relay,
+        Filter => filter,
+        PingPayload => ping_payload,
+        PushPull => push_pull,
+        Tags => tags,
+        Unknown => unknown,
+    }
+}
+
+/// A message of the kind that the first byte selects, without its type byte.
+pub fn fuzz_decode(input: &[u8]) {
+    if let Some((selector, body)) = input.split_first() {
+        check(KINDS[usize::from(*selector) % KINDS.len()], body);
+    }
+}
+
+fn whole<T, E>(result: Result<T, E>, bytes: &[u8]) -> Option<(T, usize)> {
+    result.ok().map(|message| (message, bytes.len()))
+}
+
+fn relay(body: &[u8]) {
+    settles!("Relay", body, |bytes| whole(Relay::decode(bytes), bytes));
+}
+
+fn filter(body: &[u8]) {
+    settles!("Filter", body, |bytes| whole(Filter::decode(bytes), bytes));
+}
+
+fn ping_payload(body: &[u8]) {
+    settles!("PingPayload", body, |bytes| whole(PingPayload::decode(bytes), bytes));
+}
+
+/// The lists of a Serf state are checked when it is decoded, so walking through them later cannot fail.
+fn push_pull(body: &[u8]) {
+    let Some(first) = encoded_again(body) else { return };
+    let second = encoded_again(&first).expect("PushPull: cannot be decoded again");
+    assert_eq!(first, second, "PushPull: changes with each encoding");
+}
+
+fn encoded_again(body: &[u8]) -> Option<Vec<u8>> {
+    let (state, consumed) = PushPull::decode(body).ok()?;
+    assert!(consumed <= body.len(), "PushPull: consumed more than there is");
+    let status_ltimes: Vec<_> = state.status_ltimes(body).collect();
+    let left_members: Vec<_> = state.left_members(body).collect();
+    let events: Vec<_> = state.events(body).collect();
+    assert_eq!(status_ltimes.len(), state.status_span.len(), "PushPull: names went missing");
+    assert_eq!(left_members.len(), state.left_span.len(), "PushPull: names went missing");
+    assert_eq!(events.len(), state.event_span.len(), "PushPull: events went missing");
+    let parts = PushPullParts {
+        ltime: state.ltime,
+        event_ltime: state.event_ltime,
+        query_ltime: state.query_ltime,
+        status_ltimes: status_ltimes.into_iter(),
+        left_members: left_members.into_iter(),
+        events: events.into_iter().map(|slot| slot.map(|entry| (entry.ltime, entry_events(&entry)))),
+    };
+    let mut out = Vec::new();
+    assert!(parts.encode(&mut out).is_ok(), "PushPull: cannot be encoded");
+    Some(out)
+}
+
+fn entry_events<'a>(entry: &EventEntry<'a>) -> alloc::vec::IntoIter<RecentEvent<'a>> {
+    entry.events.iter().collect::<Vec<_>>().into_iter()
+}
+
+/// Tags are read as far as they go; those read can be written, and read again without an error.
+fn tags(meta: &[u8]) {
+    let read: Vec<_> = Tags::of(meta).map_while(Result::ok).collect();
+    let mut out = Vec::new();
+    assert!(encode_tags(&mut out, read.iter().cloned()).is_ok(), "Tags: cannot be encoded");
+    let again: Vec<_> = Tags::of(&out).map(|tag| tag.expect("Tags: its own encoding is an error")).collect();
+    assert_eq!(read, again, "Tags: change with each encoding");
+}
+
+/// A value under a key that this implementation does not know is passed over: exactly one value, of any kind.
+fn unknown(body: &[u8]) {
+    let mut reader = Reader::new(body);
+    if reader.skip_value().is_ok() {
+        assert!(reader.position() <= body.len(), "Unknown: passed over more than there is");
+        assert_eq!(reader.rest().len(), body.len() - reader.position(), "Unknown: lost its place");
+    }
+}

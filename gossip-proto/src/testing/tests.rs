@@ -1,0 +1,215 @@
+//! Runs the bodies over the stored seeds, over damaged forms of them and over random bytes, on the stable compiler.
+
+use std::path::{Path, PathBuf};
+use std::prelude::rust_2024::*;
+use std::{env, format, fs, println, vec};
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::{KINDS, fuzz_decode, fuzz_packet, fuzz_stream};
+
+type Body = fn(&[u8]);
+
+const TARGETS: [(&str, Body); 3] =
+    [("decode", fuzz_decode), ("packet", fuzz_packet), ("stream", fuzz_stream)];
+
+/// How many seeds of one kind of message are kept; more would not show a fuzzer anything new.
+const SEEDS_PER_KIND: usize = 3;
+
+fn fuzz_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
+}
+
+/// Everything that lies in a directory of inputs, in a fixed order; nothing if there is no such directory.
+fn inputs(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let mut found: Vec<_> = entries
+        .map(|entry| entry.expect("a readable directory").path())
+        .filter(|path| path.is_file())
+        .map(|path| (path.display().to_string(), fs::read(&path).expect("a readable input")))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn the_stored_inputs_pass() {
+    for (target, body) in TARGETS {
+        let seeds = inputs(&fuzz_dir().join("corpus-seeds").join(target));
+        assert!(!seeds.is_empty(), "{target}: no seeds");
+        let regressions = inputs(&fuzz_dir().join("regressions").join(target));
+        for (name, input) in seeds.iter().chain(&regressions) {
+            println!("{name}");
+            body(input);
+        }
+    }
+}
+
+#[test]
+fn seeds_pass_cut_at_every_length_and_with_every_byte_changed() {
+    for (target, body) in TARGETS {
+        for (name, input) in inputs(&fuzz_dir().join("corpus-seeds").join(target)) {
+            // Long ones are long because of what they carry, not because of their structure.
+            let structure = input.len().min(192);
+            println!("{name}");
+            for len in 0..structure {
+                body(&input[..len]);
+            }
+            let mut changed = input.clone();
+            for at in 0..structure {
+                for mask in [0x01, 0x80, 0xff] {
+                    changed[at] ^= mask;
+                    body(&changed);
+                    changed[at] ^= mask;
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_pass(input in prop::collection::vec(any::<u8>(), 0..300)) {
+        for (_, body) in TARGETS {
+            body(&input);
+        }
+    }
+}
+
+/// The seeds are the recorded messages of other implementations in the form that the bodies take.
+/// `WRITE_SEEDS=1` writes them anew.
+#[test]
+fn the_seeds_are_those_of_the_vectors() {
+    let rewrite = env::var_os("WRITE_SEEDS").is_some();
+    for (target, seeds) in [("decode", decode_seeds()), ("packet", packet_seeds()), ("stream", stream_seeds())] {
+        let dir = fuzz_dir().join("corpus-seeds").join(target);
+        if rewrite {
+            let _ = fs::remove_dir_all(&dir);
+            fs::create_dir_all(&dir).expect("the directory of seeds");
+            for (name, bytes) in &seeds {
+                fs::write(dir.join(name), bytes).expect("a seed");
+            }
+        }
+        let mut expected: Vec<_> =
+            seeds.into_iter().map(|(name, bytes)| (dir.join(name).display().to_string(), bytes)).collect();
+        expected.sort();
+        assert!(expected == inputs(&dir), "{target}: the seeds are stale; write them with WRITE_SEEDS=1");
+    }
+}
+
+fn decode_seeds() -> Vec<(String, Vec<u8>)> {
+    // By the beginning of the vector's name: the kind, and how many bytes come before its body.
+    const MEMBERLIST: [(&str, &str, usize); 13] = [
+        ("ping_", "Ping", 1),
+        ("ack_", "Ack", 1),
+        ("nack", "Nack", 1),
+        ("err", "ErrorReply", 1),
+        ("indirect_ping_", "IndirectPing", 1),
+        ("dead", "Accusation", 1),
+        ("suspect_", "Accusation", 1),
+        ("alive_", "Alive", 1),
+        ("compress_struct", "Compressed", 1),
+        ("pushpull_header_", "PushPullHeader", 1),
+        ("usermsg_header_", "UserHeader", 1),
+        ("pushnodestate_", "NodeState", 0),
+        ("compress_one", "Compressed", 1),
+    ];
+    const SERF: [(&str, &str, usize); 12] = [
+        ("gossip.meta.", "Tags", 0),
+        ("gossip.intent.join.", "JoinIntent", 1),
+        ("gossip.intent.leave", "LeaveIntent", 1),
+        ("gossip.event.", "UserEvent", 1),
+        ("gossip.filter.", "Filter", 0),
+        ("gossip.query.", "Query", 1),
+        ("gossip.conflict.", "ConflictResponse", 1),
+        ("gossip.key.request", "KeyRequest", 1),
+        ("gossip.key.response", "KeyResponse", 1),
+        ("gossip.relay.", "Relay", 1),
+        ("gossip.ping.", "PingPayload", 0),
+        ("decode.pp_", "PushPull", 1),
+    ];
+    let memberlist = vectors("memberlist-vectors.json");
+    let serf = vectors("serf-vectors.json");
+    let mut seeds = Vec::new();
+    for (table, cases) in [(&MEMBERLIST[..], &memberlist["vectors"]), (&SERF[..], &serf)] {
+        for (prefix, kind, skip) in table {
+            let selector = KINDS.iter().position(|known| known == kind).expect("a known kind");
+            let matching = array(cases).iter().filter(|case| text(case, "name").starts_with(prefix));
+            let before = seeds.len();
+            for case in matching.take(SEEDS_PER_KIND) {
+                let mut seed = vec![u8::try_from(selector).expect("few kinds")];
+                seed.extend(bytes(case, "hex").get(*skip..).unwrap_or_default());
+                seeds.push((file_name(text(case, "name")), seed));
+            }
+            assert!(seeds.len() > before, "no vector is called {prefix}*");
+        }
+    }
+    seeds
+}
+
+fn packet_seeds() -> Vec<(String, Vec<u8>)> {
+    let vectors = vectors("memberlist-vectors.json");
+    let cases = array(&vectors["packet_cases"]).iter();
+    cases
+        .map(|case| {
+            let seed = [vec![selector(&case["config"])], bytes(case, "hex")].concat();
+            (file_name(text(case, "name")), seed)
+        })
+        .collect()
+}
+
+fn stream_seeds() -> Vec<(String, Vec<u8>)> {
+    let vectors = vectors("memberlist-vectors.json");
+    let mut seeds = Vec::new();
+    for case in array(&vectors["stream_cases"]) {
+        for (side, (key, suffix)) in [("in_hex", "request"), ("out_hex", "reply")].into_iter().enumerate() {
+            let data = bytes(case, key);
+            if !data.is_empty() {
+                let front = vec![selector(&case["config"]), u8::try_from(side).expect("two sides"), 7];
+                seeds.push((
+                    file_name(&format!("{}-{suffix}", text(case, "name"))),
+                    [front, data].concat(),
+                ));
+            }
+        }
+    }
+    seeds
+}
+
+/// The byte by which the bodies choose these layers.
+fn selector(config: &Value) -> u8 {
+    let set = |key: &str| config.get(key).is_some_and(|value| *value != Value::Bool(false));
+    let unset = |key: &str| config.get(key) == Some(&Value::Bool(false));
+    u8::from(set("Label"))
+        | u8::from(set("SkipInboundLabelCheck")) << 1
+        | u8::from(set("key")) << 2
+        | u8::from(!unset("GossipVerifyIncoming")) << 3
+        | 1 << 4
+}
+
+fn vectors(file: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors").join(file);
+    serde_json::from_str(&fs::read_to_string(path).expect("the vectors")).expect("JSON")
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().expect("an array")
+}
+
+fn text<'v>(case: &'v Value, key: &str) -> &'v str {
+    case[key].as_str().expect("a string")
+}
+
+fn bytes(case: &Value, key: &str) -> Vec<u8> {
+    let hex = text(case, key).as_bytes();
+    hex.chunks(2)
+        .map(|pair| {
+            u8::from_str_radix(str::from_utf8(pair).expect("ASCII"), 16).expect("hexadecimal digits")
+        })
+        .collect()
+}
+
+fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+}
