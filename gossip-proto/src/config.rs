@@ -151,7 +151,8 @@ config! {
         max_members: usize = 65_536,
         /// Most rumors in each lane of the queue; the most transmitted go first.
         max_rumors: usize = 4096,
-        /// Most streams, both directions together. memberlist serves 127 inbound exchanges at once (spec 1.11).
+        /// Streams that peers may have open stay below this (memberlist serves 127 at once, spec 1.11); our own are at
+        /// most as many again.
         max_streams: usize = 128,
         /// Memory for inbound exchanges in all; one may take 20 MiB (spec 1.11). Over it, streams wait.
         max_exchange_bytes: usize = 64 << 20,

@@ -1,8 +1,9 @@
 //! The contract, carried out: the same for every machine, whatever layer sits on membership.
 
-/// Implements [`crate::Machine`] for a type with the fields `swim` and `upper`.
+/// Implements [`crate::Machine`] for a type with the fields `swim` and `upper`. Every call that may change state is
+/// recorded before it takes effect.
 macro_rules! machine {
-    ($type:ty) => {
+    ($type:ty, $upper:ty) => {
         const _: () = {
             use core::net::SocketAddr;
 
@@ -10,12 +11,27 @@ macro_rules! machine {
 
             use $crate::config::Answer;
             use $crate::error::{CommandError, PacketError, Refused, StreamError};
-            use $crate::machine::{JoinTarget, Machine, ReplayError, sealed};
+            use $crate::machine::{JoinTarget, Machine, ReplayError, Replayed, sealed};
             use $crate::output::*;
+            use $crate::replay::{MAX_BUFFER, Parts, replay};
             use $crate::roster::LOCAL;
+            use $crate::swim::Swim;
+            use $crate::tap::{Input, Key, Payload};
             use $crate::{Config, Instant, Member, Members, Stats};
 
             impl sealed::Sealed for $type {}
+
+            impl Parts for $type {
+                type Upper = $upper;
+
+                fn parts(&mut self) -> (&mut Swim, &mut $upper) {
+                    (&mut self.swim, &mut self.upper)
+                }
+
+                fn own_call(&mut self, input: Input<'_>) -> Result<(), ReplayError> {
+                    self.replay_own(input)
+                }
+            }
 
             impl Machine for $type {
                 fn handle_datagram(
@@ -26,44 +42,52 @@ macro_rules! machine {
                 ) -> Result<(), PacketError> {
                     self.swim.advance(now);
                     let body = self.swim.open(datagram)?;
+                    self.swim.record(|now| Input::Datagram { now, source });
                     self.swim.opened(&mut self.upper, source, body);
                     self.swim.settle(&mut self.upper);
                     Ok(())
                 }
 
                 fn handle_timeout(&mut self, now: Instant) {
+                    self.swim.record(|before| Input::Timeout { now: now.max(before) });
                     self.swim.timeout(&mut self.upper, now);
                     self.swim.settle(&mut self.upper);
                 }
 
                 fn handle_transmit_failed(&mut self, now: Instant, id: TransmitId, why: TransmitFailure) {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::TransmitFailed { now, id: id.0, why });
                     self.swim.transmit_failed(id, why);
                 }
 
                 fn handle_transmit_delayed(&mut self, now: Instant, id: TransmitId) {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::TransmitDelayed { now, id: id.0 });
                     self.swim.probe_transmit_delayed(id);
                 }
 
                 fn handle_path(&mut self, now: Instant, to: SocketAddr, max_datagram: usize) {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::Path { now, to, max_datagram });
                     self.swim.path(to, max_datagram);
                 }
 
                 fn accept_stream(&mut self, now: Instant, source: Source) -> Result<StreamId, Refused> {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::AcceptStream { now, source });
                     self.swim.accept_stream(source)
                 }
 
                 fn handle_stream_opened(&mut self, now: Instant, id: StreamId) {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::StreamOpened { now, id: id.0 });
                     self.swim.stream_opened(id.0);
                     self.swim.work_now(&mut self.upper);
                 }
 
                 fn handle_stream_failed(&mut self, now: Instant, id: StreamId, why: StreamFailure) {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::StreamFailed { now, id: id.0, why });
                     self.swim.stream_failed(id.0, why);
                     self.swim.settle(&mut self.upper);
                 }
@@ -76,6 +100,7 @@ macro_rules! machine {
                     fin: bool,
                 ) -> Result<usize, StreamError> {
                     self.swim.advance(now);
+                    self.swim.record_stream_data(id, data.len(), fin);
                     let taken = self.swim.stream_data(&mut self.upper, id.0, data, fin);
                     self.swim.work_now(&mut self.upper);
                     taken
@@ -83,6 +108,7 @@ macro_rules! machine {
 
                 fn join(&mut self, now: Instant, targets: &[JoinTarget]) -> Result<OperationId, CommandError> {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::Join { now, targets: targets.into() });
                     let operation = self.swim.join(targets)?;
                     self.swim.settle(&mut self.upper);
                     Ok(operation)
@@ -90,11 +116,13 @@ macro_rules! machine {
 
                 fn leave(&mut self, now: Instant) -> Result<OperationId, CommandError> {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::Leave { now });
                     self.leave_cluster()
                 }
 
                 fn send(&mut self, now: Instant, to: MemberKey, payload: Bytes) -> Result<(), CommandError> {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::Send { now, to, payload: Payload(&payload) });
                     self.swim.send(to, payload)
                 }
 
@@ -105,21 +133,25 @@ macro_rules! machine {
                     payload: Bytes,
                 ) -> Result<OperationId, CommandError> {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::SendReliable { now, to, payload: Payload(&payload) });
                     self.swim.send_reliable(to, payload)
                 }
 
                 fn ping(&mut self, now: Instant, to: MemberKey) -> Result<OperationId, CommandError> {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::Ping { now, to });
                     self.swim.ping(to)
                 }
 
                 fn accept(&mut self, now: Instant, id: RequestId) -> Result<(), CommandError> {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::Accept { now, id: id.0 });
                     self.swim.answer_merge(id, Answer::Accept)
                 }
 
                 fn refuse(&mut self, now: Instant, id: RequestId) -> Result<(), CommandError> {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::Refuse { now, id: id.0 });
                     self.swim.answer_merge(id, Answer::Refuse)?;
                     self.swim.settle(&mut self.upper);
                     Ok(())
@@ -127,58 +159,84 @@ macro_rules! machine {
 
                 fn install_key(&mut self, now: Instant, key: &[u8]) -> Result<(), CommandError> {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::InstallKey { now, key: Key(key) });
                     self.swim.install_key(key)
                 }
 
                 fn use_key(&mut self, now: Instant, key: &[u8]) -> Result<(), CommandError> {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::UseKey { now, key: Key(key) });
                     self.swim.use_key(key)
                 }
 
                 fn remove_key(&mut self, now: Instant, key: &[u8]) -> Result<(), CommandError> {
                     self.swim.advance(now);
+                    self.swim.record(|now| Input::RemoveKey { now, key: Key(key) });
                     self.swim.remove_key(key)
                 }
 
-                fn start_recording(&mut self, _now: Instant, _buffer: usize, _salt: [u8; 16]) {}
+                fn start_recording(&mut self, now: Instant, buffer: usize, salt: [u8; 16]) {
+                    self.swim.advance(now);
+                    self.swim.start_recording(&self.upper, buffer, salt);
+                }
 
-                fn stop_recording(&mut self, _now: Instant) {}
+                fn stop_recording(&mut self, now: Instant) {
+                    self.swim.advance(now);
+                    self.swim.stop_recording(&self.upper);
+                }
 
                 fn poll_transmit(&mut self, now: Instant, buf: &mut [u8]) -> Option<Transmit> {
                     self.swim.advance(now);
+                    if self.swim.may_transmit() {
+                        self.swim.record(|now| Input::PollTransmit { now, len: buf.len().min(MAX_BUFFER) });
+                    }
                     let transmit = self.swim.poll_transmit(&self.upper, buf);
                     self.swim.settle(&mut self.upper);
                     transmit
                 }
 
                 fn poll_stream(&mut self) -> Option<StreamAction> {
+                    if self.swim.may_tell_stream() {
+                        self.swim.record(|_| Input::PollStream {});
+                    }
                     self.swim.poll_stream()
                 }
 
                 fn poll_stream_data(&mut self, now: Instant, id: StreamId, buf: &mut [u8]) -> Written {
                     self.swim.advance(now);
+                    let len = self.swim.stream_room(id.0, buf.len());
+                    self.swim.record(|now| Input::PollStreamData { now, id: id.0, len });
                     self.swim.poll_stream_data(id.0, buf)
                 }
 
                 fn poll_membership(&mut self) -> Option<MembershipChange> {
+                    if self.swim.may_tell_change() {
+                        self.swim.record(|_| Input::PollMembership {});
+                    }
                     self.swim.poll_membership()
                 }
 
                 fn poll_completion(&mut self) -> Option<Completion> {
+                    if self.swim.may_complete() {
+                        self.swim.record(|_| Input::PollCompletion {});
+                    }
                     self.swim.poll_completion()
                 }
 
                 fn poll_event(&mut self) -> Option<Event<'_>> {
                     let swim = &mut self.swim;
+                    if swim.events.is_stirred() {
+                        swim.record(|_| Input::PollEvent {});
+                    }
                     swim.events.poll(&mut swim.buffers)
                 }
 
-                fn poll_tap(&mut self, _buf: &mut [u8]) -> usize {
-                    0
+                fn poll_tap(&mut self, buf: &mut [u8]) -> usize {
+                    self.swim.poll_tap(buf)
                 }
 
-                fn replay(&mut self, _entry: &[u8]) -> Result<(), ReplayError> {
-                    Err(ReplayError)
+                fn replay(&mut self, entry: &[u8]) -> Result<Replayed<'_>, ReplayError> {
+                    replay(self, entry)
                 }
 
                 fn poll_timeout(&self) -> Option<Instant> {
@@ -228,7 +286,7 @@ macro_rules! machine {
                 }
 
                 fn state_hash(&self) -> u64 {
-                    self.swim.state_hash()
+                    self.swim.state_hash(&self.upper)
                 }
             }
         };

@@ -101,10 +101,20 @@ pub trait Machine: sealed::Sealed {
     /// Removes a key that is not the primary one.
     fn remove_key(&mut self, now: Instant, key: &[u8]) -> Result<(), CommandError>;
 
-    /// Starts recording into a buffer of that many bytes; see [`Machine::poll_tap`].
+    /// Starts recording everything that this machine is told, for [`Machine::replay`]; a recording that runs is dropped.
+    /// A recording can be replayed from where the machine stands now: begin before anything else is done with it, unless
+    /// what a fresh machine has to go through first is at hand.
+    ///
+    /// `buffer` is how many bytes may wait for [`Machine::poll_tap`]. When a call finds no room, the recording ends before
+    /// that call, with a last entry and [`Event::RecordingStopped`] that say so; it never grows. One that has no room for
+    /// its first entry is empty. Bounding what is kept, and keeping it from other users, is the driver's business.
+    ///
+    /// `salt` must be random and forgotten: under it keys give way to pseudonyms, in commands as in Serf's messages.
+    /// Everything else stands there as it is, the seed, tags and payloads included.
     fn start_recording(&mut self, now: Instant, buffer: usize, salt: [u8; 16]);
 
-    /// Stops recording; what is in the buffer can still be polled.
+    /// Stops recording, with a last entry that has a replay check where it got to; what is in the buffer can still be
+    /// polled. Nothing happens if no recording runs.
     fn stop_recording(&mut self, now: Instant);
 
     // 3. What the driver must do now.
@@ -128,12 +138,22 @@ pub trait Machine: sealed::Sealed {
     /// Third output: events and messages.
     fn poll_event(&mut self) -> Option<Event<'_>>;
 
-    /// Recorded inputs, as whole entries; how many bytes were written to `buf`. Each entry is a length-prefixed record
-    /// that [`Machine::replay`] takes. An entry that does not fit `buf` stays.
+    /// What was recorded, in whole entries; how many bytes were written to `buf`. Each entry begins with its length and
+    /// goes to [`Machine::replay`] as it is; [`crate::Recording::entries`] finds them again. An entry that does not fit
+    /// `buf` stays; none is larger than [`crate::MAX_TAP_FRAME`].
     fn poll_tap(&mut self, buf: &mut [u8]) -> usize;
 
-    /// Applies one recorded entry to a machine made with the same configuration (keys left out) and seed.
-    fn replay(&mut self, entry: &[u8]) -> Result<(), ReplayError>;
+    /// Applies one recorded entry to a machine made with the same configuration, keys left out, and the seed and time
+    /// that [`crate::Recording`] tells; gives what the call gave then. Entries come in their order, from the first.
+    ///
+    /// The machine seals under pseudonyms of the keys, so that datagrams come out as long as they were, though compressed
+    /// key material may make a difference; apart from that and from nonces, all outputs and [`Machine::state_hash`] are
+    /// the original's. Counters of datagrams that could not be opened are not: those are not recorded. A machine that
+    /// replays is good for nothing else.
+    ///
+    /// # Errors
+    /// What is wrong, and by it whether anything changed.
+    fn replay(&mut self, entry: &[u8]) -> Result<Replayed<'_>, ReplayError>;
 
     /// When to call `handle_timeout` at the latest. May lie in the past while sliced work remains.
     fn poll_timeout(&self) -> Option<Instant>;
@@ -174,13 +194,70 @@ pub trait Machine: sealed::Sealed {
     fn state_hash(&self) -> u64;
 }
 
-/// A recorded entry that cannot be applied. The recording is damaged or belongs to another version; nothing changed.
+/// What a recorded call handed out when it was made again.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Replayed<'a> {
+    /// Nothing: it was an input or a command, or the entry goes on in the next one.
+    Nothing,
+    /// `poll_transmit`: a datagram, sealed under a pseudonym if the original was sealed.
+    Transmit {
+        /// Where to, and its name.
+        transmit: Transmit,
+        /// Its bytes.
+        datagram: &'a [u8],
+    },
+    /// `poll_stream`.
+    Stream(StreamAction),
+    /// `poll_stream_data`, sealed under a pseudonym if the original was sealed.
+    StreamData {
+        /// The stream.
+        id: StreamId,
+        /// What was written.
+        bytes: &'a [u8],
+        /// Nothing follows.
+        fin: bool,
+    },
+    /// `poll_membership`.
+    Membership(MembershipChange),
+    /// `poll_completion`.
+    Completion(Completion),
+    /// `poll_event`.
+    Event(Event<'a>),
+    /// The recording ends here.
+    Stopped {
+        /// Because its buffer was full, not because it was asked to.
+        full: bool,
+    },
+}
+
+/// A recorded entry that cannot be applied. Whoever brought it is at fault; except for [`ReplayError::Diverged`] nothing
+/// changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReplayError;
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The entry is damaged, or the one before it is missing.
+    Damaged,
+    /// The recording has this format, which this version does not read.
+    Format(u8),
+    /// The entry is not the first of a recording, but should be.
+    NotStarted,
+    /// The recording belongs to a machine with another configuration or seed, or of another kind, or in another state.
+    Mismatch,
+    /// The machine went another way than the recorded one, and is of no use any more: the recording was not written by a
+    /// version that promises the same behaviour.
+    Diverged,
+}
 
 impl core::fmt::Display for ReplayError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("the entry cannot be replayed: damaged, or written by another version")
+        match self {
+            Self::Damaged => f.write_str("the entry is damaged, or the one before it is missing"),
+            Self::Format(format) => write!(f, "recordings of format {format} cannot be read by this version"),
+            Self::NotStarted => f.write_str("the entry is not the first one of a recording"),
+            Self::Mismatch => f.write_str("the recording belongs to another configuration, seed or state"),
+            Self::Diverged => f.write_str("the replay went another way than the recorded run"),
+        }
     }
 }
 

@@ -1,15 +1,20 @@
 //! The memberlist-level machine: who is there, and user messages. Complete on its own.
 
 use alloc::vec::Vec;
+use core::fmt;
+use core::hash::Hash;
 use core::time::Duration;
 
 use bytes::Bytes;
+use siphasher::sip::SipHasher13;
 
 use crate::config::Admission;
 use crate::contract::machine;
 use crate::error::{CommandError, ConfigError};
+use crate::machine::ReplayError;
 use crate::output::{OperationId, Source};
 use crate::swim::{Lane, News, Swim, Upper, Waiter};
+use crate::tap::{Input, Payload};
 use crate::{Config, Instant, NonceSecret, Seed};
 
 /// A node of a memberlist cluster: membership, metadata, user messages and user state, without Serf's services.
@@ -47,6 +52,7 @@ impl Membership {
     /// Metadata over 512 bytes, or the node has left.
     pub fn set_metadata(&mut self, now: Instant, metadata: Bytes) -> Result<OperationId, CommandError> {
         self.swim.advance(now);
+        self.swim.record(|now| Input::SetMetadata { now, metadata: &metadata });
         self.swim.set_metadata(&mut self.upper, metadata)
     }
 
@@ -57,6 +63,7 @@ impl Membership {
     /// A message larger than one datagram carries, or the node has left.
     pub fn broadcast(&mut self, now: Instant, payload: Bytes) -> Result<OperationId, CommandError> {
         self.swim.advance(now);
+        self.swim.record(|now| Input::Broadcast { now, payload: Payload(&payload) });
         if self.swim.leaving {
             return Err(CommandError::Left);
         }
@@ -74,8 +81,19 @@ impl Membership {
         self.swim.leave(&mut self.upper)
     }
 
+    fn replay_own(&mut self, input: Input<'_>) -> Result<(), ReplayError> {
+        match input {
+            Input::SetMetadata { now, metadata } => drop(self.set_metadata(now, Bytes::copy_from_slice(metadata))),
+            Input::Broadcast { now, payload } => drop(self.broadcast(now, Bytes::copy_from_slice(payload.0))),
+            Input::SetUserState { state } => self.set_user_state(Bytes::copy_from_slice(state)),
+            _ => return Err(ReplayError::Mismatch),
+        }
+        Ok(())
+    }
+
     /// What is sent along with each push/pull from now on, at most 20 MiB together with the roster.
     pub fn set_user_state(&mut self, state: Bytes) {
+        self.swim.record(|_| Input::SetUserState { state: &state });
         self.upper.user_state = state;
     }
 }
@@ -119,6 +137,14 @@ impl Upper for Plain {
     }
 
     fn work_off(&mut self, _swim: &mut Swim, _work: &mut usize) {}
+
+    fn hash(&self, hasher: &mut SipHasher13) {
+        self.user_state.hash(hasher);
+    }
+
+    fn config(&self) -> &dyn fmt::Debug {
+        &"membership"
+    }
 }
 
 impl Admission {
@@ -135,4 +161,4 @@ impl Admission {
     }
 }
 
-machine!(Membership);
+machine!(Membership, Plain);

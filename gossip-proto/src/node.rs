@@ -7,13 +7,14 @@ use bytes::Bytes;
 use crate::contract::machine;
 use crate::error::{CommandError, ConfigError};
 use crate::hash::Keyed;
-use crate::machine::JoinTarget;
+use crate::machine::{JoinTarget, ReplayError};
 use crate::output::OperationId;
 use crate::rng::Rng;
 use crate::service::Services;
 use crate::swim::{Swim, Upper};
+use crate::tap::Input;
 use crate::wire::serf::encode_tags;
-use crate::{Config, Instant, Machine, NonceSecret, Seed, ServiceConfig};
+use crate::{Config, Instant, NonceSecret, Seed, ServiceConfig};
 
 /// A node of a Serf cluster: a member with tags that joins, leaves, and exchanges user events.
 #[derive(Debug)]
@@ -67,6 +68,7 @@ impl Node {
     /// Tags over 512 bytes encoded, or the node has left; the old tags stay.
     pub fn set_tags(&mut self, now: Instant, tags: Vec<(Bytes, Bytes)>) -> Result<OperationId, CommandError> {
         self.swim.advance(now);
+        self.swim.record(|now| Input::SetTags { now, tags: tags.as_slice().into() });
         let mut services = self.upper.config.clone();
         services.tags(tags);
         let metadata = encode(&services)?;
@@ -88,6 +90,7 @@ impl Node {
         coalesce: bool,
     ) -> Result<OperationId, CommandError> {
         self.swim.advance(now);
+        self.swim.record(|now| Input::UserEvent { now, name, payload, coalesce });
         self.upper.fire(&mut self.swim, name, payload, coalesce)
     }
 
@@ -98,6 +101,7 @@ impl Node {
     /// No member has that name, or the node has left.
     pub fn force_leave(&mut self, now: Instant, name: &[u8], prune: bool) -> Result<OperationId, CommandError> {
         self.swim.advance(now);
+        self.swim.record(|now| Input::ForceLeave { now, name, prune });
         self.upper.force_leave(&mut self.swim, name, prune)
     }
 
@@ -106,13 +110,27 @@ impl Node {
     /// # Errors
     /// As [`Machine::join`].
     pub fn join_ignoring_old(&mut self, now: Instant, targets: &[JoinTarget]) -> Result<OperationId, CommandError> {
-        let operation = self.join(now, targets)?;
+        self.swim.advance(now);
+        self.swim.record(|now| Input::JoinIgnoringOld { now, targets: targets.into() });
+        let operation = self.swim.join(targets)?;
+        self.swim.settle(&mut self.upper);
         self.upper.ignoring_old.push(operation.0);
         Ok(operation)
     }
 
     fn leave_cluster(&mut self) -> Result<OperationId, CommandError> {
         self.upper.leave(&mut self.swim)
+    }
+
+    fn replay_own(&mut self, input: Input<'_>) -> Result<(), ReplayError> {
+        match input {
+            Input::SetTags { now, tags } => drop(self.set_tags(now, tags.into_owned())),
+            Input::UserEvent { now, name, payload, coalesce } => drop(self.user_event(now, name, payload, coalesce)),
+            Input::ForceLeave { now, name, prune } => drop(self.force_leave(now, name, prune)),
+            Input::JoinIgnoringOld { now, targets } => drop(self.join_ignoring_old(now, &targets)),
+            _ => return Err(ReplayError::Mismatch),
+        }
+        Ok(())
     }
 
     /// Members that failed and are still remembered.
@@ -152,4 +170,4 @@ fn encode(services: &ServiceConfig) -> Result<Bytes, ConfigError> {
     Ok(metadata.into())
 }
 
-machine!(Node);
+machine!(Node, Services);

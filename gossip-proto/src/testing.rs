@@ -5,10 +5,12 @@
 
 mod decode;
 mod layers;
+mod machine;
 mod packet;
 mod stream;
 
 pub use decode::{KINDS, fuzz_decode};
+pub use machine::fuzz_machine;
 pub use packet::fuzz_packet;
 pub use stream::fuzz_stream;
 

@@ -265,7 +265,7 @@ impl Roster {
         self.version += 1;
     }
 
-    /// SWIM forgets the member; the slot stays while something pins it.
+    /// SWIM forgets a member that is dead or left; the slot stays while something pins it.
     pub(crate) fn untrack(&mut self, slot: u32) {
         let position = self.get(slot).position;
         if position == NONE {
@@ -273,7 +273,6 @@ impl Roster {
         }
         let records = &mut self.records;
         self.order.remove(position, |moved, to| records[moved as usize].position = to);
-        self.set_standing(slot, Standing::Dead, Instant::ORIGIN);
         let record = self.get_mut(slot);
         record.position = NONE;
         record.incarnation = 0;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use hashbrown::HashSet;
 
 use super::Services;
-use crate::Name;
+use crate::{Name, Status};
 use crate::hash::Keyed;
 use crate::swim::Swim;
 use crate::wire::field::Span;
@@ -28,23 +28,14 @@ pub(crate) struct StateMerge {
 impl Services {
     /// Appends what this node tells in a push/pull. Only events that exist: receivers need no empty slots (Q12).
     pub(crate) fn encode_state(&self, swim: &Swim, out: &mut Vec<u8>) {
-        let listed = |left_only: bool| {
-            let slots = (0..swim.roster.slots()).filter(move |&slot| {
-                swim.roster.used(slot).is_some_and(|record| match record.says {
-                    Some(crate::Status::Left) => true,
-                    Some(_) => !left_only,
-                    None => false,
-                })
-            });
-            slots.map(|slot| swim.roster.get(slot).name.as_bytes())
-        };
-        let statuses: Vec<(&[u8], u64)> = (0..swim.roster.slots())
-            .filter_map(|slot| {
-                let record = swim.roster.used(slot).filter(|record| record.says.is_some())?;
-                Some((record.name.as_bytes(), self.member(slot).ltime))
-            })
-            .collect();
-        let left: Vec<&[u8]> = listed(true).collect();
+        let (mut statuses, mut left) = (Vec::new(), Vec::new());
+        for slot in 0..swim.roster.slots() {
+            let Some(record) = swim.roster.used(slot).filter(|record| record.says.is_some()) else { continue };
+            statuses.push((record.name.as_bytes(), self.member(slot).ltime));
+            if record.says == Some(Status::Left) {
+                left.push(record.name.as_bytes());
+            }
+        }
         let events: Vec<_> = self
             .events
             .iter()

@@ -1,7 +1,11 @@
 //! The services as the layer above membership.
 
 use alloc::vec::Vec;
+use core::fmt;
+use core::hash::Hash;
 use core::time::Duration;
+
+use siphasher::sip::SipHasher13;
 
 use super::{Farewell, Life, Services, Task};
 use crate::error::CommandError;
@@ -73,6 +77,26 @@ impl Upper for Services {
 
     fn work_off(&mut self, swim: &mut Swim, work: &mut usize) {
         self.merge_states(swim, work);
+    }
+
+    fn hash(&self, hasher: &mut SipHasher13) {
+        (self.clock.time(), self.event_clock.time(), self.query_clock.time(), self.event_min).hash(hasher);
+        (self.listed, self.failed, self.left, self.merges.len(), self.announced).hash(hasher);
+        (self.leave_operation, &self.ignoring_old).hash(hasher);
+        match self.life {
+            Life::Alive => 0,
+            Life::Leaving(step) => 1 + step as u32,
+            Life::Left => u32::MAX,
+        }
+        .hash(hasher);
+        for (ltime, events) in self.events.iter() {
+            ltime.hash(hasher);
+            events.for_each(|event| event.hash(hasher));
+        }
+    }
+
+    fn config(&self) -> &dyn fmt::Debug {
+        &self.config
     }
 }
 

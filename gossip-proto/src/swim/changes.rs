@@ -35,6 +35,11 @@ impl Changes {
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
+
+    /// Whether the next poll will do anything, if only let go of what was shown.
+    pub(crate) fn is_stirred(&self) -> bool {
+        self.shown.is_some() || !self.queue.is_empty()
+    }
 }
 
 impl Swim {
@@ -114,27 +119,30 @@ impl Swim {
 
 /// The next step from what was told to what is; a legal sequence whatever was folded in between.
 fn next_kind(reported: Reported, status: Status, pending: &mut Pending) -> Option<(ChangeKind, Reported)> {
-    let is_up = matches!(status, Status::Alive | Status::Suspect | Status::Leaving) && !pending.reaped;
+    let is_up = matches!(status, Status::Alive | Status::Suspect | Status::Leaving);
     let told_up = matches!(reported, Reported::Alive | Reported::Suspect);
     let down = |kind| (kind, if kind == ChangeKind::Left { Reported::Left } else { Reported::Failed });
     if let Some(kind) = pending.bounced.take() {
         if told_up {
             return Some(down(kind));
         }
-        if reported == Reported::Nothing && !is_up {
+        if reported == Reported::Nothing && (pending.reaped || !is_up) {
             // Came and went unseen: show both.
             pending.bounced = Some(kind);
             return Some((ChangeKind::Joined, Reported::Alive));
         }
     }
+    if pending.reaped {
+        if matches!(reported, Reported::Alive | Reported::Suspect) {
+            return Some(down(if status == Status::Left { ChangeKind::Left } else { ChangeKind::Failed }));
+        }
+        // What comes after is another life of the same name.
+        (pending.reaped, pending.updated) = (false, false);
+        if reported != Reported::Nothing {
+            return Some((ChangeKind::Reaped, Reported::Nothing));
+        }
+    }
     match (reported, status) {
-        _ if pending.reaped => match reported {
-            Reported::Nothing => None,
-            Reported::Failed | Reported::Left => Some((ChangeKind::Reaped, Reported::Nothing)),
-            Reported::Alive | Reported::Suspect => {
-                Some(down(if status == Status::Left { ChangeKind::Left } else { ChangeKind::Failed }))
-            }
-        },
         (Reported::Nothing | Reported::Failed | Reported::Left, _) if is_up => {
             pending.updated = false;
             Some((ChangeKind::Joined, Reported::Alive))
@@ -183,5 +191,12 @@ mod tests {
         assert_eq!(sequence(Reported::Failed, Status::Left, pending()), [Left]);
         let reaped = Pending { reaped: true, bounced: Some(Failed), ..pending() };
         assert_eq!(sequence(Reported::Nothing, Status::Failed, reaped), [Joined, Failed, Reaped]);
+        // Forgotten and back before anybody looked.
+        let reaped = Pending { reaped: true, ..pending() };
+        assert_eq!(sequence(Reported::Failed, Status::Alive, reaped), [Reaped, Joined]);
+        let reaped = Pending { reaped: true, bounced: Some(Left), ..pending() };
+        assert_eq!(sequence(Reported::Suspect, Status::Alive, reaped), [Left, Reaped, Joined]);
+        let reaped = Pending { reaped: true, updated: true, ..pending() };
+        assert_eq!(sequence(Reported::Nothing, Status::Failed, reaped), []);
     }
 }

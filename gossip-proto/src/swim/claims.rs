@@ -62,7 +62,10 @@ impl Swim {
         let in_order = |&[pmin, pmax, pcur, dmin, dmax, dcur]: &[u8; 6]| {
             pmin > 0 && (pmin..=pmax).contains(&pcur) && (dmin..=dmax).contains(&dcur)
         };
-        let Some(versions) = versions.get(..6).and_then(|v| <[u8; 6]>::try_from(v).ok()).filter(in_order) else {
+        // What is false about this node must be answered in whatever form it comes: others may have taken it.
+        let own = *name == *self.config.name.as_bytes();
+        let six = versions.get(..6).and_then(|v| <[u8; 6]>::try_from(v).ok());
+        let Some(versions) = six.filter(|versions| own || in_order(versions)).or(own.then_some([0; 6])) else {
             self.stats.alive_bad_versions += 1;
             return None;
         };
@@ -198,7 +201,18 @@ impl Swim {
                 self.begin_suspicion(slot, by);
                 self.mark(slot, cause);
             }
+            Verdict::Ignore if slot == LOCAL => self.remind(by),
             Verdict::Ignore | Verdict::Insert | Verdict::Conflict => {}
+        }
+    }
+
+    /// A member still accuses this node although it has refuted: the refutation has missed that member, and nothing else
+    /// that it hears would change its mind, not even our acknowledgement (spec 4.8). Saying it once more costs one
+    /// rumor; upstream lets the suspicion run out. Strangers cannot make us repeat ourselves (W-17).
+    fn remind(&mut self, by: &[u8]) {
+        let member = self.known(by).is_some_and(|slot| slot != LOCAL && self.roster.get(slot).is_member());
+        if member && !self.leaving && !self.rumors.contains_subject(LOCAL) {
+            self.announce_alive(LOCAL, None);
         }
     }
 
@@ -284,6 +298,7 @@ impl Swim {
                 };
                 self.mark_down(slot, kind, cause);
             }
+            Verdict::Ignore if slot == LOCAL => self.remind(by),
             Verdict::Ignore | Verdict::Confirm | Verdict::Insert | Verdict::Conflict => {}
         }
     }

@@ -129,6 +129,11 @@ impl EventRing {
         self.queue.is_empty() && self.lost == 0
     }
 
+    /// Whether the next poll will do anything, if only let go of what was shown.
+    pub(crate) fn is_stirred(&self) -> bool {
+        self.shown.is_some() || !self.is_empty()
+    }
+
     pub(crate) fn memory(&self) -> usize {
         self.bytes
     }
@@ -187,6 +192,7 @@ mod tests {
             let event = Event::UserEvent { ltime: i.into(), name: b"name", payload: &[i; 6], coalesce: false };
             assert_eq!(ring.poll(&mut buffers), Some(event));
         }
-        assert_eq!((ring.poll(&mut buffers), ring.memory()), (None, 0));
+        assert_eq!(ring.poll(&mut buffers), None);
+        assert_eq!(ring.memory(), 0);
     }
 }

@@ -4,12 +4,12 @@ use core::hash::{Hash, Hasher};
 
 use siphasher::sip::SipHasher13;
 
-use super::Swim;
+use super::{Swim, Upper};
 
 impl Swim {
     /// Over members, rumors, timers and counters of operations: what decides future behaviour. Statistics and keys are
     /// left out.
-    pub(crate) fn state_hash(&self) -> u64 {
+    pub(crate) fn state_hash<U: Upper>(&self, upper: &U) -> u64 {
         let mut hasher = SipHasher13::new();
         self.now.hash(&mut hasher);
         for slot in 0..self.roster.slots() {
@@ -25,6 +25,9 @@ impl Swim {
         (self.rumors.len(), self.seq, self.transmits, self.health.score(), self.leaving).hash(&mut hasher);
         (self.timers.next(), self.timers.len(), self.streams.len(), self.operations.len()).hash(&mut hasher);
         (self.outgoing.len(), self.relays.len(), self.suspicions.len(), self.stalled).hash(&mut hasher);
+        (self.actions.len(), self.completions.len(), self.busy.len(), self.starving.len()).hash(&mut hasher);
+        (self.merges.len(), self.asked.len(), self.stream_bytes, self.awaited.len(), self.settled).hash(&mut hasher);
+        upper.hash(&mut hasher);
         self.rng.clone().next_u64().hash(&mut hasher);
         hasher.finish()
     }

@@ -38,6 +38,7 @@ impl Swim {
         // The scratch space is lent out, because messages lie in it while they are acted on.
         let Some(mut scratch) = self.scratch.take() else { return };
         let found = packet::unpack(body, &mut scratch, &limits, &mut |message| {
+            self.record_message(message);
             if self.message(upper, source, message).is_err() {
                 self.stats.dropped_decode += 1;
             }
@@ -54,7 +55,7 @@ impl Swim {
         self.stats.dropped_type += found.misplaced as u64;
     }
 
-    fn message<U: Upper>(&mut self, upper: &mut U, source: Source, message: &[u8]) -> Result<(), DecodeError> {
+    pub(crate) fn message<U: Upper>(&mut self, upper: &mut U, source: Source, message: &[u8]) -> Result<(), DecodeError> {
         let Some((&kind, body)) = message.split_first() else { return Ok(()) };
         match MessageType::from_byte(kind) {
             Some(MessageType::Ping) => self.ping_received(source, &Ping::decode(body)?.0),

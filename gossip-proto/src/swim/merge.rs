@@ -145,6 +145,8 @@ impl Swim {
                         return self.ask(merge);
                     }
                     self.accept_merge(&mut merge);
+                    // The state that it set going is encoded before this one changes it.
+                    break;
                 }
                 (Stage::Apply, Some(Ok(state))) => self.merge_entry(upper, &state, merge.from),
                 (Stage::Apply, None) => return self.merged(upper, &merge),

@@ -17,6 +17,7 @@ mod inbound;
 mod merge;
 mod outgoing;
 mod probe;
+mod recording;
 mod relay;
 pub(crate) mod rumors;
 mod scale;
@@ -29,6 +30,7 @@ mod upper;
 #[cfg(test)]
 mod tests;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -61,6 +63,7 @@ use crate::output::{Cause, Completion, StreamAction};
 use crate::rng::Rng;
 use crate::roster::{LOCAL, Roster, Standing, WireAddr};
 use crate::slab::Slab;
+use crate::tap::{Replay, Tap};
 use crate::timer::Timers;
 use crate::wire::keyring::Nonces;
 use crate::wire::label::Label;
@@ -133,6 +136,8 @@ pub(crate) struct Swim {
     transmits: u64,
     paths: HashMap<SocketAddr, u16, Keyed>,
     streams: Slab<Stream>,
+    /// How many of them peers opened.
+    inbound: usize,
     actions: VecDeque<StreamAction>,
     stream_bytes: usize,
     /// Streams whose reading was put off for work or for memory.
@@ -159,6 +164,9 @@ pub(crate) struct Swim {
     /// A stranger got its acknowledgement for the datagram at hand (W-8).
     stranger_acked: bool,
     chosen: SmallVec<[u32; 8]>,
+    seed: Seed,
+    tap: Option<Box<Tap>>,
+    replay: Option<Box<Replay>>,
 }
 
 impl Swim {
@@ -215,6 +223,7 @@ impl Swim {
             transmits: 0,
             paths: HashMap::with_hasher(keyed),
             streams: Slab::new(),
+            inbound: 0,
             actions: VecDeque::new(),
             stream_bytes: 0,
             busy: VecDeque::new(),
@@ -234,6 +243,9 @@ impl Swim {
             leaving: false,
             stranger_acked: false,
             chosen: SmallVec::new(),
+            seed: *seed,
+            tap: None,
+            replay: None,
             rng,
             roster,
             config,
@@ -279,6 +291,7 @@ impl Swim {
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.roster.memory() + self.stream_bytes + self.events.memory() + self.buffers.memory() + self.snapshot.memory()
+        let tap = self.tap.as_ref().map_or(0, |tap| tap.memory());
+        self.roster.memory() + self.stream_bytes + self.events.memory() + self.buffers.memory() + self.snapshot.memory() + tap
     }
 }

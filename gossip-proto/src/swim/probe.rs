@@ -252,9 +252,11 @@ impl Swim {
         }
     }
 
-    /// Gives a running probe back the time in which this node was stalled.
+    /// Gives a running probe back the time in which this node was stalled, its later phases included.
     pub(crate) fn extend_probe(&mut self, late: Duration) {
-        if self.probe.is_some() {
+        if let Some(probe) = &mut self.probe {
+            probe.sent += late;
+            probe.delayed = true;
             self.ticks.delay(Tick::Phase, late);
         }
     }

@@ -1,7 +1,6 @@
 //! Streams: one request and at most one reply per connection (spec 1.4).
 
 use alloc::collections::VecDeque;
-use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -12,12 +11,13 @@ use super::{Deadline, Swim, Upper};
 use crate::error::{Refused, StreamError};
 use crate::output::{JoinFailure, Outcome, Source, StreamAction, StreamFailure, StreamId, Written};
 use crate::roster::canonical;
+use crate::tap::{Fault, Fed};
 use crate::timer::TimerId;
 use crate::wire::field::Raw;
 use crate::wire::message::{Ack, ErrorReply, MessageType, UserHeader};
 use crate::wire::msgpack::Full;
 use crate::wire::stream::{
-    Pending, Side, StreamLimits, StreamMessage, StreamReadError, StreamReader, needs_materializing, write_stream,
+    Pending, Side, StreamLimits, StreamMessage, StreamReader, needs_materializing, write_stream,
 };
 use crate::MemberKey;
 
@@ -55,10 +55,17 @@ pub(crate) struct Stream {
     pub(crate) received: bool,
 }
 
+impl Stream {
+    /// Bytes that wait to be written.
+    pub(crate) fn unwritten(&self) -> usize {
+        self.out.iter().map(Bytes::len).sum()
+    }
+}
+
 impl Swim {
     /// Asks for a connection; `None` if too many streams are open.
     pub(crate) fn open_stream(&mut self, to: SocketAddr, peer: Option<MemberKey>, purpose: Purpose) -> Option<u64> {
-        if self.streams.len() >= self.config.max_streams {
+        if self.streams.len() - self.inbound >= self.config.max_streams {
             self.stats.streams_refused += 1;
             return None;
         }
@@ -73,6 +80,7 @@ impl Swim {
 
     fn add_stream(&mut self, purpose: Purpose, source: Source, side: Side, deadline: crate::Instant) -> u64 {
         let limits = StreamLimits { nodes: self.config.max_members.max(1 << 20), ..StreamLimits::default() };
+        self.inbound += usize::from(matches!(purpose, Purpose::Inbound));
         let key = self.streams.insert(Stream {
             purpose,
             source,
@@ -96,7 +104,8 @@ impl Swim {
     }
 
     pub(crate) fn accept_stream(&mut self, source: Source) -> Result<StreamId, Refused> {
-        if self.streams.len() >= self.config.max_streams {
+        // Counted apart from our own, or who holds streams open could keep us from probing and merging.
+        if self.inbound + 1 >= self.config.max_streams {
             self.stats.streams_refused += 1;
             return Err(Refused::TooMany);
         }
@@ -209,16 +218,26 @@ impl Swim {
         data: &[u8],
         fin: bool,
     ) -> Result<usize, StreamError> {
-        let budget = self.config.max_exchange_bytes.saturating_sub(self.stream_bytes);
-        let stream = self.streams.get_mut(key).ok_or(StreamError::Unknown)?;
-        let fed = stream.reader.feed(&self.layers, data, budget);
-        let fed = match fed {
-            Ok(taken) if fin && taken == data.len() => stream.reader.finish().map(|()| taken),
-            other => other,
-        };
-        self.account(key);
+        self.stream_bytes_came(upper, key, data.len(), data, fin)
+    }
+
+    /// As `stream_data`; of `len` bytes the content may be missing in a replay.
+    pub(crate) fn stream_bytes_came<U: Upper>(
+        &mut self,
+        upper: &mut U,
+        key: u64,
+        len: usize,
+        data: &[u8],
+        fin: bool,
+    ) -> Result<usize, StreamError> {
+        let stream = self.streams.get(key).ok_or(StreamError::Unknown)?;
+        // The message is here; what follows it, and that the peer finished its side, changes nothing any more.
+        if stream.received {
+            return Ok(len);
+        }
+        let fed = self.feed(key, data, fin).ok_or(StreamError::Unknown)?;
         let taken = self.progress(upper, key, fed)?;
-        if taken < data.len() {
+        if taken < len {
             self.stats.exchange_memory_full += 1;
         }
         Ok(taken)
@@ -229,36 +248,33 @@ impl Swim {
         &mut self,
         upper: &mut U,
         key: u64,
-        fed: Result<usize, StreamReadError>,
+        fed: Fed,
     ) -> Result<usize, StreamError> {
         let Some(stream) = self.streams.get_mut(key) else { return Err(StreamError::Unknown) };
-        match fed {
+        match fed.taken {
             Ok(taken) => {
-                match stream.reader.pending() {
+                match fed.pending {
+                    // Once is enough, however many pieces arrive meanwhile.
+                    Pending::Work if self.busy.contains(&key) => {}
+                    Pending::Budget if self.starving.contains(&key) => {}
                     Pending::Work => self.busy.push_back(key),
                     Pending::Budget => self.starving.push(key),
                     Pending::Nothing => self.received(upper, key),
                 }
                 Ok(taken)
             }
-            Err(error) => {
+            Err(fault) => {
                 let inbound = matches!(stream.purpose, Purpose::Inbound);
                 // A clean end before any byte is how probes of the port look; nothing is wrong with it.
-                if error == StreamReadError::Closed && inbound {
+                if fault == Fault::Closed && inbound {
                     self.close_stream(key);
                     return Ok(0);
                 }
                 self.stats.streams_malformed += 1;
-                if inbound && error.is_answered() {
-                    self.answer_error(key, &error.to_string());
-                } else {
-                    let failure = match error {
-                        StreamReadError::Closed | StreamReadError::Truncated => {
-                            JoinFailure::Stream(StreamFailure::Reset)
-                        }
-                        _ => JoinFailure::Protocol,
-                    };
-                    self.give_up(key, failure);
+                match fault {
+                    Fault::Answered(text) if inbound => self.answer_error(key, &text),
+                    Fault::Closed | Fault::Cut => self.give_up(key, JoinFailure::Stream(StreamFailure::Reset)),
+                    Fault::Odd | Fault::Answered(_) => self.give_up(key, JoinFailure::Protocol),
                 }
                 Err(StreamError::Refused)
             }
@@ -267,19 +283,18 @@ impl Swim {
 
     /// Goes on with a stream whose work was put off.
     pub(crate) fn resume_stream<U: Upper>(&mut self, upper: &mut U, key: u64) {
-        let budget = self.config.max_exchange_bytes.saturating_sub(self.stream_bytes);
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        let fed = stream.reader.feed(&self.layers, &[], budget);
-        self.account(key);
-        let _ = self.progress(upper, key, fed);
+        if let Some(fed) = self.feed(key, &[], false) {
+            let _ = self.progress(upper, key, fed);
+        }
     }
 
     /// Keeps count of what streams hold.
-    pub(crate) fn account(&mut self, key: u64) {
+    pub(crate) fn account(&mut self, key: u64, held: usize) {
         let Some(stream) = self.streams.get_mut(key) else { return };
-        let held = stream.reader.buffered();
-        self.stream_bytes = self.stream_bytes + held - stream.held;
+        let freed = stream.held.saturating_sub(held);
+        self.stream_bytes += held.saturating_sub(stream.held);
         stream.held = held;
+        self.release_stream_bytes(freed);
     }
 
     /// A whole message is here, or not yet.
@@ -292,7 +307,7 @@ impl Swim {
         // The reader is lent out, because the message lies in it while it is acted on.
         let spent = StreamReader::new(Side::Opening, StreamLimits::default());
         let mut reader = core::mem::replace(&mut stream.reader, spent);
-        let source = stream.source;
+        let (source, held) = (stream.source, stream.held);
         let (inbound, own_ping) = match stream.purpose {
             Purpose::Inbound => (true, None),
             Purpose::Ping { seq } => (false, Some(seq)),
@@ -318,7 +333,6 @@ impl Swim {
                 self.close_stream(key);
             }
             Some(StreamMessage::PushPull { .. }) if own_ping.is_none() => {
-                let held = reader.buffered();
                 if let Some(state) = reader.take_push_pull() {
                     self.stream_bytes += held;
                     self.begin_merge(key, source, inbound, state, held);
@@ -334,7 +348,7 @@ impl Swim {
             }
             _ => self.give_up(key, JoinFailure::Protocol),
         }
-        self.account(key);
+        self.account(key, 0);
     }
 
     /// Tells the peer why its request is refused, then closes (spec 1.4).
@@ -383,6 +397,7 @@ impl Swim {
     /// Forgets a stream and has the driver close it.
     pub(crate) fn close_stream(&mut self, key: u64) {
         let Some(stream) = self.streams.remove(key) else { return };
+        self.inbound -= usize::from(matches!(stream.purpose, Purpose::Inbound));
         if let Some(timer) = stream.timer {
             self.timers.cancel(timer);
         }

@@ -2,7 +2,10 @@
 //! defined points, in order, and may use the engine.
 
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
+
+use siphasher::sip::SipHasher13;
 
 use super::Swim;
 use crate::output::Source;
@@ -54,4 +57,8 @@ pub(crate) trait Upper {
     fn has_backlog(&self) -> bool;
     /// Goes on with it, as far as `work` goes.
     fn work_off(&mut self, swim: &mut Swim, work: &mut usize);
+    /// Its part of the state hash.
+    fn hash(&self, hasher: &mut SipHasher13);
+    /// What it was configured with, to tell whether two machines are alike.
+    fn config(&self) -> &dyn fmt::Debug;
 }

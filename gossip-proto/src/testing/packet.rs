@@ -101,7 +101,8 @@ fn round_trip(layers: &Layers, body: &[u8]) {
 
 fn tamper(layers: &Layers, sent: &[u8], body: &[u8]) {
     // Any byte would do; which one depends on the input, so that a corpus covers them all.
-    let at = body.iter().fold(body.len(), |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte))) % sent.len();
+    let at = body.iter().fold(body.len(), |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)))
+        % sent.len();
     let mut changed = sent.to_vec();
     changed[at] ^= 1;
     if let Ok(opened) = open(layers, &mut changed) {

@@ -10,8 +10,13 @@ use crate::wire::stream::{
 };
 
 /// Small, so that a fuzzer reaches them.
-const LIMITS: StreamLimits =
-    StreamLimits { received: 64 * 1024, inflated: 64 * 1024, nodes: 512, user_state: 4096, user_message: 4096 };
+const LIMITS: StreamLimits = StreamLimits {
+    received: 64 * 1024,
+    inflated: 64 * 1024,
+    nodes: 512,
+    user_state: 4096,
+    user_message: 4096,
+};
 
 /// What a reader may grow by in one call: more than it can ever need within the limits.
 const BUDGET: usize = 1 << 20;
@@ -75,9 +80,14 @@ fn read(
     let opened = reader.opened().expect("a message has bytes").to_vec();
     if let Some(nodes) = nodes {
         let mut state = reader.take_push_pull().expect("a push/pull is there to be taken");
-        assert!(state.nodes() == nodes && nodes <= LIMITS.nodes && state.user_state().len() <= LIMITS.user_state);
+        assert!(
+            state.nodes() == nodes && nodes <= LIMITS.nodes && state.user_state().len() <= LIMITS.user_state
+        );
         for left in (0..nodes).rev() {
-            assert!(state.next_node().is_some_and(|node| node.is_ok()), "a node state that was checked is bad");
+            assert!(
+                state.next_node().is_some_and(|node| node.is_ok()),
+                "a node state that was checked is bad"
+            );
             assert_eq!(state.remaining(), left);
         }
         assert!(state.next_node().is_none());

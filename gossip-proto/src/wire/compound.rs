@@ -64,9 +64,9 @@ pub enum BadCompound {
     TableTruncated,
 }
 
-/// Writes the header of a compound whose messages have these lengths, to the front of `out`, and returns its length.
-/// Refuses what cannot be sent: more than [`MAX_PARTS`], messages over 65,535 bytes, and empty ones, which make old
-/// nodes panic.
+/// Writes the header of a compound whose messages have these lengths, to the front of `out`, and returns its
+/// length. Refuses what cannot be sent: more than [`MAX_PARTS`], messages over 65,535 bytes, and empty ones,
+/// which make old nodes panic.
 pub fn write_header<I>(out: &mut [u8], lengths: I) -> Result<usize, Full>
 where
     I: ExactSizeIterator<Item = usize>,
@@ -81,8 +81,8 @@ where
     Ok(len)
 }
 
-/// Composes a packet body out of messages that are drawn one by one: a single message stays bare, several become a
-/// compound (spec 4.9). Allocates nothing.
+/// Composes a packet body out of messages that are drawn one by one: a single message stays bare, several
+/// become a compound (spec 4.9). Allocates nothing.
 #[derive(Debug)]
 pub struct Packer<'b> {
     buf: &'b mut [u8],
@@ -111,8 +111,8 @@ impl<'b> Packer<'b> {
         self.buf.len().saturating_sub(self.used).saturating_sub(table).min(usize::from(u16::MAX))
     }
 
-    /// Where the next message may be written, [`room`](Self::room) bytes long. It counts only once [`commit`](Self::commit) says how long
-    /// it became.
+    /// Where the next message may be written, [`room`](Self::room) bytes long. It counts only once
+    /// [`commit`](Self::commit) says how long it became.
     pub fn spare(&mut self) -> &mut [u8] {
         let end = self.used + self.room();
         self.buf.get_mut(self.used..end).unwrap_or_default()

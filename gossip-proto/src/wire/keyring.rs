@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use zeroize::Zeroize;
 
-/// Most keys a ring holds. A key arrives by a query from anyone who has the ring already, and every junk packet is tried
-/// against all of them; one key more is refused with [`KeyringError::Full`].
+/// Most keys a ring holds. A key arrives by a query from anyone who has the ring already, and every junk
+/// packet is tried against all of them; one key more is refused with [`KeyringError::Full`].
 pub const MAX_KEYS: usize = 64;
 
 /// Bytes of a nonce.
@@ -22,7 +22,8 @@ pub const TAG_LEN: usize = 16;
 
 /// One symmetric key of 16, 24 or 32 bytes, for AES-128, AES-192 or AES-256 in Galois counter mode.
 ///
-/// Holds the expanded cipher, so that sealing a packet does no key schedule. All secret state is overwritten on drop.
+/// Holds the expanded cipher, so that sealing a packet does no key schedule. All secret state is overwritten
+/// on drop.
 #[derive(Clone)]
 pub struct Key {
     bytes: [u8; 32],
@@ -70,8 +71,8 @@ impl Key {
         .map(Into::into)
     }
 
-    /// Decrypts `text` where it stands. The tag is checked before the first byte is written, so a wrong key leaves the
-    /// text to the next one.
+    /// Decrypts `text` where it stands. The tag is checked before the first byte is written, so a wrong key
+    /// leaves the text to the next one.
     pub(super) fn decrypt(
         &self,
         nonce: &[u8; NONCE_LEN],
@@ -194,7 +195,8 @@ impl Keyring {
     }
 }
 
-/// Why a key operation was refused. The texts travel in answers to key queries, so they are those of current Serf nodes.
+/// Why a key operation was refused. The texts travel in answers to key queries, so they are those of current
+/// Serf nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyringError {
     /// A key has neither 16, 24 nor 32 bytes.
@@ -222,9 +224,10 @@ impl core::error::Error for KeyringError {}
 
 /// A source of nonces that never repeats one within a process (W-10).
 ///
-/// A nonce is a 64-bit prefix and a 32-bit counter. Prefixes are AES-256 of a running number under the process's nonce
-/// secret, truncated, so processes that share a cluster key draw from 2^64 independently. One sequence serves all keys:
-/// what is unique over all keys is unique under each, also when a key leaves the ring and comes back.
+/// A nonce is a 64-bit prefix and a 32-bit counter. Prefixes are AES-256 of a running number under the
+/// process's nonce secret, truncated, so processes that share a cluster key draw from 2^64 independently. One
+/// sequence serves all keys: what is unique over all keys is unique under each, also when a key leaves the
+/// ring and comes back.
 pub struct Nonces {
     secret: Aes256,
     draws: u128,
@@ -233,8 +236,8 @@ pub struct Nonces {
 }
 
 impl Nonces {
-    /// The sequence that belongs to `secret`, which must be fresh for every process: the same secret under the same key
-    /// means the same nonces, and with them the loss of both secrecy and authenticity.
+    /// The sequence that belongs to `secret`, which must be fresh for every process: the same secret under
+    /// the same key means the same nonces, and with them the loss of both secrecy and authenticity.
     pub fn new(mut secret: [u8; 32]) -> Self {
         let cipher = Aes256::new((&secret).into());
         secret.zeroize();
@@ -251,7 +254,8 @@ impl Nonces {
         counter.copy_from_slice(&self.counter.to_be_bytes());
         match self.counter.checked_add(1) {
             Some(next) => self.counter = next,
-            // The counter must not wrap under its prefix: that would repeat the nonces since the prefix was drawn.
+            // The counter must not wrap under its prefix: that would repeat the nonces since the prefix was
+            // drawn.
             None => {
                 self.counter = 0;
                 self.draw_prefix();

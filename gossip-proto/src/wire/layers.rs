@@ -1,4 +1,5 @@
-//! What a node wraps its traffic in: label, encryption, compression (spec 1.3, 1.4), and what that costs in bytes.
+//! What a node wraps its traffic in: label, encryption, compression (spec 1.3, 1.4), and what that costs in
+//! bytes.
 
 use super::keyring::{Key, Keyring};
 use super::label::{Found, Label};
@@ -32,8 +33,8 @@ pub struct Layers {
     pub verify_incoming: bool,
     /// With encryption on: seal what is sent. Off only while encryption is rolled out.
     pub verify_outgoing: bool,
-    /// Admit version 0 seals, which nodes of protocol version 1 send. Their version byte is open to tampering (W-1), so
-    /// clusters without such nodes are better off without.
+    /// Admit version 0 seals, which nodes of protocol version 1 send. Their version byte is open to tampering
+    /// (W-1), so clusters without such nodes are better off without.
     pub accept_padded: bool,
     /// Version of own seals.
     pub seal_version: SealVersion,
@@ -73,8 +74,8 @@ impl Layers {
         self.label.header_len() + seal + if crc { CRC_HEADER } else { 0 }
     }
 
-    /// Longest packet body whose datagram has at most `max_datagram` bytes, everything included (W-14). 0 if the layers
-    /// leave no room at all.
+    /// Longest packet body whose datagram has at most `max_datagram` bytes, everything included (W-14). 0 if
+    /// the layers leave no room at all.
     pub fn max_packet_body(&self, max_datagram: usize, crc: bool) -> usize {
         let inner = max_datagram.saturating_sub(self.label.header_len());
         let text = match self.sealing_key() {

@@ -48,8 +48,8 @@ impl Inflater {
         self.decoder.reset();
     }
 
-    /// Decompresses all of `input` to the end of `out`, at most `limit` bytes of it. What was appended before an error
-    /// stays, so that the caller can account for the work.
+    /// Decompresses all of `input` to the end of `out`, at most `limit` bytes of it. What was appended before
+    /// an error stays, so that the caller can account for the work.
     pub fn inflate(&mut self, mut input: &[u8], out: &mut Vec<u8>, limit: usize) -> Result<(), InflateError> {
         self.reset();
         let end = out.len().saturating_add(limit);
@@ -68,7 +68,8 @@ impl Inflater {
         }
     }
 
-    /// One slice of a decompression that was prepared with [`reset`](Self::reset): appends at most `room` bytes to `out`.
+    /// One slice of a decompression that was prepared with [`reset`](Self::reset): appends at most `room`
+    /// bytes to `out`.
     pub fn step(&mut self, input: &[u8], out: &mut Vec<u8>, room: usize) -> Result<Inflated, InflateError> {
         let start = out.len();
         out.resize(start.saturating_add(room), 0);
@@ -102,8 +103,8 @@ impl Inflater {
                 Ok(LzwStatus::NoProgress) => return (Ok(Stop::Starved), consumed, produced),
                 Ok(LzwStatus::Ok) => {}
             }
-            // A clear code may come out of the bits that the decoder holds already: progress that shows on neither side.
-            // It holds 64 bits at most, so this ends, or something is wrong.
+            // A clear code may come out of the bits that the decoder holds already: progress that shows on
+            // neither side. It holds 64 bits at most, so this ends, or something is wrong.
             idle = if step.consumed_in == 0 && step.consumed_out == 0 { idle + 1 } else { 0 };
             if idle > 64 {
                 return (Ok(Stop::Starved), consumed, produced);
@@ -184,8 +185,8 @@ impl Deflater {
         Self { encoder: weezl::encode::Encoder::new(BitOrder::Lsb, LITERAL_BITS), spare: Vec::new() }
     }
 
-    /// Replaces a message at the front of `packet` by its compressed form if that is strictly smaller (spec 1.3 step 2)
-    /// and returns the length that it has then.
+    /// Replaces a message at the front of `packet` by its compressed form if that is strictly smaller (spec
+    /// 1.3 step 2) and returns the length that it has then.
     pub fn shrink(&mut self, packet: &mut [u8], len: usize) -> usize {
         let Some(message) = packet.get_mut(..len) else { return len };
         let Some(room) = len.checked_sub(PREFIX.len() + 2) else { return len };
@@ -263,8 +264,8 @@ fn encode_whole(encoder: &mut weezl::encode::Encoder, mut input: &[u8], out: &mu
     }
 }
 
-/// The header of a raw string of `len` bytes, and how long it is. Data beyond 4 GiB does not exist here: streams are
-/// limited to far less.
+/// The header of a raw string of `len` bytes, and how long it is. Data beyond 4 GiB does not exist here:
+/// streams are limited to far less.
 fn raw_header(len: usize) -> ([u8; MAX_RAW_HEADER], usize) {
     let [b0, b1, b2, b3] = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
     match len {

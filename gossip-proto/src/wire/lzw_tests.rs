@@ -202,7 +202,10 @@ proptest! {
 
     #[test]
     fn hostile_codes_give_what_the_plain_decoder_gives(
-        codes in prop::collection::vec(prop_oneof![8 => 0u16..256, 2 => Just(256), 1 => Just(257), 4 => 258u16..400, 1 => 400u16..512], 0..300),
+        codes in prop::collection::vec(
+            prop_oneof![8 => 0u16..256, 2 => Just(256), 1 => Just(257), 4 => 258u16..400, 1 => 400u16..512],
+            0..300,
+        ),
         width in 9usize..13,
     ) {
         let mut data = Vec::new();

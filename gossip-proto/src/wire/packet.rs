@@ -11,7 +11,8 @@ use super::seal::{self, OpenError, SEAL_HEADER};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Strips label, seal and checksum from a datagram, in place, and returns the body: a type byte and what belongs to it.
+/// Strips label, seal and checksum from a datagram, in place, and returns the body: a type byte and what
+/// belongs to it.
 pub fn open<'d>(layers: &Layers, datagram: &'d mut [u8]) -> Result<&'d mut [u8], PacketError> {
     if datagram.is_empty() {
         return Err(PacketError::Empty);
@@ -24,8 +25,9 @@ pub fn open<'d>(layers: &Layers, datagram: &'d mut [u8]) -> Result<&'d mut [u8],
     };
     let mut body = datagram.get_mut(header..).unwrap_or_default();
     if let Some(ring) = layers.ring() {
-        // Opening leaves the bytes alone if no key fits, so that they can be taken for plain ones while encryption is
-        // rolled out. Bytes that a key has authenticated are never plain ones, hence no second chance for them.
+        // Opening leaves the bytes alone if no key fits, so that they can be taken for plain ones while
+        // encryption is rolled out. Bytes that a key has authenticated are never plain ones, hence no second
+        // chance for them.
         let result = match seal::open(ring, layers.label.as_bytes(), layers.accept_padded, body) {
             Ok(text) => Ok(Some(text.len())),
             Err(OpenError::Padding) => Err(OpenError::Padding),
@@ -47,7 +49,8 @@ pub fn open<'d>(layers: &Layers, datagram: &'d mut [u8]) -> Result<&'d mut [u8],
     if body.is_empty() { Err(PacketError::BodyEmpty) } else { Ok(body) }
 }
 
-/// Why a datagram was dropped as a whole. Its sender's fault, the network's or an attacker's; nothing changes by it.
+/// Why a datagram was dropped as a whole. Its sender's fault, the network's or an attacker's; nothing changes
+/// by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PacketError {
@@ -61,8 +64,8 @@ pub enum PacketError {
     LabelMismatch,
     /// A label header although something in front of this node is configured to have removed it.
     LabelUnexpected,
-    /// Encryption is on and the datagram is not sealed with a key of the ring. Either the sender does not encrypt, or it
-    /// has other keys, or the datagram was tampered with.
+    /// Encryption is on and the datagram is not sealed with a key of the ring. Either the sender does not
+    /// encrypt, or it has other keys, or the datagram was tampered with.
     Seal(OpenError),
     /// The checksum is not that of the body.
     Checksum,
@@ -115,8 +118,8 @@ impl Default for UnpackLimits {
 /// How deep compounds and compressed messages may nest. Honest traffic needs 2 (W-6).
 pub const MAX_DEPTH: usize = 4;
 
-/// Space for decompression, kept from one datagram to the next: one buffer per level of nesting, grown by what is really
-/// decompressed, all of them together at most [`UnpackLimits::inflated`] bytes at a time.
+/// Space for decompression, kept from one datagram to the next: one buffer per level of nesting, grown by
+/// what is really decompressed, all of them together at most [`UnpackLimits::inflated`] bytes at a time.
 #[derive(Debug, Default)]
 pub struct Scratch {
     inflater: Inflater,
@@ -162,8 +165,9 @@ pub struct Unpacked {
     pub misplaced: usize,
 }
 
-/// Walks through the compounds and compressed messages of a packet and hands every plain message, type byte first, to
-/// `visit`. Only types that belong in packets get there; everything else is counted and passed over (spec 1.9).
+/// Walks through the compounds and compressed messages of a packet and hands every plain message, type byte
+/// first, to `visit`. Only types that belong in packets get there; everything else is counted and passed over
+/// (spec 1.9).
 pub fn unpack(
     body: &[u8],
     scratch: &mut Scratch,
@@ -268,8 +272,8 @@ impl Walk<'_> {
     }
 }
 
-/// A datagram in the making: the caller's buffer with the front reserved for the layers, so that the body is encoded
-/// where it will be sealed and sent.
+/// A datagram in the making: the caller's buffer with the front reserved for the layers, so that the body is
+/// encoded where it will be sealed and sent.
 #[derive(Debug)]
 pub struct Envelope<'l, 'b> {
     layers: &'l Layers,
@@ -280,8 +284,8 @@ pub struct Envelope<'l, 'b> {
 }
 
 impl<'l, 'b> Envelope<'l, 'b> {
-    /// Starts a datagram of at most `max_datagram` bytes in `buf`, with a checksum if `crc`; `None` if the layers leave no
-    /// room for a body.
+    /// Starts a datagram of at most `max_datagram` bytes in `buf`, with a checksum if `crc`; `None` if the
+    /// layers leave no room for a body.
     pub fn new(layers: &'l Layers, buf: &'b mut [u8], max_datagram: usize, crc: bool) -> Option<Self> {
         let max_body = layers.max_packet_body(max_datagram.min(buf.len()), crc);
         (max_body > 0).then(|| Self { layers, buf, front: layers.packet_front(crc), max_body, crc })
@@ -292,15 +296,16 @@ impl<'l, 'b> Envelope<'l, 'b> {
         self.buf.get_mut(self.front..self.front + self.max_body).unwrap_or_default()
     }
 
-    /// Completes the datagram around the first `len` bytes of [`body`](Self::body) and returns its length: compresses if that
-    /// helps, then checksum, seal and label as the layers say. Refuses an empty or too long body.
+    /// Completes the datagram around the first `len` bytes of [`body`](Self::body) and returns its length:
+    /// compresses if that helps, then checksum, seal and label as the layers say. Refuses an empty or too
+    /// long body.
     pub fn finish(self, len: usize, nonces: &mut Nonces, deflater: &mut Deflater) -> Result<usize, Full> {
         let nonce = if self.layers.sealing_key().is_some() { nonces.next_nonce() } else { [0; NONCE_LEN] };
         self.finish_with(len, &nonce, deflater)
     }
 
-    /// [`finish`](Self::finish) with a given nonce, to reproduce known datagrams. A nonce used twice under one key gives away both
-    /// datagrams and lets anyone forge more.
+    /// [`finish`](Self::finish) with a given nonce, to reproduce known datagrams. A nonce used twice under
+    /// one key gives away both datagrams and lets anyone forge more.
     pub fn finish_with(
         mut self,
         len: usize,

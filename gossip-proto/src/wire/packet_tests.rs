@@ -119,7 +119,8 @@ fn damage_to_any_byte_under_a_checksum_or_seal_visits_nothing() {
                     bad[at] ^= 1 << bit;
                     let version = sealed && at == layers.label.header_len();
                     if version && layers.seal_version == SealVersion::Padded && bit == 0 {
-                        // W-1: from version 0 to 1 the padding becomes trailing bytes. Only a checksum shows it.
+                        // W-1: from version 0 to 1 the padding becomes trailing bytes. Only a checksum shows
+                        // it.
                         assert_eq!(read(&layers, &bad).0.is_err(), crc);
                         continue;
                     }

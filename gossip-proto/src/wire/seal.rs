@@ -62,8 +62,8 @@ impl SealVersion {
     }
 }
 
-/// Seals the `text` bytes at `buf[SEAL_HEADER..]` where they stand and returns the total length, or `None` if `buf` is
-/// shorter than [`SealVersion::sealed_len`] says. A nonce must never be used twice with one key.
+/// Seals the `text` bytes at `buf[SEAL_HEADER..]` where they stand and returns the total length, or `None` if
+/// `buf` is shorter than [`SealVersion::sealed_len`] says. A nonce must never be used twice with one key.
 #[must_use]
 pub fn seal(
     key: &Key,
@@ -89,9 +89,10 @@ pub fn seal(
 /// Opens a sealed text where it stands with the first key of the ring that fits. After an error other than
 /// [`OpenError::Padding`] the bytes are as they were.
 ///
-/// `accept_padded` admits version 0. The version byte is not authenticated (W-1): who captures a version 1 packet can
-/// turn it into version 0 without the key, so everything that a genuine sender would have padded is checked. The other
-/// way round nothing can be checked: a version 0 packet turned into version 1 keeps its padding as trailing bytes.
+/// `accept_padded` admits version 0. The version byte is not authenticated (W-1): who captures a version 1
+/// packet can turn it into version 0 without the key, so everything that a genuine sender would have padded
+/// is checked. The other way round nothing can be checked: a version 0 packet turned into version 1 keeps its
+/// padding as trailing bytes.
 pub fn open<'d>(
     ring: &Keyring,
     aad: &[u8],
@@ -141,14 +142,15 @@ fn unpad(text: &mut [u8]) -> Result<&mut [u8], OpenError> {
 pub enum OpenError {
     /// There is nothing, not even a version byte.
     Empty,
-    /// The version is unknown or not admitted. A plain packet ends here, unless it is a ping or an indirect ping: their
-    /// type bytes are valid versions.
+    /// The version is unknown or not admitted. A plain packet ends here, unless it is a ping or an indirect
+    /// ping: their type bytes are valid versions.
     Version(u8),
     /// Shorter than a sealed text of no bytes; the length is given.
     TooShort(usize),
     /// No key of the ring authenticates the text.
     NoKey,
-    /// The text is authentic, but its padding is one that no sender writes: its version byte was changed on the way (W-1).
+    /// The text is authentic, but its padding is one that no sender writes: its version byte was changed on
+    /// the way (W-1).
     Padding,
 }
 

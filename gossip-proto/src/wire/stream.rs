@@ -60,7 +60,8 @@ impl Default for StreamLimits {
     }
 }
 
-/// Which end of the stream reads: only the accepting one finds a label header in front, and each takes other messages.
+/// Which end of the stream reads: only the accepting one finds a label header in front, and each takes other
+/// messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// Reads the request.
@@ -80,7 +81,8 @@ pub enum Pending {
     Budget,
 }
 
-/// Reads one message from a stream, in pieces of any size, without ever holding more than was received or decompressed.
+/// Reads one message from a stream, in pieces of any size, without ever holding more than was received or
+/// decompressed.
 #[derive(Debug)]
 pub struct StreamReader {
     side: Side,
@@ -180,9 +182,9 @@ impl StreamReader {
         }
     }
 
-    /// Takes received bytes and gets on as far as the work of one call goes; see [`pending`](Self::pending). Returns how many it took:
-    /// fewer than given if [`buffered`](Self::buffered) would otherwise grow by more than `budget` bytes. Bytes after the message are
-    /// taken and forgotten, also after an error.
+    /// Takes received bytes and gets on as far as the work of one call goes; see [`pending`](Self::pending).
+    /// Returns how many it took: fewer than given if [`buffered`](Self::buffered) would otherwise grow by
+    /// more than `budget` bytes. Bytes after the message are taken and forgotten, also after an error.
     ///
     /// # Errors
     /// Once; after that the reader is finished.
@@ -216,8 +218,8 @@ impl StreamReader {
         self.fail_on(result)
     }
 
-    /// Takes, instead of what a peer sent, a message that [`opened`](Self::opened) gave once: replaying needs neither keys nor labels.
-    /// The reader must be new.
+    /// Takes, instead of what a peer sent, a message that [`opened`](Self::opened) gave once: replaying needs
+    /// neither keys nor labels. The reader must be new.
     ///
     /// # Errors
     /// As [`feed`](Self::feed).
@@ -254,7 +256,8 @@ impl StreamReader {
         Some(taken)
     }
 
-    /// The complete message without its layers, type byte first, for recording. Gone once the push/pull was taken.
+    /// The complete message without its layers, type byte first, for recording. Gone once the push/pull was
+    /// taken.
     #[must_use]
     pub fn opened(&self) -> Option<&[u8]> {
         match &self.stage {

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 pub(crate) mod codec;
+pub(crate) mod node;
+pub(crate) mod pair;
 pub(crate) mod show;
 
 use serde_json::Value;
@@ -109,6 +111,31 @@ impl Tally {
             }
         };
         self.failures.push(format!("{} ({}): {verdict}", case.name, case.file));
+    }
+
+    /// As [`judge`](Self::judge), for a case in which several rules may apply at once: `ours` has a code for each way in
+    /// which our outcome is another, and each needs a rule; `matches` is about the recorded outcome with these applied.
+    pub(crate) fn judge_all(&mut self, case: &Case, facts: Facts<'_>, ours: &[&str], matches: Result<(), String>) {
+        self.cases += 1;
+        let mut verdict = matches;
+        for rule in self.rules.iter_mut().filter(|rule| rule.covers(&case.name, facts)) {
+            if ours.contains(&rule.ours.as_str()) {
+                rule.used = true;
+            } else if verdict.is_ok() {
+                verdict = Err(format!("covered by the rule for '{}', but it does as recorded", rule.ours));
+            }
+        }
+        for code in ours {
+            let covered = self.rules.iter().any(|rule| rule.ours == *code && rule.covers(&case.name, facts));
+            if !covered && verdict.is_ok() {
+                verdict = Err(format!("no rule says '{code}'"));
+            }
+        }
+        match verdict {
+            Ok(()) if ours.is_empty() => self.passed += 1,
+            Ok(()) => self.deviated += 1,
+            Err(difference) => self.failures.push(format!("{} ({}): {difference}", case.name, case.file)),
+        }
     }
 
     /// Fails the test unless every case is accounted for and every rule was needed.

@@ -6,8 +6,9 @@ use crate::wire::msgpack::DecodeError;
 use crate::wire::seal::OpenError;
 use core::fmt;
 
-/// Why the message of a stream cannot be used. The peer's fault or the network's; nothing changes by it except that the
-/// stream ends. The text is what is sent back where the error [is answered](Self::is_answered); never parse it.
+/// Why the message of a stream cannot be used. The peer's fault or the network's; nothing changes by it
+/// except that the stream ends. The text is what is sent back where the error [is
+/// answered](Self::is_answered); never parse it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamReadError {
@@ -58,9 +59,9 @@ pub enum StreamReadError {
 }
 
 impl StreamReadError {
-    /// Whether an accepting node tells its peer, by an error message through the usual layers, before it closes
-    /// (spec 1.4). Where it does not, a reply would only help who probes for labels, or confuse a peer that has been
-    /// answered already. An opening node never answers.
+    /// Whether an accepting node tells its peer, by an error message through the usual layers, before it
+    /// closes (spec 1.4). Where it does not, a reply would only help who probes for labels, or confuse a peer
+    /// that has been answered already. An opening node never answers.
     #[must_use]
     pub fn is_answered(&self) -> bool {
         match self {

@@ -5,8 +5,8 @@ use crate::wire::msgpack::DecodeError;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// The state that a peer sent: its member table and its user state. Owns the received bytes; node states are decoded
-/// when they are asked for, so that merging a large table can be done in slices.
+/// The state that a peer sent: its member table and its user state. Owns the received bytes; node states are
+/// decoded when they are asked for, so that merging a large table can be done in slices.
 #[derive(Debug)]
 pub struct PushPull {
     buf: Vec<u8>,
@@ -30,8 +30,8 @@ impl PushPull {
         Self { buf, join, nodes, states, user_state, next: 0, at }
     }
 
-    /// The next node state, `None` after the last one. All have been checked on arrival, so an error means a defect
-    /// here, not at the peer; the rest is passed over then.
+    /// The next node state, `None` after the last one. All have been checked on arrival, so an error means a
+    /// defect here, not at the peer; the rest is passed over then.
     pub fn next_node(&mut self) -> Option<Result<NodeState<'_>, DecodeError>> {
         if self.next >= self.nodes {
             return None;
@@ -50,7 +50,8 @@ impl PushPull {
         }
     }
 
-    /// Starts over with the first node state: a table is judged as a whole before any of it is merged (spec 3.1).
+    /// Starts over with the first node state: a table is judged as a whole before any of it is merged (spec
+    /// 3.1).
     pub fn rewind(&mut self) {
         self.next = 0;
         self.at = self.states.start;

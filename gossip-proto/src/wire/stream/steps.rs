@@ -18,14 +18,16 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Largest single structure, apart from the one around compressed data: names and metadata that fit into datagrams are
-/// far below.
+/// Largest single structure, apart from the one around compressed data: names and metadata that fit into
+/// datagrams are far below.
 const MAX_STRUCT: usize = 64 * 1024;
 
-/// How often a structure may turn out to be incomplete. One that arrives byte by byte needs a few attempts per field.
+/// How often a structure may turn out to be incomplete. One that arrives byte by byte needs a few attempts
+/// per field.
 const MAX_ATTEMPTS: u16 = 256;
 
-/// Least work that a node state counts for: one can be a single byte, but it is a state to be merged all the same.
+/// Least work that a node state counts for: one can be a single byte, but it is a state to be merged all the
+/// same.
 const MIN_STATE_WORK: usize = 64;
 
 impl StreamReader {
@@ -278,8 +280,8 @@ impl StreamReader {
         if need > limit {
             return Err(self.too_long());
         }
-        // A map of many small unknown entries asks for one byte more each time: decoding it again for each of them would
-        // take quadratic time.
+        // A map of many small unknown entries asks for one byte more each time: decoding it again for each of
+        // them would take quadratic time.
         self.attempts += 1;
         if self.attempts > MAX_ATTEMPTS {
             return Err(StreamReadError::Dribble);
@@ -304,8 +306,9 @@ fn within(count: i64, limit: usize) -> Option<usize> {
     usize::try_from(count).ok().filter(|count| *count <= limit)
 }
 
-/// Makes room for up to `want` more bytes, in steps that grow with what is held already but not beyond `limit` unless
-/// `want` goes there, and takes what the allocation grows by from `budget`. Returns how many fit.
+/// Makes room for up to `want` more bytes, in steps that grow with what is held already but not beyond
+/// `limit` unless `want` goes there, and takes what the allocation grows by from `budget`. Returns how many
+/// fit.
 pub(super) fn grow(buf: &mut Vec<u8>, want: usize, limit: usize, budget: &mut usize) -> usize {
     let before = buf.capacity();
     let spare = before - buf.len();

@@ -9,16 +9,17 @@ use crate::wire::seal::{self, SEAL_HEADER};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Whether a message has to be put together in memory before its first byte can be sent. If not, the
-/// [label header](crate::wire::label::Label::write_header) (from the opener) and then the parts as they are is all that
-/// goes on the wire.
+/// Whether a message has to be put together in memory before its first byte can be sent. If not, the [label
+/// header](crate::wire::label::Label::write_header) (from the opener) and then the parts as they are is all
+/// that goes on the wire.
 #[must_use]
 pub fn needs_materializing(layers: &Layers) -> bool {
     layers.sealing_key().is_some() || layers.compression != Compression::Off
 }
 
-/// Appends to `out` what one side writes to a stream: the label header if it opened the stream, and one message, the
-/// parts one after the other, compressed and sealed as the layers say. On an error `out` is as before.
+/// Appends to `out` what one side writes to a stream: the label header if it opened the stream, and one
+/// message, the parts one after the other, compressed and sealed as the layers say. A message of no bytes is
+/// not written at all: sealed or compressed it would crash its reader. On an error `out` is as before.
 pub fn write_stream(
     layers: &Layers,
     opener: bool,
@@ -31,8 +32,8 @@ pub fn write_stream(
     write_stream_with(layers, opener, parts, &nonce, deflater, out)
 }
 
-/// [`write_stream`] with a given nonce, to reproduce known streams. A nonce used twice under one key gives away both
-/// messages and lets anyone forge more.
+/// [`write_stream`] with a given nonce, to reproduce known streams. A nonce used twice under one key gives
+/// away both messages and lets anyone forge more.
 pub fn write_stream_with(
     layers: &Layers,
     opener: bool,
@@ -41,6 +42,9 @@ pub fn write_stream_with(
     deflater: &mut Deflater,
     out: &mut Vec<u8>,
 ) -> Result<(), FrameTooLong> {
+    if parts.iter().all(|part| part.is_empty()) {
+        return Ok(());
+    }
     let before = out.len();
     if opener {
         let label = layers.label.header_len();
@@ -89,7 +93,8 @@ fn frame_header(len: u32) -> [u8; FRAME_HEADER] {
     [MessageType::Encrypted.byte(), b0, b1, b2, b3]
 }
 
-/// A message that no receiver would take, as its sealed frame exceeds [`MAX_FRAME`]. The caller's state is too large.
+/// A message that no receiver would take, as its sealed frame exceeds [`MAX_FRAME`]. The caller's state is
+/// too large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameTooLong {
     /// Length that the frame would have.

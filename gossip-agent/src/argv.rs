@@ -1,0 +1,144 @@
+//! Serf's commands take flags as Go programs do: `-node x`, `-node=x`, `--node x`, `-replay=false`. Here they are brought
+//! into the one form that the parser knows, so that what runs `serf agent` today needs no change.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{Arg, Command};
+
+use crate::config::{Problem, refuse_flag};
+
+/// Rewrites the arguments for `command`, program name first. Values are never looked at: `-node -x` names a node `-x`.
+pub(crate) fn normalize(command: &Command, arguments: &[OsString]) -> Result<Vec<OsString>, Problem> {
+    let mut arguments = arguments.iter();
+    let mut current = command;
+    let mut normal: Vec<OsString> = arguments.next().cloned().into_iter().collect();
+    while let Some(argument) = arguments.next() {
+        if argument == "--" {
+            normal.push(argument.clone());
+            normal.extend(arguments.cloned());
+            break;
+        }
+        let Some((name, value)) = flag(argument) else {
+            if let Some(subcommand) = argument.to_str().and_then(|name| current.find_subcommand(name)) {
+                current = subcommand;
+            }
+            normal.push(argument.clone());
+            continue;
+        };
+        // Serf prints its version wherever it is asked.
+        if name == "v" || name == "version" {
+            normal.push("--version".into());
+            continue;
+        }
+        match current.get_arguments().find(|known| answers_to(known, name)) {
+            Some(known) if known.get_action().takes_values() => {
+                normal.push(long(name, value.or_else(|| arguments.next().map(AsRef::as_ref))));
+            }
+            Some(_) => match value.map(go_bool) {
+                None | Some(Some(true)) => normal.push(long(name, None)),
+                Some(Some(false)) => {}
+                Some(None) => normal.push(long(name, value)),
+            },
+            None => {
+                if current.get_name() == "agent"
+                    && let Some(problem) = refuse_flag(name)
+                {
+                    return Err(problem);
+                }
+                // Short flags as they are; others in the form in which the parser's error will show them.
+                normal.push(if name.len() == 1 { argument.clone() } else { long(name, value) });
+            }
+        }
+    }
+    Ok(normal)
+}
+
+/// Name and value of an argument that is a flag.
+fn flag(argument: &OsStr) -> Option<(&str, Option<&OsStr>)> {
+    let bytes = argument.as_encoded_bytes();
+    let body = bytes.strip_prefix(b"--").or_else(|| bytes.strip_prefix(b"-"))?;
+    let end = body.iter().position(|&byte| byte == b'=').unwrap_or(body.len());
+    let name = core::str::from_utf8(&body[..end]).ok().filter(|name| !name.is_empty())?;
+    // The part after an ASCII character of an argument is an argument again.
+    let value = || argument.to_str().and_then(|text| text.split_once('=')).map(|(_, value)| OsStr::new(value));
+    Some((name, if end < body.len() { value() } else { None }))
+}
+
+fn answers_to(argument: &Arg, name: &str) -> bool {
+    argument.get_long() == Some(name) || argument.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
+}
+
+fn long(name: &str, value: Option<&OsStr>) -> OsString {
+    let mut text = OsString::from("--");
+    text.push(name);
+    if let Some(value) = value {
+        text.push("=");
+        text.push(value);
+    }
+    text
+}
+
+/// Go's `strconv.ParseBool`.
+fn go_bool(text: &OsStr) -> Option<bool> {
+    match text.to_str()? {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn normal(line: &str) -> String {
+        let arguments: Vec<OsString> = line.split(' ').map(Into::into).collect();
+        let normal = normalize(&Cli::command(), &arguments).unwrap_or_else(|problem| panic!("{problem}"));
+        normal.iter().map(|argument| argument.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn every_form_of_go_becomes_one() {
+        for (go, expected) in [
+            ("gossip agent -node x", "gossip agent --node=x"),
+            ("gossip agent -node=x", "gossip agent --node=x"),
+            ("gossip agent --node x", "gossip agent --node=x"),
+            ("gossip agent --node=x", "gossip agent --node=x"),
+            ("gossip agent -node=", "gossip agent --node="),
+            ("gossip agent -tag a=b -tag=c=d", "gossip agent --tag=a=b --tag=c=d"),
+            ("gossip agent -join a -retry-join b", "gossip agent --join=a --retry-join=b"),
+            ("gossip agent -replay", "gossip agent --replay"),
+            ("gossip agent -replay=true -node x", "gossip agent --replay --node=x"),
+            ("gossip agent -replay=0 -node x", "gossip agent --node=x"),
+            ("gossip agent -config-dir d", "gossip agent --config-dir=d"),
+            ("gossip agent -node", "gossip agent --node"),
+            ("gossip agent -nodes x", "gossip agent --nodes x"),
+            ("gossip agent -h", "gossip agent -h"),
+            ("gossip agent -help", "gossip agent --help"),
+            ("gossip -v", "gossip --version"),
+            ("gossip agent -node x -v", "gossip agent --node=x --version"),
+            ("gossip keygen", "gossip keygen"),
+        ] {
+            assert_eq!(normal(go), expected, "{go}");
+        }
+    }
+
+    #[test]
+    fn values_are_left_alone() {
+        assert_eq!(normal("gossip agent -node -bind -bind x"), "gossip agent --node=-bind --bind=x");
+        assert_eq!(normal("gossip agent -node -- -bind x"), "gossip agent --node=-- --bind=x");
+        assert_eq!(normal("gossip agent -- -node x"), "gossip agent -- -node x");
+        assert_eq!(normal("gossip agent -replay=maybe"), "gossip agent --replay=maybe");
+    }
+
+    #[test]
+    fn flags_of_serf_that_are_not_there_yet_are_refused() {
+        let arguments = ["gossip", "agent", "-rpc-addr=127.0.0.1:7373"].map(OsString::from);
+        let problem = normalize(&Cli::command(), &arguments).unwrap_err().to_string();
+        assert!(problem.starts_with("--rpc-addr is not supported yet: "), "{problem}");
+        assert_eq!(normal("gossip keygen -rpc-addr x"), "gossip keygen --rpc-addr x");
+    }
+}

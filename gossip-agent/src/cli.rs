@@ -1,0 +1,286 @@
+//! The command line.
+
+use core::time::Duration;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+
+use crate::argv;
+use crate::config::{Layer, Problem, parse_duration};
+
+/// Gossip membership, failure detection and events, compatible with HashiCorp Serf and memberlist.
+///
+/// Flags may be written as Go programs take them: -node x, -node=x, --node x and --node=x are the same.
+#[derive(Debug, Parser)]
+#[command(name = "gossip", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a node of a cluster until it is told to leave.
+    Agent(Box<AgentArgs>),
+    /// Watch a small cluster live through a day: joining, an event, a crash, a return, a farewell.
+    Demo(DemoArgs),
+    /// Make a key for --encrypt: 32 random bytes in base64.
+    Keygen,
+    /// Print the version, and the Serf protocols that are understood.
+    Version,
+}
+
+/// What `gossip agent` can be told; the names are Serf's.
+#[derive(Args, Clone, Debug, Default)]
+#[command(after_long_help = AGENT_HELP)]
+pub(crate) struct AgentArgs {
+    /// Name of this node, unique in the cluster [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Address to listen on, UDP and TCP; port 0 takes a free one [default: 0.0.0.0:7946]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    bind: Option<String>,
+    /// Address that others are told to use [default: the bound one; for 0.0.0.0 a private one of this machine]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    advertise: Option<String>,
+    /// Member to join at the start; if none can be joined, the agent ends (repeatable)
+    #[arg(long, value_name = "[NAME/]HOST[:PORT]")]
+    join: Vec<String>,
+    /// Member to join in the background, tried again until it works (repeatable)
+    #[arg(long, value_name = "[NAME/]HOST[:PORT]")]
+    retry_join: Vec<String>,
+    /// Time between attempts of --retry-join, such as 30s or 1m30s; at least 1s [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    retry_interval: Option<Duration>,
+    /// End after this many further attempts of --retry-join; 0 is never [default: 0]
+    #[arg(long, value_name = "N")]
+    retry_max: Option<u32>,
+    /// Also deliver the user events that happened before the join
+    #[arg(long)]
+    replay: bool,
+    /// Tag that members see of this node (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    tag: Vec<String>,
+    /// Deprecated: --tag role=ROLE
+    #[arg(long, hide = true)]
+    role: Option<String>,
+    /// Encrypt with this base64 key of 16, 24 or 32 bytes; see `gossip keygen`
+    #[arg(long, value_name = "KEY")]
+    encrypt: Option<String>,
+    /// Encrypt with the keys in this file: a JSON array of base64 strings, the primary first
+    #[arg(long, value_name = "FILE")]
+    keyring_file: Option<String>,
+    /// Label of the cluster: packets with another one are dropped; at most 255 bytes
+    #[arg(long, value_name = "TEXT")]
+    label: Option<String>,
+    /// Timing for a network: lan, wan or local [default: lan]
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+    /// Serf protocol version, 2 to 5 [default: 5]
+    #[arg(long, value_name = "N")]
+    protocol: Option<u8>,
+    /// What is compressed when sent: off, streams or all [default: streams]
+    #[arg(long, value_name = "WHAT")]
+    compression: Option<String>,
+    /// The same as --compression off
+    #[arg(long, hide = true)]
+    disable_compression: bool,
+    /// How long an event or a farewell may take to get out [default: 5s]
+    #[arg(long, value_name = "DURATION", value_parser = duration, hide = true)]
+    broadcast_timeout: Option<Duration>,
+    /// TRACE, DEBUG, INFO, WARN or ERR [default: INFO]
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// JSON file with Serf's configuration keys, or a directory of .json files; the command line goes over it
+    /// (repeatable, later ones go over earlier ones)
+    #[arg(long, value_name = "PATH", alias = "config-dir")]
+    pub(crate) config_file: Vec<PathBuf>,
+    /// Print what happens to standard output, one JSON object per line
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) events: Option<EventFormat>,
+    /// Take commands from standard input, one JSON object per line
+    #[arg(long)]
+    pub(crate) stdin: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EventFormat {
+    Json,
+}
+
+/// What `gossip demo` can be told.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DemoArgs {
+    /// How many nodes take part
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(3..=50))]
+    pub(crate) nodes: u8,
+    /// How fast time goes: 2 halves every timer and pause, 0.5 doubles them
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = speed)]
+    pub(crate) speed: f64,
+}
+
+impl AgentArgs {
+    /// What the command line sets, to go over the files.
+    pub(crate) fn layer(&self) -> Result<Layer, Problem> {
+        let given = self.clone();
+        let mut layer = Layer {
+            node_name: given.node,
+            role: given.role,
+            bind: given.bind,
+            advertise: given.advertise,
+            encrypt_key: given.encrypt,
+            keyring_file: given.keyring_file,
+            label: given.label,
+            log_level: given.log_level,
+            profile: given.profile,
+            compression: given.compression,
+            protocol: given.protocol,
+            retry_max_attempts: given.retry_max,
+            retry_interval: given.retry_interval,
+            broadcast_timeout: given.broadcast_timeout,
+            start_join: given.join,
+            retry_join: given.retry_join,
+            replay_on_join: given.replay,
+            ..Layer::default()
+        };
+        if given.disable_compression {
+            layer.compression = Some("off".into());
+        }
+        for tag in &given.tag {
+            let (key, value) = parse_tag(tag)?;
+            layer.tags.insert(key, value);
+        }
+        Ok(layer)
+    }
+}
+
+/// Reads `key=value`, split at the first equals sign.
+fn parse_tag(text: &str) -> Result<(String, String), Problem> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err(Problem::new(format!("Invalid tag: '{text}'; write --tag key=value"))),
+    }
+}
+
+/// Reads the arguments. What it cannot read has been told to the user; the exit code is Serf's, 1.
+pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, ExitCode> {
+    let mut command = Cli::command();
+    let arguments = argv::normalize(&command, arguments).map_err(|problem| fail(&problem))?;
+    let parsed = command.try_get_matches_from_mut(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed {
+        Ok(cli) => Ok(cli.command),
+        Err(error) if error.kind() == ErrorKind::DisplayVersion => Err(version()),
+        Err(error) => {
+            let code = if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            // Nothing can be told where nobody listens.
+            let _ = error.print();
+            Err(code)
+        }
+    }
+}
+
+/// Tells why the command cannot be carried out.
+pub(crate) fn fail(problem: &dyn core::fmt::Display) -> ExitCode {
+    let style = clap::builder::Styles::styled().get_error().to_owned();
+    anstream::eprintln!("{style}error:{style:#} {problem}");
+    ExitCode::FAILURE
+}
+
+/// Prints the version in the form of Serf's.
+pub(crate) fn version() -> ExitCode {
+    use transport_tokio::gossip_proto::config::SERF_PROTOCOLS;
+
+    let (min, max) = SERF_PROTOCOLS;
+    anstream::println!("gossip v{}", env!("CARGO_PKG_VERSION"));
+    anstream::println!("Agent Protocol: {max} (Understands back to: {min})");
+    ExitCode::SUCCESS
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|why| format!("{why}; write it as 30s or 1h2m3.5s"))
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let factor: f64 = text.parse().map_err(|_| String::from("it is not a number"))?;
+    if (0.1..=4.0).contains(&factor) { Ok(factor) } else { Err("it must be from 0.1 to 4".into()) }
+}
+
+const AGENT_HELP: &str = "\
+Signals:
+  INT   leaves the cluster and ends with 0; with skip_leave_on_interrupt ends at once with 1
+  TERM  ends at once with 1, a failure to the others; with leave_on_terminate leaves
+  HUP   reads the configuration again: log level and tags change
+  A second signal, or a farewell that takes more than 3 seconds, ends with 1.
+
+Events (--events json): one object per line on standard output; its `type` is one of
+  ready    the node runs: name, addr, bind, encrypted, members (a list as in the answer to `members`)
+  member   change (joined, updated, suspected, refuted, failed, left, reaped), event (Serf's name, where it has
+           one), name, addr, tags, status, incarnation, local, cause {kind, text, and what belongs to the kind}
+  user     a user event: ltime, name, payload, coalesce
+  conflict two nodes use one name: name, known, claimed
+  stalled  this process did not run for late_ms;  roster-full;  lagged (lost: events that were not printed)
+  done, error, members, stats, ping   answers to commands
+  end      the last line: reason
+  Each has `time` (UTC). Bytes that are not UTF-8 stand in base64 under the name with `_base64` appended; new types
+  and fields may be added.
+
+Commands (--stdin): one object per line on standard input; an `id` in it is repeated in the answer
+  {\"event\": \"name\", \"payload\": \"text\", \"coalesce\": true}   sends a user event (or payload_base64)
+  {\"tags\": {\"key\": \"value\"}}      replaces this node's tags
+  {\"join\": [\"host:port\"]}         joins more members
+  {\"force_leave\": \"name\", \"prune\": false}   makes a failed member leave
+  {\"ping\": \"name\"}                measures the round trip time
+  {\"members\": true}   {\"stats\": true}   {\"leave\": true}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent(line: &str) -> AgentArgs {
+        let arguments: Vec<OsString> = line.split(' ').map(Into::into).collect();
+        match parse(&arguments) {
+            Ok(Command::Agent(arguments)) => *arguments,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_parser_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_become_a_layer() {
+        let layer = agent(
+            "gossip agent -node n -bind 127.0.0.1:0 -advertise=10.0.0.1 -join a -join b --retry-join c -tag role=web \
+             -tag x=y=z -encrypt k -label blue -profile wan -protocol 4 -log-level debug -retry-interval 1m30s \
+             -retry-max 2 -replay -compression all"
+                .replace("  ", " ")
+                .as_str(),
+        )
+        .layer()
+        .unwrap();
+        assert_eq!(layer.node_name.as_deref(), Some("n"));
+        assert_eq!(layer.start_join, ["a", "b"]);
+        assert_eq!(layer.retry_join, ["c"]);
+        assert_eq!(layer.tags["role"], "web");
+        assert_eq!(layer.tags["x"], "y=z");
+        assert_eq!(layer.retry_interval, Some(Duration::from_secs(90)));
+        assert_eq!(layer.retry_max_attempts, Some(2));
+        assert_eq!(layer.protocol, Some(4));
+        assert_eq!(layer.compression.as_deref(), Some("all"));
+        assert!(layer.replay_on_join);
+    }
+
+    #[test]
+    fn a_tag_needs_a_key_and_a_value() {
+        for text in ["novalue", "=x", ""] {
+            let problem = parse_tag(text).unwrap_err().to_string();
+            assert!(problem.starts_with(&format!("Invalid tag: '{text}'; ")), "{problem}");
+        }
+        assert_eq!(parse_tag("k=").unwrap(), ("k".into(), String::new()));
+    }
+}

@@ -1,0 +1,90 @@
+//! Carries out what standard input asks for, and answers.
+
+use serde_json::{Map, Value, json};
+use transport_tokio::{Cluster, Error, Name, Node};
+
+use crate::config::check_tags;
+use crate::output::Output;
+use crate::stdin::{Command, Request};
+use crate::{events, joining};
+
+/// Runs one request to its end and prints the answer.
+pub(crate) async fn answer(request: Request, cluster: Cluster<Node>, output: Output, replay: bool) {
+    let Request { id, command } = request;
+    let command = match command {
+        Ok(command) => command,
+        Err(why) => return reply(&output, "", id, Err(why)).await,
+    };
+    let name = command.name();
+    let result = run(command, &cluster, replay).await;
+    reply(&output, name, id, result).await;
+}
+
+/// Prints an answer: of the type of the command where it shows something, else `done` or `error`.
+pub(crate) async fn reply(output: &Output, command: &str, id: Option<Value>, result: Result<Value, String>) {
+    let mut object = match result {
+        Ok(fields) => {
+            let kind = match command {
+                "members" | "stats" | "ping" => command,
+                _ => "done",
+            };
+            head(kind, command, id, fields)
+        }
+        Err(why) => head("error", command, id, json!({ "error": why })),
+    };
+    if command.is_empty() {
+        object.shift_remove("command");
+    }
+    output.send(object).await;
+}
+
+fn head(kind: &str, command: &str, id: Option<Value>, fields: Value) -> Map<String, Value> {
+    let mut object = events::line(kind, json!({ "command": command }));
+    if let Some(id) = id {
+        object.insert("id".into(), id);
+    }
+    if let Value::Object(fields) = fields {
+        object.extend(fields);
+    }
+    object
+}
+
+async fn run(command: Command, cluster: &Cluster<Node>, replay: bool) -> Result<Value, String> {
+    let text = |error: Error| error.to_string();
+    Ok(match command {
+        Command::Event { name, payload, coalesce } => {
+            json!({ "in_time": cluster.user_event(name, payload, coalesce).await.map_err(text)? })
+        }
+        Command::Tags(tags) => {
+            check_tags(&tags).map_err(|problem| problem.to_string())?;
+            let tags = tags.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+            json!({ "in_time": cluster.set_tags(tags).await.map_err(text)? })
+        }
+        Command::Join(targets) => {
+            let report = joining::join(cluster, &targets, replay).await.map_err(text)?;
+            let failed: Vec<_> = report.failed.iter().map(ToString::to_string).collect();
+            json!({ "contacted": report.contacted, "failed": failed })
+        }
+        Command::ForceLeave { name, prune } => {
+            json!({ "in_time": cluster.force_leave(name, prune).await.map_err(text)? })
+        }
+        Command::Ping(name) => {
+            let rtt = cluster.ping(&Name::new(&name)).await.map_err(text)?;
+            json!({ "name": name, "rtt_ms": rtt.map(|rtt| rtt.as_secs_f64() * 1000.0) })
+        }
+        Command::Members => json!({ "members": events::members(&cluster.members().await) }),
+        Command::Stats => {
+            let stats = events::counters(&cluster.stats().await);
+            let clocks = cluster.clocks().await.map_err(text)?;
+            json!({
+                "health": cluster.health().await,
+                "member_time": clocks.member,
+                "event_time": clocks.event,
+                "query_time": clocks.query,
+                "counters": stats,
+            })
+        }
+        // Ends the agent, which therefore does it itself.
+        Command::Leave => json!({}),
+    })
+}

@@ -1,0 +1,336 @@
+//! From what the sources said to what can be run: all that can be known to be wrong before a socket is opened.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use gethostname::gethostname;
+use transport_tokio::gossip_proto::Bytes;
+use transport_tokio::gossip_proto::config::{MAX_LABEL, MAX_METADATA, MAX_NAME, SERF_PROTOCOLS};
+use transport_tokio::gossip_proto::wire::keyring::Keyring;
+use transport_tokio::gossip_proto::wire::layers::Compression;
+use transport_tokio::gossip_proto::wire::serf::encode_tags;
+
+use super::{Layer, Problem, Profile, Settings, address, keyring};
+use crate::log::Level;
+
+impl Settings {
+    /// Fills in defaults and refuses what cannot work.
+    pub(crate) fn from_layer(layer: Layer) -> Result<Self, Problem> {
+        let mut warnings = layer.warnings;
+        let node_name = node_name(layer.node_name)?;
+        let tags = tags(layer.tags, layer.role, &mut warnings)?;
+        let bind_text = layer.bind.unwrap_or_else(|| "0.0.0.0".into());
+        let bind = address::parse("bind", &bind_text, DEFAULT_PORT)?;
+        let advertise = advertise(layer.advertise.as_deref(), bind.port(), &mut warnings)?;
+        let keyring = keys(layer.encrypt_key, layer.keyring_file)?;
+        let label = label(layer.label)?;
+        let protocol = protocol(layer.protocol)?;
+        targets("start_join (--join)", &layer.start_join)?;
+        targets("retry_join (--retry-join)", &layer.retry_join)?;
+        let user_event_size_limit = layer.user_event_size_limit;
+        if let Some(limit) = user_event_size_limit
+            && limit > MAX_USER_EVENT
+        {
+            return Err(Problem::new(format!(
+                "user_event_size_limit {limit}: at most {MAX_USER_EVENT} bytes can be sent; give a smaller one"
+            )));
+        }
+        Ok(Self {
+            node_name,
+            bind,
+            advertise,
+            tags,
+            keyring,
+            label,
+            profile: profile(layer.profile.as_deref())?,
+            protocol,
+            compression: compression(layer.compression.as_deref())?,
+            log_level: log_level(layer.log_level.as_deref())?,
+            start_join: layer.start_join,
+            retry_join: layer.retry_join,
+            retry_interval: at_least_a_second("retry_interval", layer.retry_interval, &mut warnings)
+                .unwrap_or(Duration::from_secs(30)),
+            retry_max: layer.retry_max_attempts.unwrap_or(0),
+            replay_on_join: layer.replay_on_join,
+            leave_on_terminate: layer.leave_on_terminate,
+            skip_leave_on_interrupt: layer.skip_leave_on_interrupt,
+            user_event_size_limit,
+            broadcast_timeout: at_least_a_second("broadcast_timeout", layer.broadcast_timeout, &mut warnings),
+            reconnect_interval: layer.reconnect_interval,
+            reconnect_timeout: layer.reconnect_timeout,
+            tombstone_timeout: layer.tombstone_timeout,
+            warnings,
+        })
+    }
+}
+
+/// What a set of tags takes on the wire (serf.md 1.2), or the error that says it is too much.
+pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Problem> {
+    if let Some(value) = tags.get("") {
+        return Err(Problem::new(format!("tag \"={value}\": the key is empty; write key=value")));
+    }
+    let mut encoded = Vec::new();
+    // A vector takes everything.
+    let _ = encode_tags(&mut encoded, tags.iter());
+    if encoded.len() > MAX_METADATA {
+        let longest = tags.iter().max_by_key(|(key, value)| key.len() + value.len()).map_or("", |(key, _)| key);
+        return Err(Problem::new(format!(
+            "the tags take {} bytes encoded, and at most {MAX_METADATA} can be sent; use fewer or shorter ones \
+             (the longest is `{longest}`)",
+            encoded.len()
+        )));
+    }
+    Ok(())
+}
+
+fn node_name(given: Option<String>) -> Result<String, Problem> {
+    let name = match given {
+        Some(name) => name,
+        None => gethostname().to_string_lossy().into_owned(),
+    };
+    if name.is_empty() {
+        return Err(Problem::new("the node name is empty, and the host has none either; give one with --node"));
+    }
+    if name.len() > MAX_NAME {
+        let start: String = name.chars().take(32).collect();
+        return Err(Problem::new(format!(
+            "the node name \"{start}...\" has {} bytes; at most {MAX_NAME} are possible, give a shorter one with --node",
+            name.len()
+        )));
+    }
+    Ok(name)
+}
+
+fn tags(
+    mut tags: BTreeMap<String, String>,
+    role: Option<String>,
+    warnings: &mut Vec<String>,
+) -> Result<BTreeMap<String, String>, Problem> {
+    if let Some(role) = role {
+        warnings.push(format!("`role` is deprecated; write --tag role={role} instead"));
+        tags.insert("role".into(), role);
+    }
+    check_tags(&tags)?;
+    Ok(tags)
+}
+
+fn advertise(
+    given: Option<&str>,
+    bound_port: u16,
+    warnings: &mut Vec<String>,
+) -> Result<Option<core::net::SocketAddr>, Problem> {
+    let Some(text) = given else { return Ok(None) };
+    let addr = address::parse("advertise", text, DEFAULT_PORT)?;
+    if addr.ip().is_unspecified() {
+        return Err(Problem::new(format!(
+            "advertise {text:?}: nobody can reach a wildcard; give the address that other nodes reach this one at"
+        )));
+    }
+    // As in Serf, the port that is not written is 7946 and not the one of `bind`: behind a port mapping that is meant,
+    // elsewhere it is a mistake.
+    if bound_port != 0 && addr.port() != bound_port && addr.port() == DEFAULT_PORT {
+        warnings.push(format!(
+            "advertise {text:?} tells others port {DEFAULT_PORT}, and bind uses port {bound_port}; write the port too \
+             unless it is mapped"
+        ));
+    }
+    Ok(Some(addr))
+}
+
+fn keys(encrypt: Option<String>, file: Option<String>) -> Result<Option<Keyring>, Problem> {
+    match (encrypt, file) {
+        (Some(_), Some(file)) => Err(Problem::new(format!(
+            "encrypt_key (--encrypt) and keyring_file (--keyring-file) {file} are both given; give one of them: a \
+             single key, or a file that holds all keys"
+        ))),
+        (Some(key), None) => {
+            let key = keyring::parse_key(&key).map_err(|problem| problem.within("encrypt_key (--encrypt)"))?;
+            let ring = Keyring::new(key, []).map_err(|error| Problem::new(error.to_string()))?;
+            Ok(Some(ring))
+        }
+        (None, Some(file)) => {
+            keyring::read_file(&file).map(Some).map_err(|problem| problem.within("keyring_file (--keyring-file)"))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn label(given: Option<String>) -> Result<Bytes, Problem> {
+    let label = given.unwrap_or_default();
+    if label.len() > MAX_LABEL {
+        let start: String = label.chars().take(32).collect();
+        return Err(Problem::new(format!(
+            "label (--label) \"{start}...\" has {} bytes; at most {MAX_LABEL} are allowed, give a shorter one",
+            label.len()
+        )));
+    }
+    Ok(label.into())
+}
+
+fn protocol(given: Option<u8>) -> Result<u8, Problem> {
+    let (min, max) = SERF_PROTOCOLS;
+    let protocol = given.unwrap_or(max);
+    if !(min..=max).contains(&protocol) {
+        return Err(Problem::new(format!(
+            "protocol (--protocol) {protocol} is not spoken by this version; give one from {min} to {max}"
+        )));
+    }
+    Ok(protocol)
+}
+
+fn profile(given: Option<&str>) -> Result<Profile, Problem> {
+    match given.unwrap_or("lan") {
+        "lan" => Ok(Profile::Lan),
+        "wan" => Ok(Profile::Wan),
+        "local" => Ok(Profile::Local),
+        other => {
+            Err(Problem::new(format!("profile (--profile) {other:?} is unknown; give one of lan, wan, local")))
+        }
+    }
+}
+
+fn compression(given: Option<&str>) -> Result<Compression, Problem> {
+    match given.unwrap_or("streams") {
+        "off" => Ok(Compression::Off),
+        "streams" => Ok(Compression::Streams),
+        "all" => Ok(Compression::All),
+        other => Err(Problem::new(format!(
+            "compression (--compression) {other:?} is unknown; give one of off, streams, all"
+        ))),
+    }
+}
+
+fn log_level(given: Option<&str>) -> Result<Level, Problem> {
+    let text = given.unwrap_or("INFO");
+    Level::parse(text).ok_or_else(|| {
+        Problem::new(format!("log_level (--log-level) {text:?} is unknown; give one of {}", Level::NAMES.join(", ")))
+    })
+}
+
+fn targets(option: &str, targets: &[String]) -> Result<(), Problem> {
+    for target in targets {
+        transport_tokio::gossip_driver::Target::parse(target, DEFAULT_PORT)
+            .map_err(|error| Problem::new(error.to_string()).within(option))?;
+    }
+    Ok(())
+}
+
+fn at_least_a_second(option: &str, given: Option<Duration>, warnings: &mut Vec<String>) -> Option<Duration> {
+    let least = Duration::from_secs(1);
+    let given = given?;
+    if given < least {
+        warnings.push(format!("{option} {given:?} is too short; {least:?} is used"));
+    }
+    Some(given.max(least))
+}
+
+/// Port where none is written (serf.md 9.2).
+const DEFAULT_PORT: u16 = 7946;
+/// Serf's ceiling of user events (serf.md 3.11).
+const MAX_USER_EVENT: usize = 9216;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(change: impl FnOnce(&mut Layer)) -> Result<Settings, Problem> {
+        let mut layer = Layer { node_name: Some("n".into()), ..Layer::default() };
+        change(&mut layer);
+        Settings::from_layer(layer)
+    }
+
+    fn error(change: impl FnOnce(&mut Layer)) -> String {
+        settings(change).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_are_serfs() {
+        let settings = settings(|_| ()).unwrap();
+        assert_eq!(settings.bind, "0.0.0.0:7946".parse().unwrap());
+        assert_eq!(settings.profile, Profile::Lan);
+        assert_eq!(settings.protocol, 5);
+        assert_eq!(settings.retry_interval, Duration::from_secs(30));
+        assert_eq!(settings.log_level, Level::Info);
+        assert!(settings.keyring.is_none() && settings.advertise.is_none() && settings.warnings.is_empty());
+    }
+
+    #[test]
+    fn the_host_name_stands_in() {
+        let settings = Settings::from_layer(Layer::default()).unwrap();
+        assert_eq!(settings.node_name, gethostname().to_string_lossy());
+    }
+
+    #[test]
+    fn role_becomes_a_tag_with_a_warning() {
+        let settings = settings(|layer| layer.role = Some("web".into())).unwrap();
+        assert_eq!(settings.tags["role"], "web");
+        assert!(settings.warnings[0].contains("--tag role=web"));
+    }
+
+    #[test]
+    fn the_boundaries_hold() {
+        // 1 byte of prefix, 1 of map, 2 for the key, 3 for the length of the value: 505 remain.
+        settings(|layer| layer.tags = [("k".into(), "v".repeat(505))].into()).unwrap();
+        let text = error(|layer| layer.tags = [("k".into(), "v".repeat(506))].into());
+        assert!(text.contains("513 bytes") && text.contains("512") && text.contains("`k`"), "{text}");
+        settings(|layer| layer.label = Some("l".repeat(255))).unwrap();
+        let text = error(|layer| layer.label = Some("l".repeat(256)));
+        assert!(text.contains("256 bytes") && text.contains("255"), "{text}");
+        settings(|layer| layer.node_name = Some("n".repeat(512))).unwrap();
+        let text = error(|layer| layer.node_name = Some("n".repeat(513)));
+        assert!(text.contains("513 bytes") && text.contains("--node"), "{text}");
+        settings(|layer| layer.user_event_size_limit = Some(9216)).unwrap();
+        assert!(error(|layer| layer.user_event_size_limit = Some(9217)).contains("9217"));
+    }
+
+    #[test]
+    fn values_out_of_range_are_named_with_the_remedy() {
+        for (text, parts) in [
+            (error(|l| l.protocol = Some(6)), ["protocol (--protocol) 6", "2 to 5"]),
+            (error(|l| l.protocol = Some(1)), ["protocol (--protocol) 1", "2 to 5"]),
+            (error(|l| l.profile = Some("LAN".into())), ["\"LAN\"", "lan, wan, local"]),
+            (error(|l| l.compression = Some("lzw".into())), ["\"lzw\"", "off, streams, all"]),
+            (error(|l| l.log_level = Some("loud".into())), ["\"loud\"", "TRACE, DEBUG, INFO, WARN, ERR"]),
+            (error(|l| l.encrypt_key = Some("c2hvcnQ=".into())), ["5 bytes", "gossip keygen"]),
+            (error(|l| l.encrypt_key = Some("?".into())), ["not base64", "gossip keygen"]),
+            (error(|l| l.keyring_file = Some("/no/such".into())), ["/no/such", "JSON array"]),
+            (error(|l| l.advertise = Some("0.0.0.0".into())), ["\"0.0.0.0\"", "wildcard"]),
+            (error(|l| l.start_join = vec!["a:b:c".into()]), ["start_join", "\"a:b:c\""]),
+            (error(|l| l.tags = [(String::new(), "x".into())].into()), ["\"=x\"", "key=value"]),
+        ] {
+            assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_source_of_keys_only() {
+        let text = error(|layer| {
+            layer.encrypt_key = Some("AAAAAAAAAAAAAAAAAAAAAA==".into());
+            layer.keyring_file = Some("ring.json".into());
+        });
+        assert!(text.contains("--encrypt") && text.contains("ring.json") && text.contains("give one of them"));
+        assert!(!text.contains("AAAA"), "a key is never shown: {text}");
+    }
+
+    #[test]
+    fn intervals_below_a_second_are_raised() {
+        let settings = settings(|layer| layer.retry_interval = Some(Duration::from_millis(10))).unwrap();
+        assert_eq!(settings.retry_interval, Duration::from_secs(1));
+        assert!(settings.warnings[0].contains("10ms"));
+    }
+
+    #[test]
+    fn a_port_that_was_forgotten_is_warned_about() {
+        let changed = |bind: &str, advertise: &str| {
+            settings(|layer| {
+                layer.bind = Some(bind.into());
+                layer.advertise = Some(advertise.into());
+            })
+            .unwrap()
+        };
+        let settings = changed("127.0.0.1:7000", "10.0.0.1");
+        assert_eq!(settings.advertise, Some("10.0.0.1:7946".parse().unwrap()));
+        assert!(settings.warnings[0].contains("7000"));
+        assert!(changed("127.0.0.1:7000", "10.0.0.1:7000").warnings.is_empty());
+    }
+}

@@ -1,0 +1,131 @@
+//! One source of configuration, and how later sources go over earlier ones.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+/// What one file, or the command line, sets. Nothing in it has been checked beyond its type.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Layer {
+    pub(crate) node_name: Option<String>,
+    pub(crate) role: Option<String>,
+    pub(crate) bind: Option<String>,
+    pub(crate) advertise: Option<String>,
+    pub(crate) encrypt_key: Option<String>,
+    pub(crate) keyring_file: Option<String>,
+    pub(crate) label: Option<String>,
+    pub(crate) log_level: Option<String>,
+    pub(crate) profile: Option<String>,
+    pub(crate) compression: Option<String>,
+    pub(crate) protocol: Option<u8>,
+    pub(crate) retry_max_attempts: Option<u32>,
+    pub(crate) user_event_size_limit: Option<usize>,
+    pub(crate) retry_interval: Option<Duration>,
+    pub(crate) broadcast_timeout: Option<Duration>,
+    pub(crate) reconnect_interval: Option<Duration>,
+    pub(crate) reconnect_timeout: Option<Duration>,
+    pub(crate) tombstone_timeout: Option<Duration>,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) start_join: Vec<String>,
+    pub(crate) retry_join: Vec<String>,
+    pub(crate) replay_on_join: bool,
+    pub(crate) leave_on_terminate: bool,
+    pub(crate) skip_leave_on_interrupt: bool,
+    /// What the user should hear about this source.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Layer {
+    /// Puts `over` on top: scalars that are not zero override, booleans only ever turn on, tags are merged, lists
+    /// concatenated.
+    pub(crate) fn merge(&mut self, over: Self) {
+        scalar(&mut self.node_name, over.node_name);
+        scalar(&mut self.role, over.role);
+        scalar(&mut self.bind, over.bind);
+        scalar(&mut self.advertise, over.advertise);
+        scalar(&mut self.encrypt_key, over.encrypt_key);
+        scalar(&mut self.keyring_file, over.keyring_file);
+        scalar(&mut self.label, over.label);
+        scalar(&mut self.log_level, over.log_level);
+        scalar(&mut self.profile, over.profile);
+        scalar(&mut self.compression, over.compression);
+        scalar(&mut self.protocol, over.protocol);
+        scalar(&mut self.retry_max_attempts, over.retry_max_attempts);
+        scalar(&mut self.user_event_size_limit, over.user_event_size_limit);
+        scalar(&mut self.retry_interval, over.retry_interval);
+        scalar(&mut self.broadcast_timeout, over.broadcast_timeout);
+        scalar(&mut self.reconnect_interval, over.reconnect_interval);
+        scalar(&mut self.reconnect_timeout, over.reconnect_timeout);
+        scalar(&mut self.tombstone_timeout, over.tombstone_timeout);
+        self.tags.extend(over.tags);
+        self.start_join.extend(over.start_join);
+        self.retry_join.extend(over.retry_join);
+        self.replay_on_join |= over.replay_on_join;
+        self.leave_on_terminate |= over.leave_on_terminate;
+        self.skip_leave_on_interrupt |= over.skip_leave_on_interrupt;
+        self.warnings.extend(over.warnings);
+    }
+}
+
+fn scalar<T: Default + PartialEq>(base: &mut Option<T>, over: Option<T>) {
+    if let Some(value) = over
+        && value != T::default()
+    {
+        *base = Some(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(items: &[&str]) -> Vec<String> {
+        items.iter().map(|&item| item.into()).collect()
+    }
+
+    #[test]
+    fn later_sources_go_over_earlier_ones() {
+        let mut base = Layer {
+            node_name: Some("first".into()),
+            bind: Some("10.0.0.1".into()),
+            protocol: Some(4),
+            retry_interval: Some(Duration::from_secs(5)),
+            tags: [("role", "web"), ("dc", "east")].map(|(k, v)| (k.into(), v.into())).into(),
+            start_join: strings(&["a"]),
+            leave_on_terminate: true,
+            ..Layer::default()
+        };
+        base.merge(Layer {
+            node_name: Some("second".into()),
+            tags: [("role", "db")].map(|(k, v)| (k.into(), v.into())).into(),
+            start_join: strings(&["b", "a"]),
+            retry_join: strings(&["c"]),
+            skip_leave_on_interrupt: true,
+            ..Layer::default()
+        });
+        assert_eq!(base.node_name.as_deref(), Some("second"));
+        assert_eq!(base.bind.as_deref(), Some("10.0.0.1"));
+        assert_eq!(base.tags["role"], "db");
+        assert_eq!(base.tags["dc"], "east");
+        assert_eq!(base.start_join, ["a", "b", "a"]);
+        assert_eq!(base.retry_join, ["c"]);
+        assert!(base.leave_on_terminate && base.skip_leave_on_interrupt && !base.replay_on_join);
+    }
+
+    #[test]
+    fn zero_does_not_override() {
+        let mut base = Layer {
+            node_name: Some("n".into()),
+            protocol: Some(4),
+            retry_interval: Some(Duration::from_secs(5)),
+            ..Layer::default()
+        };
+        let before = base.clone();
+        base.merge(Layer {
+            node_name: Some(String::new()),
+            protocol: Some(0),
+            retry_interval: Some(Duration::ZERO),
+            ..Layer::default()
+        });
+        assert_eq!(base, before);
+    }
+}

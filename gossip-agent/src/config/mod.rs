@@ -1,0 +1,95 @@
+//! What an agent is told to do: defaults, then configuration files in their order, then the command line (serf.md 9.2).
+
+mod address;
+mod check;
+mod duration;
+mod file;
+mod keyring;
+mod merge;
+mod unsupported;
+
+use core::fmt;
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use transport_tokio::gossip_proto::Bytes;
+use transport_tokio::gossip_proto::wire::keyring::Keyring;
+use transport_tokio::gossip_proto::wire::layers::Compression;
+
+pub(crate) use duration::parse as parse_duration;
+pub(crate) use check::check_tags;
+pub(crate) use file::read as read_files;
+pub(crate) use merge::Layer;
+pub(crate) use unsupported::refuse_flag;
+
+use crate::log::Level;
+
+/// A complete, checked configuration: what can be known to be wrong before a socket is opened has been refused.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) node_name: String,
+    pub(crate) bind: SocketAddr,
+    pub(crate) advertise: Option<SocketAddr>,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) keyring: Option<Keyring>,
+    pub(crate) label: Bytes,
+    pub(crate) profile: Profile,
+    pub(crate) protocol: u8,
+    pub(crate) compression: Compression,
+    pub(crate) log_level: Level,
+    pub(crate) start_join: Vec<String>,
+    pub(crate) retry_join: Vec<String>,
+    pub(crate) retry_interval: Duration,
+    /// Failed attempts after which the agent gives up; 0 is never.
+    pub(crate) retry_max: u32,
+    pub(crate) replay_on_join: bool,
+    pub(crate) leave_on_terminate: bool,
+    pub(crate) skip_leave_on_interrupt: bool,
+    pub(crate) user_event_size_limit: Option<usize>,
+    pub(crate) broadcast_timeout: Option<Duration>,
+    pub(crate) reconnect_interval: Option<Duration>,
+    pub(crate) reconnect_timeout: Option<Duration>,
+    pub(crate) tombstone_timeout: Option<Duration>,
+    /// What the user should hear once logging works.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Which preset of timers (serf.md 10.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Lan,
+    Wan,
+    Local,
+}
+
+impl Profile {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Lan => "lan",
+            Self::Wan => "wan",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// A configuration that cannot be run. The text names the value and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem(String);
+
+impl Problem {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Says in which file or option it is.
+    pub(crate) fn within(self, place: impl fmt::Display) -> Self {
+        Self(format!("{place}: {}", self.0))
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,67 @@
+//! What Serf can be told and this agent cannot do yet. To ignore it would be a lie: whoever configures an event handler
+//! counts on it. So what changes behaviour is refused, and what changes nothing here only warned about.
+
+use serde_json::Value;
+
+use super::Problem;
+
+/// What is done about a setting of Serf that has no effect here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Refused; the text says what to do instead.
+    Refused(&'static str),
+    /// Only warned about; the text says why it does not matter.
+    Harmless(&'static str),
+}
+
+/// The verdict on a configuration key, given in lower case.
+pub(crate) fn key(name: &str) -> Option<Verdict> {
+    SETTINGS.iter().find(|(key, _, _)| *key == name).map(|(_, _, verdict)| *verdict)
+}
+
+/// Names of the keys, to tell a misspelt one.
+pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
+    SETTINGS.iter().map(|(key, _, _)| *key)
+}
+
+/// The error for a flag of Serf's agent that this one does not have; `None` for a flag that is nobody's.
+pub(crate) fn refuse_flag(name: &str) -> Option<Problem> {
+    let (_, flag, verdict) = SETTINGS.iter().find(|(_, flag, _)| *flag == name)?;
+    let (Verdict::Refused(why) | Verdict::Harmless(why)) = verdict;
+    Some(Problem::new(format!("--{flag} is not supported yet: {why}")))
+}
+
+/// Whether a value asks for nothing: Serf treats it like an absent one.
+pub(crate) fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(on) => !on,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_zero),
+    }
+}
+
+/// Key, flag (empty where there is none), verdict.
+const SETTINGS: &[(&str, &str, Verdict)] = &[
+    ("rpc_addr", "rpc-addr", Verdict::Refused("control the agent with --stdin, and remove it")),
+    ("rpc_auth", "", Verdict::Refused("control the agent with --stdin, and remove it")),
+    ("event_handlers", "event-handler", Verdict::Refused("read --events json from a program, and remove it")),
+    ("snapshot_path", "snapshot", Verdict::Refused("use --retry-join to find the cluster again, and remove it")),
+    ("tags_file", "tags-file", Verdict::Refused("give the tags with --tag, and remove it")),
+    ("discover", "discover", Verdict::Refused("name some members with --retry-join, and remove it")),
+    ("mdns", "mdns-iface", Verdict::Refused("name some members with --retry-join, and remove it")),
+    ("interface", "iface", Verdict::Refused("give the interface's address with --bind, and remove it")),
+    ("enable_syslog", "syslog", Verdict::Refused("send standard error to the system log, and remove it")),
+    ("statsite_addr", "", Verdict::Refused("read the counters with --stdin, and remove it")),
+    ("statsd_addr", "", Verdict::Refused("read the counters with --stdin, and remove it")),
+    ("rejoin_after_leave", "rejoin", Verdict::Harmless("it only matters with a snapshot, and there are none yet")),
+    ("syslog_facility", "", Verdict::Harmless("nothing is sent to the system log")),
+    ("query_response_size_limit", "", Verdict::Harmless("this agent does not answer queries yet")),
+    ("query_size_limit", "", Verdict::Harmless("this agent does not send queries yet")),
+    ("disable_name_resolution", "", Verdict::Harmless("name conflicts are reported and never resolved by a vote yet")),
+    ("disable_coordinates", "", Verdict::Harmless("Serf's agent does not apply it either, and there are none yet")),
+    ("validate_node_names", "", Verdict::Harmless("Serf's agent does not apply it either")),
+    ("msgpackusenewtimeformat", "", Verdict::Harmless("Serf's agent does not apply it either")),
+];

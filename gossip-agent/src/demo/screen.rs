@@ -1,0 +1,108 @@
+//! The timeline: colours on a terminal, plain text in a pipe.
+
+use core::fmt::Display;
+use std::time::Instant;
+
+use anstyle::{AnsiColor, Style};
+
+/// What kind of news a line is; it decides the sign and the colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Action,
+    Good,
+    News,
+    Doubt,
+    Bad,
+    Gone,
+    Note,
+}
+
+impl Tone {
+    fn sign(self) -> &'static str {
+        match self {
+            Self::Action => "▶",
+            Self::Good => "●",
+            Self::News => "»",
+            Self::Doubt => "?",
+            Self::Bad => "✗",
+            Self::Gone => "○",
+            Self::Note => " ",
+        }
+    }
+
+    fn style(self) -> Style {
+        let color = |color: AnsiColor| Style::new().fg_color(Some(color.into()));
+        match self {
+            Self::Action => Style::new().bold(),
+            Self::Good => color(AnsiColor::Green),
+            Self::News => color(AnsiColor::Cyan),
+            Self::Doubt => color(AnsiColor::Yellow),
+            Self::Bad => color(AnsiColor::Red),
+            Self::Gone => color(AnsiColor::Blue),
+            Self::Note => Style::new().dimmed(),
+        }
+    }
+}
+
+pub(crate) struct Screen {
+    began: Instant,
+    chapter: u32,
+    width: usize,
+    colors: Vec<(String, Style)>,
+}
+
+impl Screen {
+    pub(crate) fn new(names: &[String]) -> Self {
+        let colors = names.iter().zip(ACTORS.iter().cycle());
+        Self {
+            began: Instant::now(),
+            chapter: 0,
+            width: names.iter().map(String::len).max().unwrap_or(0),
+            colors: colors.map(|(name, &color)| (name.clone(), Style::new().fg_color(Some(color.into())))).collect(),
+        }
+    }
+
+    pub(crate) fn title(&self, text: impl Display, remark: impl Display) {
+        let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
+        anstream::println!("\n{bold}{text}{bold:#}\n{dim}{remark}{dim:#}");
+    }
+
+    pub(crate) fn chapter(&mut self, text: impl Display, remark: impl Display) {
+        self.chapter += 1;
+        let (style, dim) = (Style::new().bold().underline(), Style::new().dimmed());
+        anstream::println!("\n{style}{}. {text}{style:#}\n{dim}{remark}{dim:#}", self.chapter);
+    }
+
+    /// One line: when, who, what.
+    pub(crate) fn line(&self, at: Instant, tone: Tone, who: &str, text: impl Display) {
+        let time = at.saturating_duration_since(self.began).as_secs_f64();
+        let (dim, style, width) = (Style::new().dimmed(), tone.style(), self.width);
+        let name = self.colors.iter().find(|(name, _)| name == who).map_or(Style::new(), |(_, style)| *style);
+        anstream::println!(
+            "{dim}{time:>8.3} s{dim:#}  {style}{sign}{style:#} {name}{who:<width$}{name:#}  {style}{text}{style:#}",
+            sign = tone.sign()
+        );
+    }
+
+    /// A line about the whole.
+    pub(crate) fn note(&self, text: impl Display) {
+        self.line(Instant::now(), Tone::Note, "", text);
+    }
+
+    pub(crate) fn interrupted(&self) {
+        self.line(Instant::now(), Tone::Action, "", "interrupted: all nodes say good-bye");
+    }
+
+    pub(crate) fn all_left(&self) {
+        self.line(Instant::now(), Tone::Gone, "", "all have left");
+    }
+}
+
+const ACTORS: [AnsiColor; 6] = [
+    AnsiColor::BrightCyan,
+    AnsiColor::BrightMagenta,
+    AnsiColor::BrightYellow,
+    AnsiColor::BrightGreen,
+    AnsiColor::BrightBlue,
+    AnsiColor::BrightRed,
+];

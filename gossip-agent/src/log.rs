@@ -1,0 +1,163 @@
+//! Logging in Serf's form on standard error: `2026/01/31 12:00:00 [INFO] agent: text`.
+
+use core::fmt::{self, Write as _};
+use std::io::{IsTerminal as _, stderr};
+
+use anstyle::{AnsiColor, Style};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// Serf's log levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Err,
+}
+
+impl Level {
+    pub(crate) const NAMES: [&'static str; 5] = ["TRACE", "DEBUG", "INFO", "WARN", "ERR"];
+
+    /// Reads a level in any case.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Some(match text.to_ascii_uppercase().as_str() {
+            "TRACE" => Self::Trace,
+            "DEBUG" => Self::Debug,
+            "INFO" => Self::Info,
+            "WARN" => Self::Warn,
+            "ERR" => Self::Err,
+            _ => return None,
+        })
+    }
+
+    fn filter(self) -> LevelFilter {
+        match self {
+            Self::Trace => LevelFilter::TRACE,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Info => LevelFilter::INFO,
+            Self::Warn => LevelFilter::WARN,
+            Self::Err => LevelFilter::ERROR,
+        }
+    }
+}
+
+/// Changes the level of a running log.
+#[derive(Clone, Debug)]
+pub(crate) struct Control(reload::Handle<LevelFilter, Registry>);
+
+impl Control {
+    pub(crate) fn set(&self, level: Level) {
+        // Fails only when the subscriber is gone, and then nobody logs.
+        let _ = self.0.reload(level.filter());
+    }
+}
+
+/// Starts logging for the whole process.
+pub(crate) fn init(level: Level) -> Control {
+    let (filter, handle) = reload::Layer::new(level.filter());
+    let color = stderr().is_terminal() && anstyle_allowed();
+    let layer = tracing_subscriber::fmt::layer().with_ansi(color).with_writer(stderr).event_format(SerfFormat);
+    // Already set only if this is called twice.
+    let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
+    Control(handle)
+}
+
+fn anstyle_allowed() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+struct SerfFormat;
+
+impl<S, N> FormatEvent<S, N> for SerfFormat
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let time = jiff::Zoned::now().strftime("%Y/%m/%d %H:%M:%S").to_string();
+        let (name, color) = match *event.metadata().level() {
+            tracing::Level::TRACE => ("TRACE", AnsiColor::BrightBlack),
+            tracing::Level::DEBUG => ("DEBUG", AnsiColor::BrightBlack),
+            tracing::Level::INFO => ("INFO", AnsiColor::Green),
+            tracing::Level::WARN => ("WARN", AnsiColor::Yellow),
+            tracing::Level::ERROR => ("ERR", AnsiColor::Red),
+        };
+        if writer.has_ansi_escapes() {
+            let style = Style::new().fg_color(Some(color.into()));
+            write!(writer, "{time} {style}[{name}]{style:#} ")?;
+        } else {
+            write!(writer, "{time} [{name}] ")?;
+        }
+        let mut text = Text::default();
+        event.record(&mut text);
+        writeln!(writer, "{}", text.line())
+    }
+}
+
+/// The message of an event, and then its other fields.
+#[derive(Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Text {
+    /// On one line: a control character in a peer's name must not forge a line, nor move the cursor.
+    fn line(&self) -> String {
+        let mut line = String::with_capacity(self.message.len() + self.fields.len());
+        for c in self.message.chars().chain(self.fields.chars()) {
+            if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+        }
+        line
+    }
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a string does not fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_read_in_any_case() {
+        assert_eq!(Level::parse("warn"), Some(Level::Warn));
+        assert_eq!(Level::parse("Err"), Some(Level::Err));
+        assert_eq!(Level::parse("error"), None);
+        assert!(Level::NAMES.iter().all(|name| Level::parse(name).is_some()));
+    }
+
+    #[test]
+    fn one_event_is_one_line() {
+        let text = Text { message: "serf: a\nb\u{1b}[2J".into(), fields: " x=1".into() };
+        assert_eq!(text.line(), "serf: a\\nb\\u{1b}[2J x=1");
+    }
+}

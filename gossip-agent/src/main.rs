@@ -1,0 +1,29 @@
+//! Agent and command line for Serf-compatible gossip clusters.
+
+mod agent;
+mod argv;
+mod cause;
+mod cli;
+mod commands;
+mod config;
+mod demo;
+mod events;
+mod joining;
+mod keygen;
+mod log;
+mod output;
+mod signals;
+mod stdin;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    match cli::parse(&arguments) {
+        Ok(cli::Command::Agent(arguments)) => agent::run(*arguments),
+        Ok(cli::Command::Demo(arguments)) => demo::run(&arguments),
+        Ok(cli::Command::Keygen) => keygen::run(),
+        Ok(cli::Command::Version) => cli::version(),
+        Err(code) => code,
+    }
+}

@@ -1,0 +1,251 @@
+//! Commands on standard input, one JSON object per line.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Read as _, stdin};
+use std::thread;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+/// One line, read.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Request {
+    /// What the answer repeats.
+    pub(crate) id: Option<Value>,
+    /// The command, or what is wrong with the line.
+    pub(crate) command: Result<Command, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Event { name: String, payload: Vec<u8>, coalesce: bool },
+    Tags(BTreeMap<String, String>),
+    Join(Vec<String>),
+    ForceLeave { name: String, prune: bool },
+    Ping(String),
+    Members,
+    Stats,
+    Leave,
+}
+
+impl Command {
+    /// Its name, as the answer gives it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Event { .. } => "event",
+            Self::Tags(_) => "tags",
+            Self::Join(_) => "join",
+            Self::ForceLeave { .. } => "force_leave",
+            Self::Ping(_) => "ping",
+            Self::Members => "members",
+            Self::Stats => "stats",
+            Self::Leave => "leave",
+        }
+    }
+}
+
+/// Starts reading. The thread ends with standard input or with the process: a blocked read cannot be cancelled.
+pub(crate) fn start() -> Receiver<Request> {
+    let (sender, requests) = channel(WAITING);
+    thread::spawn(move || read(stdin().lock(), &sender));
+    requests
+}
+
+fn read(mut input: impl BufRead, requests: &Sender<Request>) {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let request = if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") {
+            if skip_line(&mut input).is_err() {
+                return;
+            }
+            Request { id: None, command: Err(format!("the line is longer than {MAX_LINE} bytes")) }
+        } else if line.trim_ascii().is_empty() {
+            continue;
+        } else {
+            parse(&line)
+        };
+        if requests.blocking_send(request).is_err() {
+            return;
+        }
+    }
+}
+
+fn skip_line(input: &mut impl BufRead) -> std::io::Result<()> {
+    loop {
+        let buffer = input.fill_buf()?;
+        let (skipped, found) = match buffer.iter().position(|&byte| byte == b'\n') {
+            Some(at) => (at + 1, true),
+            None => (buffer.len(), buffer.is_empty()),
+        };
+        input.consume(skipped);
+        if found {
+            return Ok(());
+        }
+    }
+}
+
+fn parse(line: &[u8]) -> Request {
+    let mut fields: Map<String, Value> = match serde_json::from_slice(line) {
+        Ok(Value::Object(fields)) => fields,
+        Ok(_) => return Request { id: None, command: Err("a line must be one JSON object".into()) },
+        Err(error) => return Request { id: None, command: Err(format!("not valid JSON: {error}")) },
+    };
+    let id = fields.remove("id");
+    Request { id, command: command(fields) }
+}
+
+fn command(fields: Map<String, Value>) -> Result<Command, String> {
+    let name = fields.keys().find(|key| COMMANDS.contains(&key.as_str()));
+    let Some(name) = name.cloned() else {
+        return Err(format!("no command in it; give one of {}", COMMANDS.join(", ")));
+    };
+    let line = Value::Object(fields);
+    let wrong = |error: serde_json::Error| format!("{name}: {error}");
+    Ok(match name.as_str() {
+        "event" => {
+            let EventLine { event, payload, payload_base64, coalesce } =
+                serde_json::from_value(line).map_err(wrong)?;
+            let payload = match (payload, payload_base64) {
+                (Some(_), Some(_)) => return Err("event: give payload or payload_base64, not both".into()),
+                (Some(text), None) => text.into_bytes(),
+                (None, Some(text)) => {
+                    STANDARD.decode(text).map_err(|error| format!("event: payload_base64: {error}"))?
+                }
+                (None, None) => Vec::new(),
+            };
+            Command::Event { name: event, payload, coalesce }
+        }
+        "force_leave" => {
+            let ForceLeaveLine { force_leave, prune } = serde_json::from_value(line).map_err(wrong)?;
+            Command::ForceLeave { name: force_leave, prune }
+        }
+        _ => match serde_json::from_value(line).map_err(wrong)? {
+            OtherLine::Tags(tags) => Command::Tags(tags),
+            OtherLine::Join(targets) => Command::Join(targets),
+            OtherLine::Ping(name) => Command::Ping(name),
+            OtherLine::Members(true) => Command::Members,
+            OtherLine::Stats(true) => Command::Stats,
+            OtherLine::Leave(true) => Command::Leave,
+            OtherLine::Members(false) | OtherLine::Stats(false) | OtherLine::Leave(false) => {
+                return Err(format!("{name}: the value must be true"));
+            }
+        },
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventLine {
+    event: String,
+    payload: Option<String>,
+    payload_base64: Option<String>,
+    #[serde(default = "yes")]
+    coalesce: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ForceLeaveLine {
+    force_leave: String,
+    #[serde(default)]
+    prune: bool,
+}
+
+/// Commands of one field.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OtherLine {
+    Tags(BTreeMap<String, String>),
+    Join(Vec<String>),
+    Ping(String),
+    Members(bool),
+    Stats(bool),
+    Leave(bool),
+}
+
+fn yes() -> bool {
+    true
+}
+
+const COMMANDS: [&str; 8] = ["event", "tags", "join", "force_leave", "ping", "members", "stats", "leave"];
+/// Longest line; what is longer is skipped and answered with an error.
+const MAX_LINE: u64 = 64 * 1024;
+/// Requests that may wait for the agent.
+const WAITING: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(input: &[u8]) -> Vec<Request> {
+        let (sender, mut requests) = channel(64);
+        read(input, &sender);
+        drop(sender);
+        core::iter::from_fn(|| requests.blocking_recv()).collect()
+    }
+
+    fn one(line: &str) -> Result<Command, String> {
+        parse(line.as_bytes()).command
+    }
+
+    #[test]
+    fn reads_every_command() {
+        let event =
+            |payload: &[u8], coalesce| Command::Event { name: "deploy".into(), payload: payload.into(), coalesce };
+        let strings = |items: &[&str]| items.iter().map(|&item| item.into()).collect::<Vec<String>>();
+        for (line, command) in [
+            (r#"{"event": "deploy"}"#, event(b"", true)),
+            (r#"{"event": "deploy", "payload": "v42", "coalesce": false}"#, event(b"v42", false)),
+            (r#"{"event": "deploy", "payload_base64": "/wA="}"#, event(b"\xff\0", true)),
+            (r#"{"tags": {"a": "b"}}"#, Command::Tags([("a".into(), "b".into())].into())),
+            (r#"{"join": ["x:1", "y"]}"#, Command::Join(strings(&["x:1", "y"]))),
+            (r#"{"force_leave": "n"}"#, Command::ForceLeave { name: "n".into(), prune: false }),
+            (r#"{"force_leave": "n", "prune": true}"#, Command::ForceLeave { name: "n".into(), prune: true }),
+            (r#"{"ping": "n"}"#, Command::Ping("n".into())),
+            (r#"{"members": true}"#, Command::Members),
+            (r#"{"stats": true}"#, Command::Stats),
+            (r#"{"leave": true}"#, Command::Leave),
+        ] {
+            assert_eq!(one(line), Ok(command), "{line}");
+        }
+        let request = parse(br#"{"id": [1, "a"], "members": true}"#);
+        assert_eq!(request, Request { id: Some(serde_json::json!([1, "a"])), command: Ok(Command::Members) });
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        for (line, part) in [
+            ("{", "not valid JSON"),
+            ("[]", "one JSON object"),
+            ("{}", "give one of event, tags"),
+            (r#"{"evnt": "x"}"#, "give one of event, tags"),
+            (r#"{"event": 5}"#, "event: invalid type"),
+            (r#"{"event": "x", "colour": 1}"#, "event: unknown field `colour`"),
+            (r#"{"event": "x", "payload": "a", "payload_base64": "YQ=="}"#, "not both"),
+            (r#"{"event": "x", "payload_base64": "?"}"#, "payload_base64"),
+            (r#"{"leave": false}"#, "leave: the value must be true"),
+            (r#"{"members": true, "stats": true}"#, "members: "),
+        ] {
+            let error = one(line).unwrap_err();
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_skipped_and_the_next_one_read() {
+        let mut input = vec![b' '; MAX_LINE as usize + 5];
+        input.extend(b"\n\n{\"leave\": true}");
+        let requests = all(&input);
+        assert_eq!(requests.len(), 2);
+        assert!(requests[0].command.as_ref().is_err_and(|error| error.contains("longer than 65536")));
+        assert_eq!(requests[1].command, Ok(Command::Leave));
+    }
+}

@@ -1,0 +1,323 @@
+//! The built binary: what it refuses and how, and two agents that meet over real sockets.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn gossip(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gossip"));
+    command.args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// The command must fail as Serf's do, with 1, and say all of `parts`.
+#[track_caller]
+fn refused(arguments: &[&str], parts: &[&str]) {
+    let output = gossip(arguments);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
+    assert!(output.stdout.is_empty(), "{arguments:?} printed to standard output");
+    for part in parts {
+        assert!(text.contains(part), "{arguments:?}: {part:?} is missing in {text:?}");
+    }
+}
+
+fn file(directory: &TempDir, name: &str, text: &str) -> String {
+    let path: PathBuf = directory.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().into()
+}
+
+#[test]
+fn keygen_makes_keys_of_32_bytes() {
+    let key = || {
+        let output = gossip(&["keygen"]);
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (a, b) = (key(), key());
+    assert_eq!(STANDARD.decode(a.trim_end()).unwrap().len(), 32);
+    assert_ne!(a, b);
+}
+
+#[test]
+fn the_version_is_told_in_serfs_form_wherever_it_is_asked() {
+    for arguments in [&["version"][..], &["-v"], &["--version"], &["agent", "-node", "x", "-version"]] {
+        let output = gossip(arguments);
+        assert!(output.status.success(), "{arguments:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("Agent Protocol: 5 (Understands back to: 2)"), "{text}");
+    }
+}
+
+#[test]
+fn wrong_values_are_named_with_the_remedy() {
+    let directory = TempDir::new().unwrap();
+    let empty = file(&directory, "empty.json", "[]");
+    let unknown = file(&directory, "unknown.json", r#"{"node_name": "n", "nodes": 3}"#);
+    let later = file(&directory, "later.json", r#"{"snapshot_path": "/var/lib/serf"}"#);
+    let long = "x".repeat(513);
+    let tag = format!("k={long}");
+    for (arguments, parts) in [
+        (&["agent", "-encrypt", "c2hvcnQ="][..], &["5 bytes", "16, 24 or 32", "gossip keygen"][..]),
+        (&["agent", "-encrypt", "not base64"], &["not base64", "gossip keygen"]),
+        (&["agent", "-label", &long], &["label", "513 bytes", "255"]),
+        (&["agent", "-tag", &tag], &["tags", "512", "fewer or shorter"]),
+        (&["agent", "-tag", "novalue"], &["'novalue'", "key=value"]),
+        (&["agent", "-tag", "=x"], &["'=x'", "key=value"]),
+        (&["agent", "-node", &long], &["node name", "513 bytes", "--node"]),
+        (&["agent", "-bind", "no-such-host.invalid"], &["\"no-such-host.invalid\"", "cannot be resolved", "IP"]),
+        (&["agent", "-bind", "127.0.0.1:70000"], &["\"127.0.0.1:70000\"", "65535"]),
+        (&["agent", "-advertise", "0.0.0.0"], &["\"0.0.0.0\"", "wildcard"]),
+        (&["agent", "-profile", "moon"], &["\"moon\"", "lan, wan, local"]),
+        (&["agent", "-protocol", "9"], &["9", "2 to 5"]),
+        (&["agent", "-log-level", "loud"], &["\"loud\"", "TRACE, DEBUG, INFO, WARN, ERR"]),
+        (&["agent", "-compression", "zip"], &["\"zip\"", "off, streams, all"]),
+        (&["agent", "-retry-interval", "5"], &["'5'", "units"]),
+        (&["agent", "-join", "a:b:c"], &["\"a:b:c\"", "[name/]host[:port]"]),
+        (&["agent", "-keyring-file", "/no/such/ring"], &["/no/such/ring", "cannot be read", "JSON array"]),
+        (&["agent", "-keyring-file", &empty], &[&empty, "no keys", "gossip keygen"]),
+        (
+            &["agent", "-keyring-file", &empty, "-encrypt", "AAAAAAAAAAAAAAAAAAAAAA=="],
+            &["--encrypt", "--keyring-file", "give one of them"],
+        ),
+        (&["agent", "-config-file", &unknown], &[&unknown, "`nodes`", "unknown"]),
+        (&["agent", "-config-file", &later], &[&later, "`snapshot_path`", "not supported yet"]),
+        (&["agent", "-config-file", "/no/such/config"], &["/no/such/config", "--config-file"]),
+        (&["agent", "-rpc-addr", "127.0.0.1:7373"], &["--rpc-addr", "not supported yet"]),
+        (&["agent", "-nodes", "n"], &["--nodes", "--node"]),
+        (&["demo", "--nodes", "2"], &["2", "3..=50"]),
+    ] {
+        refused(arguments, parts);
+    }
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    refused(&["agent", "-node", "n", "-bind", &addr], &[&addr, "in use", "another port"]);
+}
+
+#[test]
+fn an_agent_that_can_join_nobody_ends() {
+    // Bound for datagrams only, so that nothing else takes the port and connections are refused.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = silent.local_addr().unwrap().to_string();
+    let arguments = ["agent", "-node", "n", "-bind", "127.0.0.1:0", "-events", "json", "-join", &addr];
+    let output = gossip(&arguments);
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(log.contains(&addr) && log.contains("--retry-join"), "{log}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let last: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
+    assert_eq!(last["type"], "end");
+    assert!(last["reason"].as_str().unwrap().contains(&addr));
+}
+
+/// A running agent; killed when dropped.
+struct Agent {
+    child: Child,
+    input: Option<ChildStdin>,
+    lines: Receiver<Value>,
+    addr: String,
+}
+
+impl Agent {
+    fn start(name: &str, more: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gossip"))
+            .args(["agent", "-node", name, "-bind", "127.0.0.1:0", "-profile", "local", "-events", "json", "-stdin"])
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                // Whatever the log level: standard output carries nothing but JSON.
+                let value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+                if sender.send(value).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut agent = Self { input: child.stdin.take(), child, lines, addr: String::new() };
+        let ready = agent.wait("ready", |line| line["type"] == "ready");
+        assert_eq!(ready["name"], name);
+        agent.addr = ready["addr"].as_str().unwrap().into();
+        agent
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// The next line that fits; others are skipped.
+    #[track_caller]
+    fn wait(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let mut seen = Vec::new();
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if fits(&line) => return line,
+                Ok(line) => seen.push(line.to_string()),
+                Err(RecvTimeoutError::Timeout) => panic!("no line {what}; there was\n{}", seen.join("\n")),
+                Err(RecvTimeoutError::Disconnected) => panic!("ended before {what}:\n{}", seen.join("\n")),
+            }
+        }
+    }
+
+    #[track_caller]
+    fn wait_change(&mut self, change: &str, name: &str) -> Value {
+        self.wait(&format!("that {name} {change}"), |line| {
+            line["type"] == "member" && line["change"] == change && line["name"] == name
+        })
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the agent did not end");
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn two_agents_meet_talk_and_part() {
+    let mut a = Agent::start("a", &["-tag", "role=web"]);
+    let addr = a.addr.clone();
+    let mut b = Agent::start("b", &["-join", &addr, "-log-level", "trace"]);
+    let joined = b.wait_change("joined", "a");
+    assert_eq!(joined["event"], "member-join");
+    assert_eq!(joined["addr"], addr);
+    assert_eq!(joined["tags"]["role"], "web");
+    assert_eq!(joined["status"], "alive");
+    assert!(joined["cause"]["kind"].is_string() && joined["cause"]["text"].is_string(), "{joined}");
+    a.wait_change("joined", "b");
+
+    b.say(r#"{"id": 1, "event": "deploy", "payload": "v42", "coalesce": false}"#);
+    let heard = a.wait("the event", |line| line["type"] == "user");
+    assert_eq!((&heard["name"], &heard["payload"]), (&"deploy".into(), &"v42".into()));
+    assert_eq!(heard["coalesce"], false);
+    assert!(heard["ltime"].as_u64() > Some(0));
+    let done = b.wait("the answer", |line| line["id"] == 1);
+    assert_eq!((&done["type"], &done["in_time"]), (&"done".into(), &true.into()));
+
+    a.say(r#"{"tags": {"role": "db", "zone": "x"}}"#);
+    let updated = b.wait_change("updated", "a");
+    assert_eq!(updated["tags"], serde_json::json!({ "role": "db", "zone": "x" }));
+
+    b.say(r#"{"id": "m", "members": true}"#);
+    let answer = b.wait("the members", |line| line["id"] == "m");
+    let names: Vec<_> = answer["members"].as_array().unwrap().iter().map(|member| &member["name"]).collect();
+    assert_eq!(names, ["a", "b"]);
+
+    b.say("nonsense");
+    assert!(b.wait("the error", |line| line["type"] == "error")["error"].as_str().unwrap().contains("JSON"));
+
+    b.say(r#"{"leave": true}"#);
+    let left = a.wait_change("left", "b");
+    assert_eq!((&left["event"], &left["status"]), (&"member-leave".into(), &"left".into()));
+    assert_eq!(b.wait("the end", |line| line["type"] == "end")["reason"], "left");
+    assert_eq!(b.exit_code(), Some(0));
+}
+
+#[test]
+fn a_crash_is_told_with_its_cause() {
+    let mut a = Agent::start("a", &[]);
+    let mut b = Agent::start("b", &["-join", &a.addr]);
+    a.wait_change("joined", "b");
+    b.child.kill().unwrap();
+    let suspected = a.wait_change("suspected", "b");
+    assert_eq!(suspected["cause"]["kind"], "probe");
+    assert!(suspected["cause"]["waited_ms"].as_u64() > Some(0), "{suspected}");
+    let failed = a.wait_change("failed", "b");
+    assert_eq!(failed["event"], "member-failed");
+    assert_eq!(failed["cause"]["kind"], "expired");
+    assert_eq!(failed["cause"]["accusers"], serde_json::json!(["a"]));
+    b.exit_code();
+}
+
+#[test]
+fn a_key_opens_only_its_own_cluster() {
+    let directory = TempDir::new().unwrap();
+    let ring = r#"["AQEBAQEBAQEBAQEBAQEBAQ==", "AAAAAAAAAAAAAAAAAAAAAA=="]"#;
+    let ring = file(&directory, "ring.json", ring);
+    let mut a = Agent::start("a", &["-keyring-file", &ring]);
+    // The second key of the ring opens as well as the first.
+    let mut b = Agent::start("b", &["-join", &a.addr, "-encrypt", "AQEBAQEBAQEBAQEBAQEBAQ=="]);
+    b.wait_change("joined", "a");
+    a.wait_change("joined", "b");
+    let addr = a.addr.clone();
+    let arguments = ["agent", "-node", "c", "-bind", "127.0.0.1:0", "-profile", "local", "-join", &addr];
+    let output = gossip(&arguments);
+    assert_eq!(output.status.code(), Some(1), "an agent without the key is not let in");
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_end_an_agent_as_they_end_serfs() {
+    let mut interrupted = Agent::start("i", &[]);
+    interrupted.signal("INT");
+    assert_eq!(interrupted.wait("the end", |line| line["type"] == "end")["reason"], "left");
+    assert_eq!(interrupted.exit_code(), Some(0));
+
+    let mut terminated = Agent::start("t", &[]);
+    terminated.signal("TERM");
+    assert_eq!(terminated.exit_code(), Some(1));
+
+    let directory = TempDir::new().unwrap();
+    let text = r#"{"leave_on_terminate": true, "skip_leave_on_interrupt": true}"#;
+    let config = file(&directory, "signals.json", text);
+    let mut terminated = Agent::start("t", &["-config-file", &config]);
+    terminated.signal("TERM");
+    assert_eq!(terminated.exit_code(), Some(0));
+    let mut interrupted = Agent::start("i", &["-config-file", &config]);
+    interrupted.signal("INT");
+    assert_eq!(interrupted.exit_code(), Some(1));
+}
+
+#[cfg(unix)]
+#[test]
+fn hangup_reads_the_tags_again() {
+    let directory = TempDir::new().unwrap();
+    let config = file(&directory, "tags.json", r#"{"tags": {"role": "web"}}"#);
+    let mut a = Agent::start("a", &["-config-file", &config]);
+    let mut b = Agent::start("b", &["-join", &a.addr]);
+    assert_eq!(b.wait_change("joined", "a")["tags"]["role"], "web");
+    file(&directory, "tags.json", r#"{"tags": {"role": "db"}}"#);
+    a.signal("HUP");
+    assert_eq!(b.wait_change("updated", "a")["tags"]["role"], "db");
+    file(&directory, "tags.json", r#"{"tag": {}}"#);
+    a.signal("HUP");
+    a.say(r#"{"members": true}"#);
+    let members = a.wait("the members", |line| line["type"] == "members");
+    assert_eq!(members["members"][0]["tags"]["role"], "db", "a configuration that is wrong changes nothing");
+}

@@ -1,0 +1,32 @@
+//! Real `serf` agents and nodes of this project in one cluster: the proof that both speak the same protocol.
+//!
+//! Needs `serf`, and for some tests root, `ip`, `nft` and `tshark`. A test whose needs are not met says so and passes,
+//! unless `CI` or `GOSSIP_INTEROP` is set: then it fails. `cargo test -p gossip-agent --test interop -- --nocapture`
+//! shows the figures.
+
+#[path = "interop/agreement.rs"]
+mod agreement;
+#[path = "interop/events.rs"]
+mod events;
+#[path = "interop/failure.rs"]
+mod failure;
+#[path = "interop/fallback.rs"]
+mod fallback;
+#[path = "interop/needs.rs"]
+mod needs;
+#[path = "interop/ours.rs"]
+mod ours;
+#[path = "interop/place.rs"]
+mod place;
+#[path = "interop/process.rs"]
+mod process;
+#[path = "interop/secrecy.rs"]
+mod secrecy;
+#[path = "interop/serf.rs"]
+mod serf;
+#[path = "interop/tags.rs"]
+mod tags;
+#[path = "interop/view.rs"]
+mod view;
+#[path = "interop/wait.rs"]
+mod wait;

@@ -1,0 +1,98 @@
+//! What an agent believes of its cluster, in one form for both kinds of agent.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::wait::wait_until;
+
+pub(crate) type Tags = BTreeMap<String, String>;
+
+/// A member as an agent lists it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) addr: String,
+    pub(crate) status: String,
+    pub(crate) tags: Tags,
+}
+
+impl fmt::Debug for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {:?}", self.status, self.addr, self.tags)
+    }
+}
+
+/// All members by name.
+pub(crate) type View = BTreeMap<String, Seen>;
+
+/// An agent of either kind.
+pub(crate) trait Agent {
+    fn name(&self) -> &str;
+    fn addr(&self) -> SocketAddr;
+    fn tags(&self) -> &Tags;
+    /// Asks it for its members.
+    fn view(&mut self) -> Result<View, String>;
+}
+
+/// The view in which all of `agents` are alive.
+pub(crate) fn all_alive(agents: &[&mut dyn Agent]) -> View {
+    let seen = |agent: &dyn Agent| Seen {
+        addr: agent.addr().to_string(),
+        status: "alive".to_owned(),
+        tags: agent.tags().clone(),
+    };
+    agents.iter().map(|agent| (agent.name().to_owned(), seen(&**agent))).collect()
+}
+
+/// Waits until each of `agents` lists exactly all of them, alive, with their addresses and tags.
+pub(crate) fn wait_for_agreement(agents: &mut [&mut dyn Agent], within: Duration) -> Duration {
+    let expected = all_alive(agents);
+    let what = format!("{} agents to list each other", agents.len());
+    wait_until(&what, within, || {
+        agents.iter_mut().try_for_each(|agent| {
+            let view = agent.view()?;
+            if view == expected {
+                Ok(())
+            } else {
+                Err(format!("{} lists {view:#?}, not {expected:#?}", agent.name()))
+            }
+        })
+    })
+    .1
+}
+
+/// Waits until each of `agents` says that `member` has `status`.
+pub(crate) fn wait_for_status(
+    agents: &mut [&mut dyn Agent],
+    member: &str,
+    status: &str,
+    within: Duration,
+) -> Duration {
+    wait_until(&format!("{member} to be {status}"), within, || has_status(agents, member, status)).1
+}
+
+/// Whether each of `agents` says that `member` has `status`.
+pub(crate) fn has_status(agents: &mut [&mut dyn Agent], member: &str, status: &str) -> Result<(), String> {
+    agents.iter_mut().try_for_each(|agent| match agent.view()?.get(member) {
+        Some(seen) if seen.status == status => Ok(()),
+        Some(seen) => Err(format!("{} says that {member} is {}", agent.name(), seen.status)),
+        None => Err(format!("{} does not list {member}", agent.name())),
+    })
+}
+
+/// Waits until each of `agents` lists `member` with exactly `tags`.
+pub(crate) fn wait_for_tags(
+    agents: &mut [&mut dyn Agent],
+    member: &str,
+    tags: &Tags,
+    within: Duration,
+) -> Duration {
+    wait_until(&format!("{member} to have the tags {tags:?}"), within, || {
+        agents.iter_mut().try_for_each(|agent| match agent.view()?.get(member) {
+            Some(seen) if seen.tags == *tags => Ok(()),
+            seen => Err(format!("{} lists {member} as {seen:?}", agent.name())),
+        })
+    })
+    .1
+}

@@ -1,0 +1,37 @@
+//! Waiting for what other processes do.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Calls `attempt` until it succeeds, and says how long that took. After `within` it panics with the last reason.
+pub(crate) fn wait_until<T>(
+    what: &str,
+    within: Duration,
+    mut attempt: impl FnMut() -> Result<T, String>,
+) -> (T, Duration) {
+    let begun = Instant::now();
+    loop {
+        // The time is taken before the look, so that a slow look still counts as one that was in time.
+        let elapsed = begun.elapsed();
+        match attempt() {
+            Ok(value) => return (value, begun.elapsed()),
+            Err(reason) if elapsed >= within => {
+                panic!("waited {elapsed:.1?} for {what}; last seen: {reason}")
+            }
+            Err(_) => thread::sleep(PAUSE),
+        }
+    }
+}
+
+/// Calls `check` for the whole of `period`; the first error panics.
+pub(crate) fn holds_for(what: &str, period: Duration, mut check: impl FnMut() -> Result<(), String>) {
+    let begun = Instant::now();
+    while begun.elapsed() < period {
+        if let Err(reason) = check() {
+            panic!("{what} held for {:.1?} only: {reason}", begun.elapsed());
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+const PAUSE: Duration = Duration::from_millis(100);

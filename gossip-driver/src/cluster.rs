@@ -1,0 +1,400 @@
+//! The handle of a running node.
+
+use core::future::Future;
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_channel::{Receiver, Sender};
+use bytes::Bytes;
+use gossip_proto::{
+    Clocks, CommandError, Instant, JoinFailure, JoinTarget, Machine, MemberKey, Membership, Name, Node,
+    OperationId, Outcome, RequestId, Stats,
+};
+
+use crate::address::{Host, Target};
+use crate::driver::Driver;
+use crate::ending::{Ending, Nothing};
+use crate::error::{EndReason, Error, JoinError, JoinErrorKind, JoinReport};
+use crate::notice::MemberInfo;
+use crate::options::Options;
+use crate::resolve::{Resolve, RuntimeResolver};
+use crate::runtime::Runtime;
+use crate::state::{Command, Core};
+use crate::subscribe::Subscription;
+use crate::transport::Transport;
+
+/// Starts driving a machine: from now on it gossips in a task of the runtime, until [`Cluster::shutdown`] is called or
+/// the last handle is dropped.
+pub fn start<M, T, R>(machine: M, transport: T, runtime: R, options: Options) -> Cluster<M>
+where
+    M: Machine + Send + 'static,
+    T: Transport,
+    R: Runtime,
+{
+    let (sender, commands) = async_channel::bounded(options.command_buffer.max(1));
+    let (done, ended) = async_channel::bounded(1);
+    let ending = Arc::new(Ending::new(&machine));
+    let cluster = Cluster {
+        commands: sender,
+        ended,
+        ending: ending.clone(),
+        local_addr: transport.local_addr(),
+        resolver: Arc::new(RuntimeResolver::new(runtime.clone(), options.resolve_timeout)),
+        max_addresses: options.max_addresses.max(1),
+    };
+    let driver = Driver::new(machine, transport, runtime.clone(), options, commands);
+    runtime.spawn(driver.run(ending, done));
+    cluster
+}
+
+/// A handle of a running node; cheap to clone. The node stops when the last one is dropped.
+///
+/// A command is carried out even if its future is dropped before it ends; only the answer is lost then.
+pub struct Cluster<M> {
+    commands: Sender<Command<M>>,
+    ended: Receiver<Nothing>,
+    ending: Arc<Ending>,
+    local_addr: SocketAddr,
+    resolver: Arc<dyn Resolve>,
+    max_addresses: usize,
+}
+
+impl<M: Machine + 'static> Cluster<M> {
+    /// Joins the cluster through these nodes, each written as `[name/]host[:port]`; the default port is the one this
+    /// node is bound to. Every address of every host is tried. Fails only if none could be joined, and then says of
+    /// each why.
+    pub async fn join<S: AsRef<str>>(&self, targets: &[S]) -> Result<JoinReport, Error> {
+        self.join_with(targets, |machine, now, targets| machine.join(now, targets)).await
+    }
+
+    /// Leaves the cluster and waits until that was gossiped; says whether it was in time. The node goes on answering
+    /// until it is shut down.
+    pub async fn leave(&self) -> Result<bool, Error> {
+        match self.operate(|machine, now| Ok(machine.leave(now)?)).await? {
+            Outcome::Left { announced } => Ok(announced),
+            _ => Ok(false),
+        }
+    }
+
+    /// Stops the node without a farewell, and waits until its task has ended and its sockets are closed. To the others
+    /// it has failed, unless it has left before.
+    pub async fn shutdown(self) {
+        let _ = self.commands.send(Box::new(|core: &mut Core<M>, _| core.stop = true)).await;
+        let ended = self.ended.clone();
+        drop(self);
+        let _ = ended.recv().await;
+    }
+
+    /// The members: alive, suspect, and those failed or left that are still remembered. After the end, those last
+    /// known.
+    pub async fn members(&self) -> Vec<MemberInfo> {
+        match self.call(|core, _| core.members()).await {
+            Ok(members) => members,
+            Err(_) => self.ending.last().members.clone(),
+        }
+    }
+
+    /// The node itself, as it presents itself to others.
+    pub async fn local(&self) -> MemberInfo {
+        match self.call(|core, _| MemberInfo::from(&core.machine.local())).await {
+            Ok(member) => member,
+            Err(_) => self.ending.last().local.clone(),
+        }
+    }
+
+    /// The members now, and everything that happens from then on, with no gap in between. A subscriber that is slow
+    /// holds up nothing: changes of members are folded together for it, of events it loses the oldest and is told.
+    pub async fn subscribe(&self) -> Subscription {
+        match self.call(|core, _| core.subscribe()).await {
+            Ok(subscription) => subscription,
+            Err(_) => Subscription::ended(self.ending.last().members.clone()),
+        }
+    }
+
+    /// Sends a user message in one datagram, best effort.
+    pub async fn send(&self, to: &Name, payload: Bytes) -> Result<(), Error> {
+        let to = to.clone();
+        self.call(move |core, now| {
+            let key = find(&core.machine, &to)?;
+            Ok(core.machine.send(now, key, payload)?)
+        })
+        .await?
+    }
+
+    /// Sends a user message by stream, and waits until it is written.
+    pub async fn send_reliable(&self, to: &Name, payload: Bytes) -> Result<(), Error> {
+        let to = to.clone();
+        match self
+            .operate(move |machine, now| Ok(machine.send_reliable(now, find(machine, &to)?, payload)?))
+            .await?
+        {
+            Outcome::Sent(Err(why)) => Err(Error::Send(why)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Measures the round trip time to a member, once; `None` if it did not answer within the probe timeout.
+    pub async fn ping(&self, name: &Name) -> Result<Option<Duration>, Error> {
+        let name = name.clone();
+        match self.operate(move |machine, now| Ok(machine.ping(now, find(machine, &name)?)?)).await? {
+            Outcome::Ping { rtt } => Ok(rtt),
+            _ => Ok(None),
+        }
+    }
+
+    /// Accepts a merge; see [`crate::Notice::MergeRequested`].
+    pub async fn accept(&self, id: RequestId) -> Result<(), Error> {
+        self.command(move |machine, now| machine.accept(now, id)).await
+    }
+
+    /// Refuses a merge.
+    pub async fn refuse(&self, id: RequestId) -> Result<(), Error> {
+        self.command(move |machine, now| machine.refuse(now, id)).await
+    }
+
+    /// Adds a key to this node's keyring: what is sealed with it can be opened from now on.
+    pub async fn install_key(&self, key: &[u8]) -> Result<(), Error> {
+        let key = key.to_vec();
+        self.command(move |machine, now| machine.install_key(now, &key)).await
+    }
+
+    /// Makes an installed key the primary one: what this node sends is sealed with it from now on.
+    pub async fn use_key(&self, key: &[u8]) -> Result<(), Error> {
+        let key = key.to_vec();
+        self.command(move |machine, now| machine.use_key(now, &key)).await
+    }
+
+    /// Removes a key, which must not be the primary one.
+    pub async fn remove_key(&self, key: &[u8]) -> Result<(), Error> {
+        let key = key.to_vec();
+        self.command(move |machine, now| machine.remove_key(now, &key)).await
+    }
+
+    /// The counters; after the end, the last ones.
+    pub async fn stats(&self) -> Stats {
+        match self.call(|core, _| core.machine.stats().clone()).await {
+            Ok(stats) => stats,
+            Err(_) => self.ending.last().stats.clone(),
+        }
+    }
+
+    /// The local health score: 0 is healthy (Lifeguard).
+    pub async fn health(&self) -> u32 {
+        self.call(|core, _| core.machine.health()).await.unwrap_or(0)
+    }
+
+    /// Looks at the machine between two of its inputs: for getters that have no method here. Be brief: the node does
+    /// nothing else meanwhile.
+    pub async fn inspect<A: Send + 'static>(
+        &self,
+        look: impl FnOnce(&M, Instant) -> A + Send + 'static,
+    ) -> Result<A, Error> {
+        self.call(move |core, now| look(&core.machine, now)).await
+    }
+
+    /// The address that the transport is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Ends when the node has ended, and says why. Does not keep it running.
+    pub fn closed(&self) -> impl Future<Output = EndReason> + Send + use<M> {
+        let (ended, ending) = (self.ended.clone(), self.ending.clone());
+        async move {
+            let _ = ended.recv().await;
+            ending.reason()
+        }
+    }
+
+    async fn join_with<S, F>(&self, targets: &[S], join: F) -> Result<JoinReport, Error>
+    where
+        S: AsRef<str>,
+        F: FnOnce(&mut M, Instant, &[JoinTarget]) -> Result<OperationId, CommandError> + Send + 'static,
+    {
+        let mut failed = Vec::new();
+        let (written, addresses) = self.resolve(targets, &mut failed).await;
+        if addresses.is_empty() {
+            return Err(Error::Join(failed));
+        }
+        let outcome = self.operate(move |machine, now| Ok(join(machine, now, &addresses)?)).await?;
+        let Outcome::Joined { contacted, failed: exchanges } = outcome else {
+            return Err(Error::Join(failed));
+        };
+        failed.extend(exchanges.into_iter().map(|(addr, why)| exchange_error(&written, addr, why)));
+        if contacted == 0 { Err(Error::Join(failed)) } else { Ok(JoinReport { contacted, failed }) }
+    }
+
+    /// The addresses to try, each once, and for each what was written.
+    async fn resolve<S: AsRef<str>>(
+        &self,
+        targets: &[S],
+        failed: &mut Vec<JoinError>,
+    ) -> (Vec<(SocketAddr, String)>, Vec<JoinTarget>) {
+        let mut seen = BTreeSet::new();
+        let (mut written, mut addresses) = (Vec::new(), Vec::new());
+        for text in targets {
+            let text = text.as_ref();
+            let mut fail = |why| failed.push(JoinError { target: text.into(), why });
+            let Target { name, host, port } = match Target::parse(text, self.local_addr.port()) {
+                Ok(target) => target,
+                Err(error) => {
+                    fail(JoinErrorKind::Address(error));
+                    continue;
+                }
+            };
+            let found = match host {
+                Host::Literal(addr) => vec![addr],
+                Host::Name(host) => match self.resolver.resolve(&host).await {
+                    Ok(ips) if ips.is_empty() => {
+                        fail(JoinErrorKind::Resolve("the host has no address".into()));
+                        continue;
+                    }
+                    Ok(ips) => ips.into_iter().map(|ip| SocketAddr::new(ip.to_canonical(), port)).collect(),
+                    Err(error) => {
+                        fail(JoinErrorKind::Resolve(error.to_string()));
+                        continue;
+                    }
+                },
+            };
+            for addr in found.into_iter().take(self.max_addresses) {
+                if seen.insert((addr, name.clone())) {
+                    written.push((addr, text.into()));
+                    addresses.push(JoinTarget { addr, name: name.clone() });
+                }
+            }
+        }
+        (written, addresses)
+    }
+
+    async fn announce(
+        &self,
+        run: impl FnOnce(&mut M, Instant) -> Result<OperationId, CommandError> + Send + 'static,
+    ) -> Result<bool, Error> {
+        match self.operate(move |machine, now| Ok(run(machine, now)?)).await? {
+            Outcome::Announced { in_time } => Ok(in_time),
+            _ => Ok(false),
+        }
+    }
+
+    async fn command(
+        &self,
+        run: impl FnOnce(&mut M, Instant) -> Result<(), CommandError> + Send + 'static,
+    ) -> Result<(), Error> {
+        Ok(self.call(move |core, now| run(&mut core.machine, now)).await??)
+    }
+
+    /// Begins an operation and waits for its end.
+    async fn operate(
+        &self,
+        run: impl FnOnce(&mut M, Instant) -> Result<OperationId, Error> + Send + 'static,
+    ) -> Result<Outcome, Error> {
+        let (done, outcome) = async_channel::bounded(1);
+        self.call(move |core, now| {
+            let operation = run(&mut core.machine, now)?;
+            core.expect(operation, done);
+            Ok::<_, Error>(())
+        })
+        .await??;
+        outcome.recv().await.map_err(|_| Error::Closed)
+    }
+
+    /// Runs in the loop.
+    async fn call<A: Send + 'static>(
+        &self,
+        run: impl FnOnce(&mut Core<M>, Instant) -> A + Send + 'static,
+    ) -> Result<A, Error> {
+        let (reply, answer) = async_channel::bounded(1);
+        let command: Command<M> = Box::new(move |core, now| {
+            // Fails only when nobody waits for the answer.
+            let _ = reply.try_send(run(core, now));
+        });
+        self.commands.send(command).await.map_err(|_| Error::Closed)?;
+        answer.recv().await.map_err(|_| Error::Closed)
+    }
+}
+
+impl Cluster<Node> {
+    /// Sends a user event to all members; returns once it was handed to enough of them, with `false` if that took
+    /// longer than the broadcast timeout.
+    pub async fn user_event(
+        &self,
+        name: impl AsRef<[u8]>,
+        payload: impl AsRef<[u8]>,
+        coalesce: bool,
+    ) -> Result<bool, Error> {
+        let (name, payload) = (name.as_ref().to_vec(), payload.as_ref().to_vec());
+        self.announce(move |node, now| node.user_event(now, &name, &payload, coalesce)).await
+    }
+
+    /// Replaces this node's tags.
+    pub async fn set_tags(&self, tags: Vec<(Bytes, Bytes)>) -> Result<bool, Error> {
+        self.announce(move |node, now| node.set_tags(now, tags)).await
+    }
+
+    /// Makes a failed member leave, and with `prune` has it forgotten at once.
+    pub async fn force_leave(&self, name: impl AsRef<[u8]>, prune: bool) -> Result<bool, Error> {
+        let name = name.as_ref().to_vec();
+        self.announce(move |node, now| node.force_leave(now, &name, prune)).await
+    }
+
+    /// Like [`Cluster::join`], but user events from before are not delivered.
+    pub async fn join_ignoring_old<S: AsRef<str>>(&self, targets: &[S]) -> Result<JoinReport, Error> {
+        self.join_with(targets, |node, now, targets| node.join_ignoring_old(now, targets)).await
+    }
+
+    /// The three Lamport clocks.
+    pub async fn clocks(&self) -> Result<Clocks, Error> {
+        self.call(|core, _| core.machine.clocks()).await
+    }
+}
+
+impl Cluster<Membership> {
+    /// Replaces this node's metadata, at most 512 bytes.
+    pub async fn set_metadata(&self, metadata: Bytes) -> Result<bool, Error> {
+        self.announce(move |node, now| node.set_metadata(now, metadata)).await
+    }
+
+    /// Gossips a user message to all members.
+    pub async fn broadcast(&self, payload: Bytes) -> Result<bool, Error> {
+        self.announce(move |node, now| node.broadcast(now, payload)).await
+    }
+
+    /// Sets the user state that this node sends in each push/pull.
+    pub async fn set_user_state(&self, state: Bytes) -> Result<(), Error> {
+        self.call(move |core, _| core.machine.set_user_state(state)).await
+    }
+}
+
+impl<M> Clone for Cluster<M> {
+    fn clone(&self) -> Self {
+        Self {
+            commands: self.commands.clone(),
+            ended: self.ended.clone(),
+            ending: self.ending.clone(),
+            local_addr: self.local_addr,
+            resolver: self.resolver.clone(),
+            max_addresses: self.max_addresses,
+        }
+    }
+}
+
+impl<M> core::fmt::Debug for Cluster<M> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Cluster").field("local_addr", &self.local_addr).finish_non_exhaustive()
+    }
+}
+
+fn find(machine: &impl Machine, name: &Name) -> Result<MemberKey, Error> {
+    let member = machine.find(name.as_bytes());
+    member.map(|member| member.key).ok_or_else(|| Error::UnknownMember(name.clone()))
+}
+
+fn exchange_error(written: &[(SocketAddr, String)], addr: SocketAddr, why: JoinFailure) -> JoinError {
+    let target = written.iter().find(|(tried, _)| *tried == addr).map(|(_, text)| text.clone());
+    JoinError {
+        target: target.unwrap_or_else(|| addr.to_string()),
+        why: JoinErrorKind::Exchange { addr, why },
+    }
+}

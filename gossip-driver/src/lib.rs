@@ -1,0 +1,36 @@
+//! Drives a [`gossip_proto`] machine over any [`Transport`] and any async [`Runtime`].
+//!
+//! Applications use an adapter, such as `transport-tokio`, that brings both and starts a node in one call; what they
+//! hold then is a [`Cluster`]. Who writes an adapter implements the two traits and calls [`start`].
+//!
+//! One task owns the machine and the transport. Nothing that happens elsewhere can hold it up: commands come through a
+//! bounded queue, subscribers have bounded mailboxes, streams take turns, names are looked up by the caller.
+#![forbid(unsafe_code)]
+
+mod address;
+mod cluster;
+mod conn;
+
+mod driver;
+mod ending;
+mod error;
+mod log;
+mod notice;
+mod options;
+mod resolve;
+mod runtime;
+mod state;
+mod streams;
+mod subscribe;
+mod transport;
+mod wake;
+
+pub use address::{AddressError, DEFAULT_PORT, Host, Target};
+pub use cluster::{Cluster, start};
+pub use error::{EndReason, Error, JoinError, JoinErrorKind, JoinReport};
+pub use gossip_proto;
+pub use notice::{MemberInfo, Notice};
+pub use options::Options;
+pub use runtime::{Runtime, Sleep, Timer};
+pub use subscribe::Subscription;
+pub use transport::{ReceiveBatch, SendBatch, Stream, Transport, TransportEvent};

@@ -1,0 +1,125 @@
+//! What an operator reads: `tracing` events in Serf's and memberlist's own words, at their levels. Without the feature
+//! `tracing` nothing of this remains.
+
+use core::fmt;
+use core::time::Duration;
+
+use gossip_proto::{Cause, ChangeKind, Event, Instant, Stats};
+
+use crate::notice::MemberInfo;
+
+/// Whether logging is compiled in, and details of members are worth copying for it alone.
+pub(crate) const ENABLED: bool = cfg!(feature = "tracing");
+
+macro_rules! emit {
+    ($level:ident, $($arg:tt)*) => {{
+        #[cfg(feature = "tracing")]
+        tracing::$level!($($arg)*);
+        #[cfg(not(feature = "tracing"))]
+        { let _ = format_args!($($arg)*); }
+    }};
+}
+pub(crate) use emit;
+
+/// A member changed.
+pub(crate) fn change(member: &MemberInfo, kind: ChangeKind, cause: &Cause) {
+    let (name, ip) = (&member.name, member.addr.ip());
+    match (kind, cause) {
+        (ChangeKind::Failed, Cause::Expired { accusers, .. }) => {
+            // The first accuser began the suspicion; only the others confirmed it.
+            let confirmations = accusers.len().saturating_sub(1);
+            emit!(
+                info,
+                "memberlist: Marking {name} as failed, suspect timeout reached ({confirmations} peer confirmations)"
+            );
+        }
+        (ChangeKind::Suspected, Cause::Probe { .. }) => {
+            emit!(info, "memberlist: Suspect {name} has failed, no acks received");
+        }
+        (ChangeKind::Suspected, Cause::Accused { by, .. }) => {
+            emit!(debug, "memberlist: Suspect {name} has failed (from: {by})");
+        }
+        (ChangeKind::Refuted, _) => emit!(debug, "memberlist: {name} refuted the suspicion"),
+        _ => {}
+    }
+    match kind {
+        ChangeKind::Joined => emit!(info, "serf: EventMemberJoin: {name} {ip}"),
+        ChangeKind::Left => emit!(info, "serf: EventMemberLeave: {name} {ip}"),
+        ChangeKind::Failed => emit!(info, "serf: EventMemberFailed: {name} {ip}"),
+        ChangeKind::Updated => emit!(info, "serf: EventMemberUpdate: {name}"),
+        ChangeKind::Reaped => emit!(info, "serf: EventMemberReap: {name}"),
+        _ => {}
+    }
+}
+
+/// Something happened that concerns no single member's state.
+pub(crate) fn event(event: &Event<'_>) {
+    match event {
+        Event::Conflict { name, known, claimed } => {
+            let name = gossip_proto::Name::new(name);
+            emit!(error, "memberlist: Conflicting address for {name}. Mine: {known} Theirs: {claimed}");
+        }
+        Event::UserEvent { name, ltime, .. } => {
+            let name = gossip_proto::Name::new(name);
+            emit!(debug, "serf: User event: {name} (ltime: {ltime})");
+        }
+        Event::Stalled { late } => {
+            emit!(warn, "memberlist: This process did not run for {late:?}; deadlines were moved")
+        }
+        Event::RosterFull => emit!(warn, "memberlist: A member was not admitted: max_members is reached"),
+        Event::Lagged { lost } => emit!(warn, "serf: {lost} events were lost"),
+        _ => {}
+    }
+}
+
+/// Reports what any stranger can cause, once a second at most: whoever can send garbage must not be able to fill a
+/// disk.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle {
+    next: Instant,
+    silent: u64,
+}
+
+impl Throttle {
+    pub(crate) fn report(&mut self, now: Instant, what: fmt::Arguments<'_>) {
+        if !ENABLED {
+            return;
+        }
+        if now < self.next {
+            self.silent += 1;
+            return;
+        }
+        self.next = now + Duration::from_secs(1);
+        match core::mem::take(&mut self.silent) {
+            0 => emit!(warn, "{what}"),
+            silent => emit!(warn, "{what} (and {silent} more like it)"),
+        }
+    }
+}
+
+/// Counters whose growth an operator must hear of, because no output tells it.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    refutations: u64,
+    saved_by_stream: u64,
+}
+
+impl Watch {
+    pub(crate) fn look(&mut self, stats: &Stats, incarnation: impl FnOnce() -> u32) {
+        if !ENABLED {
+            return;
+        }
+        if stats.refutations > self.refutations {
+            let incarnation = incarnation();
+            emit!(warn, "memberlist: Refuting a suspect message (incarnation is now {incarnation})");
+        }
+        if stats.probes_saved_by_stream > self.saved_by_stream {
+            emit!(
+                warn,
+                "memberlist: Was able to connect to a member over streams but datagram probes failed, network may be \
+                 misconfigured"
+            );
+        }
+        (self.refutations, self.saved_by_stream) = (stats.refutations, stats.probes_saved_by_stream);
+    }
+}

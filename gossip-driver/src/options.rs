@@ -1,0 +1,38 @@
+//! What the driver lets users set.
+
+use core::time::Duration;
+
+/// Limits of the driver. The machine's own are in [`gossip_proto::Config`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Commands that may wait for the loop; further callers wait until there is room. At least 1.
+    pub command_buffer: usize,
+    /// Streams held at once, both directions, those included that are being closed. When it is reached no further
+    /// stream is accepted, and streams that the machine wants to open fail; inbound ones alone are kept to three
+    /// quarters of it, so that strangers cannot take away the node's own.
+    pub max_streams: usize,
+    /// How long a stream, and at the end the transport, may take to close in good order.
+    pub close_timeout: Duration,
+    /// Events that wait for one subscriber; then the oldest go and [`crate::Notice::Lagged`] says how many.
+    pub event_buffer: usize,
+    /// Bytes that they may take.
+    pub event_bytes: usize,
+    /// How long looking up one host name may take.
+    pub resolve_timeout: Duration,
+    /// Most addresses of one host name that are tried.
+    pub max_addresses: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            command_buffer: 64,
+            max_streams: 256,
+            close_timeout: Duration::from_secs(1),
+            event_buffer: 1024,
+            event_bytes: 4 << 20,
+            resolve_timeout: Duration::from_secs(10),
+            max_addresses: 64,
+        }
+    }
+}

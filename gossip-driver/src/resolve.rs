@@ -1,0 +1,47 @@
+//! Looking up host names, in the task of whoever asks.
+
+use core::future::Future;
+use core::net::IpAddr;
+use core::pin::{Pin, pin};
+use core::task::Poll;
+use core::time::Duration;
+use std::io;
+
+use crate::runtime::{Runtime, Timer};
+
+/// Name resolution of a runtime whose type the handle does not show.
+pub(crate) trait Resolve: Send + Sync {
+    fn resolve(&self, host: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
+}
+
+/// The resolver of a runtime, bounded in time.
+pub(crate) struct RuntimeResolver<R> {
+    runtime: R,
+    timeout: Duration,
+}
+
+impl<R> RuntimeResolver<R> {
+    pub(crate) fn new(runtime: R, timeout: Duration) -> Self {
+        Self { runtime, timeout }
+    }
+}
+
+impl<R: Runtime> Resolve for RuntimeResolver<R> {
+    fn resolve(&self, host: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> {
+        let found = self.runtime.resolve(host);
+        let mut timer = self.runtime.timer();
+        timer.set(self.runtime.now() + self.timeout);
+        Box::pin(async move {
+            let mut found = pin!(found);
+            core::future::poll_fn(|cx| {
+                if let Poll::Ready(found) = found.as_mut().poll(cx) {
+                    return Poll::Ready(found);
+                }
+                timer.poll_expired(cx).map(|()| {
+                    Err(io::Error::new(io::ErrorKind::TimedOut, "the name server did not answer in time"))
+                })
+            })
+            .await
+        })
+    }
+}

@@ -1,0 +1,97 @@
+//! The part of the loop that commands may touch: the machine, open operations, subscribers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_channel::Sender;
+use gossip_proto::{ChangeKind, Instant, Machine, MemberKey, OperationId, Outcome};
+
+use crate::log;
+use crate::notice::{MemberInfo, Notice};
+use crate::options::Options;
+use crate::subscribe::{Change, Publisher, Subscription};
+
+/// A command on its way to the loop.
+pub(crate) type Command<M> = Box<dyn FnOnce(&mut Core<M>, Instant) + Send>;
+
+/// The machine, and everybody who waits for its outputs.
+pub(crate) struct Core<M> {
+    pub(crate) machine: M,
+    /// Set by a command: the loop ends.
+    pub(crate) stop: bool,
+    options: Options,
+    operations: BTreeMap<OperationId, Sender<Outcome>>,
+    publishers: Vec<Publisher>,
+    /// Members whose joining was told and whose reaping was not.
+    known: BTreeSet<MemberKey>,
+    watch: log::Watch,
+}
+
+impl<M: Machine> Core<M> {
+    pub(crate) fn new(machine: M, options: Options) -> Self {
+        let known = machine.members().map(|member| member.key).collect();
+        Self {
+            machine,
+            stop: false,
+            options,
+            operations: BTreeMap::new(),
+            publishers: Vec::new(),
+            known,
+            watch: log::Watch::default(),
+        }
+    }
+
+    /// Sends the end of the operation there. A receiver that is gone by then costs nothing more.
+    pub(crate) fn expect(&mut self, operation: OperationId, done: Sender<Outcome>) {
+        self.operations.insert(operation, done);
+    }
+
+    /// The members now, and everything that happens from now on.
+    pub(crate) fn subscribe(&mut self) -> Subscription {
+        // What happened before belongs to the snapshot, not to the changes.
+        self.deliver();
+        let (subscription, publisher) = Subscription::new(self.members(), &self.options);
+        self.publishers.retain(Publisher::is_wanted);
+        self.publishers.push(publisher);
+        subscription
+    }
+
+    pub(crate) fn members(&self) -> Vec<MemberInfo> {
+        self.machine.members().map(|member| MemberInfo::from(&member)).collect()
+    }
+
+    /// Hands the machine's three outputs to those who wait for them.
+    pub(crate) fn deliver(&mut self) {
+        self.watch.look(self.machine.stats(), || self.machine.local().incarnation);
+        while let Some(change) = self.machine.poll_membership() {
+            let fresh = match change.kind {
+                ChangeKind::Reaped => !self.known.remove(&change.key),
+                _ => self.known.insert(change.key),
+            };
+            self.publishers.retain(Publisher::is_wanted);
+            if self.publishers.is_empty() && !log::ENABLED {
+                continue;
+            }
+            let Some(member) = self.machine.member(change.key) else { continue };
+            let member = Arc::new(MemberInfo::from(&member));
+            log::change(&member, change.kind, &change.cause);
+            for publisher in &self.publishers {
+                let news = Change { member: member.clone(), kind: change.kind, cause: change.cause.clone() };
+                publisher.change(change.key, news, fresh);
+            }
+        }
+        while let Some(completion) = self.machine.poll_completion() {
+            if let Some(done) = self.operations.remove(&completion.operation) {
+                // Room for one is there; it fails only when nobody waits any more.
+                let _ = done.try_send(completion.outcome);
+            }
+        }
+        while let Some(event) = self.machine.poll_event() {
+            log::event(&event);
+            let Some(notice) = Notice::from_event(&event) else { continue };
+            for publisher in &self.publishers {
+                publisher.event(notice.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What an operator reads.
+
+mod support;
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::{Arc, Mutex};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use support::net::Net;
+use support::{World, addr, node, node_with};
+
+/// Keeps the lines that are logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
+
+impl Lines {
+    fn has(&self, level: Level, text: &str) -> bool {
+        self.0.lock().unwrap().iter().any(|line| *line == (level, text.to_owned()))
+    }
+
+    fn count(&self, part: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|(_, line)| line.contains(part)).count()
+    }
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        struct Message(String);
+        impl Visit for Message {
+            fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        self.0.lock().unwrap().push((*event.metadata().level(), message.0));
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn the_story_of_a_member_reads_as_in_serf() {
+    let lines = Lines::default();
+    let _guard = tracing::subscriber::set_default(lines.clone());
+    let (world, net) = (World::default(), Net::default());
+    let (a, b) = (node(&world, &net, 1), node(&world, &net, 2));
+    let c = node_with(&world, &net, 3, gossip_driver::Options::default(), |_| {});
+    world.wait(b.join(&["10.0.0.1"])).unwrap();
+    world.wait(c.join(&["10.0.0.1"])).unwrap();
+    world.pass(Duration::from_secs(1));
+    assert!(lines.has(Level::INFO, "serf: EventMemberJoin: n2 10.0.0.2"), "{:?}", lines.0);
+    assert!(lines.has(Level::DEBUG, "memberlist: Stream connection from=10.0.0.2:7946"));
+    world.wait(b.shutdown());
+    world.pass(Duration::from_secs(30));
+    assert!(lines.has(Level::INFO, "memberlist: Suspect n2 has failed, no acks received"), "{:?}", lines.0);
+    assert!(lines.count("memberlist: Marking n2 as failed, suspect timeout reached (") >= 1, "{:?}", lines.0);
+    assert!(lines.has(Level::INFO, "serf: EventMemberFailed: n2 10.0.0.2"));
+    world.wait(c.leave()).unwrap();
+    world.pass(Duration::from_secs(1));
+    assert!(lines.has(Level::INFO, "serf: EventMemberLeave: n3 10.0.0.3"));
+    drop(a);
+}
+
+#[test]
+fn garbage_does_not_fill_the_disk() {
+    let lines = Lines::default();
+    let _guard = tracing::subscriber::set_default(lines.clone());
+    let (world, net) = (World::default(), Net::default());
+    let a = node(&world, &net, 1);
+    world.run();
+    for _ in 0..500 {
+        net.inject(addr(1), addr(66), STRANGE);
+    }
+    world.run();
+    assert_eq!(lines.count("Dropped packet from=10.0.0.66:7946"), 1);
+    world.pass(Duration::from_secs(2));
+    net.inject(addr(1), addr(66), STRANGE);
+    world.run();
+    assert_eq!(lines.count("(and 499 more like it)"), 1);
+    drop(a);
+}
+
+/// A datagram with the label of another cluster.
+const STRANGE: &[u8] = b"\xf4\x04blue\x00";

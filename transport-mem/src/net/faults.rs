@@ -1,0 +1,129 @@
+//! What can go wrong: with nodes, with links, and how sockets behave.
+
+use core::net::SocketAddr;
+
+use gossip_proto::Machine;
+
+use crate::link::Conditions;
+use crate::net::node::{Node, Power};
+use crate::net::trace::{Entry, NOBODY};
+use crate::net::world::World;
+use crate::net::{Network, NodeId};
+
+impl<M: Machine> Network<M> {
+    // Faults of nodes.
+
+    /// Stops a node's process without ending it: no input, no timer. Its kernel goes on: datagrams wait in the socket
+    /// buffer, and streams are accepted.
+    pub fn pause(&mut self, node: NodeId) {
+        self.switch(node, b"pause", |node, _| node.power = Power::Paused);
+    }
+
+    /// Lets a paused process go on. What has arrived meanwhile is handed over before time is.
+    pub fn resume(&mut self, node: NodeId) {
+        self.switch(node, b"resume", |node, _| node.power = Power::Up);
+    }
+
+    /// Ends a node's process at once. Its streams are reset, new ones refused, its state is lost.
+    pub fn crash(&mut self, node: NodeId) {
+        self.switch(node, b"crash", |node, world| node.stop(Power::Crashed, world));
+    }
+
+    /// Takes the power of a node's machine: as [`Network::crash`], but the others are not told by resets; what they
+    /// send disappears.
+    pub fn vanish(&mut self, node: NodeId) {
+        self.switch(node, b"vanish", |node, world| node.stop(Power::Vanished, world));
+    }
+
+    /// Starts a node again that has crashed or vanished, with a new machine from its factory.
+    pub fn restart(&mut self, node: NodeId) {
+        assert!(self.machine(node).is_none(), "{} is running", self.name(node));
+        self.boot(node.0);
+    }
+
+    /// As [`Network::restart`], at another address.
+    pub fn restart_at(&mut self, node: NodeId, addr: SocketAddr) {
+        assert!(self.machine(node).is_none(), "{} is running", self.name(node));
+        self.world.bind(node.0, addr);
+        self.boot(node.0);
+    }
+
+    /// Makes a node's sockets stop: they take nothing and give nothing, while its timers go on.
+    pub fn stop_io(&mut self, node: NodeId) {
+        self.switch(node, b"stop", |node, _| node.io = false);
+    }
+
+    /// Makes a node's sockets work again.
+    pub fn start_io(&mut self, node: NodeId) {
+        self.switch(node, b"go", |node, _| node.io = true);
+    }
+
+    fn switch(&mut self, node: NodeId, what: &[u8], how: impl FnOnce(&mut Node<M>, &mut World)) {
+        let Some(entry) = self.nodes.get_mut(node.number()).filter(|node| node.machine.is_some()) else {
+            return;
+        };
+        self.world.trace.bytes(Entry::Power, self.world.now, node.0, NOBODY, what);
+        how(entry, &mut self.world);
+        self.world.mark(node.0);
+        self.settle();
+    }
+
+    // Faults of links.
+
+    /// Sets how all links behave that have no conditions of their own. The default is [`Conditions::LAN`].
+    pub fn set_conditions(&mut self, conditions: Conditions) {
+        self.world.links.set_everywhere(conditions);
+    }
+
+    /// Gives one direction of a link conditions of its own, or takes them away.
+    pub fn set_link(&mut self, from: NodeId, to: NodeId, conditions: Option<Conditions>) {
+        self.world.links.set_pair(from.0, to.0, conditions);
+    }
+
+    /// Loses a share of what a node sends and of what it receives, on top of what its links lose.
+    pub fn set_loss(&mut self, node: NodeId, outbound: f64, inbound: f64) {
+        self.world.links.set_loss_at(node.0, outbound, inbound);
+    }
+
+    /// Splits the network: nodes in different groups do not reach each other. Nodes in none of them are one more group.
+    pub fn partition(&mut self, groups: &[&[NodeId]]) {
+        let groups: Vec<Vec<u32>> =
+            groups.iter().map(|group| group.iter().map(|node| node.0).collect()).collect();
+        self.world.links.partition(groups.iter().map(Vec::as_slice));
+    }
+
+    /// Ends partitions, cuts, stalls and blocks of datagrams. Conditions and losses stay.
+    pub fn heal(&mut self) {
+        self.world.links.heal();
+    }
+
+    /// Lets nothing through from one node to another, or everything again.
+    pub fn cut(&mut self, from: NodeId, to: NodeId, on: bool) {
+        self.world.links.cut(from.0, to.0, on);
+    }
+
+    /// Lets no datagrams through from one node to another, while streams work.
+    pub fn block_datagrams(&mut self, from: NodeId, to: NodeId, on: bool) {
+        self.world.links.block_datagrams(from.0, to.0, on);
+    }
+
+    /// Lets no bytes of streams through from one node to another. Connections are made, and stay open.
+    pub fn stall_streams(&mut self, from: NodeId, to: NodeId, on: bool) {
+        self.world.links.stall_streams(from.0, to.0, on);
+    }
+
+    /// The most bytes of a stream that arrive at a time; 1 hands streams over byte by byte. At least 1.
+    pub fn set_max_segment(&mut self, bytes: usize) {
+        self.world.settings.max_segment = bytes.max(1);
+    }
+
+    /// The most bytes of datagrams that wait for a process that does not read. Default 2 MiB.
+    pub fn set_socket_buffer(&mut self, bytes: usize) {
+        self.world.settings.socket_buffer = bytes;
+    }
+
+    /// Whether streams tell the reader when the writer is done, as QUIC's do and TCP's here do not. Default off.
+    pub fn set_half_close(&mut self, on: bool) {
+        self.world.settings.half_close = on;
+    }
+}

@@ -1,0 +1,251 @@
+//! What is between the nodes: the clock, the events to come, links, datagrams and connections under way.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::HashMap;
+
+use gossip_proto::{Instant, Seed, StreamId};
+
+use crate::conn::{ConnKey, Conns, Side, State};
+use crate::link::{Links, RETRANSMIT};
+use crate::net::trace::{Entry, NOBODY, Trace};
+use crate::pool::Pool;
+use crate::queue::Queue;
+use crate::rng::{Purpose, Rng};
+
+/// Something that will happen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event {
+    /// A datagram reaches a node's socket.
+    Datagram { to: u32, from: u32, buffer: u32 },
+    /// A node's timer.
+    Wake { node: u32 },
+    /// A request to connect reaches the other side.
+    Request { conn: ConnKey },
+    /// The answer reaches the opener.
+    Answer { conn: ConnKey, accepted: bool },
+    /// The opener waits no longer.
+    GiveUp { conn: ConnKey },
+    /// Bytes written by that side arrive.
+    Segment { conn: ConnKey, writer: Side },
+    /// The reader made room for that side to write.
+    Room { conn: ConnKey, writer: Side },
+}
+
+/// What has been carried so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Datagrams that nodes sent.
+    pub datagrams: u64,
+    /// Bytes in them.
+    pub datagram_bytes: u64,
+    /// Datagrams that did not arrive: lost, cut off, or nobody was there.
+    pub datagrams_lost: u64,
+    /// Datagrams dropped because a socket's buffer was full.
+    pub datagrams_overflowed: u64,
+    /// Streams that nodes asked for.
+    pub streams: u64,
+    /// Bytes written to streams.
+    pub stream_bytes: u64,
+}
+
+/// What a node's driver keeps with its end of a stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    /// The machine's name for it.
+    pub(crate) id: Option<StreamId>,
+    /// A notice of new bytes waits in the node's inbox.
+    pub(crate) notified: bool,
+    /// The machine wants to see nothing more: it had the end, or refused what it saw.
+    pub(crate) deaf: bool,
+}
+
+/// Everything but the nodes.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) queue: Queue<Event>,
+    pub(crate) links: Links,
+    pub(crate) pool: Pool,
+    pub(crate) conns: Conns<Held>,
+    pub(crate) trace: Trace,
+    pub(crate) traffic: Traffic,
+    /// Only looked up in, never iterated: its order depends on the process.
+    pub(crate) nodes: HashMap<SocketAddr, u32>,
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) settings: Settings,
+    segments: Rng,
+    dirty: Vec<u32>,
+    marked: Vec<bool>,
+    pub(crate) buffer: Vec<u8>,
+}
+
+/// How sockets and streams behave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Most bytes of datagrams that wait for a process that does not read.
+    pub(crate) socket_buffer: usize,
+    /// Most bytes of a stream that arrive, and are handed over, at a time.
+    pub(crate) max_segment: usize,
+    /// Streams tell the reader when the writer is done, as QUIC's do.
+    pub(crate) half_close: bool,
+    pub(crate) keep_log: bool,
+}
+
+impl World {
+    pub(crate) fn new(seed: &Seed) -> Self {
+        Self {
+            now: Instant::ORIGIN,
+            queue: Queue::new(),
+            links: Links::new(seed),
+            pool: Pool::default(),
+            conns: Conns::default(),
+            trace: Trace::new(),
+            traffic: Traffic::default(),
+            nodes: HashMap::new(),
+            addresses: Vec::new(),
+            settings: Settings {
+                socket_buffer: 2 << 20, // what Serf's agents ask their kernel for (spec 1.1)
+                max_segment: 16 << 10,
+                half_close: false,
+                keep_log: true,
+            },
+            segments: Rng::new(seed, Purpose::Segment, 0),
+            dirty: Vec::new(),
+            marked: Vec::new(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Registers an address; a node that moves keeps its number.
+    pub(crate) fn bind(&mut self, node: u32, addr: SocketAddr) {
+        assert!(!self.nodes.contains_key(&addr), "two nodes at {addr}");
+        if let Some(old) = self.addresses.get_mut(node as usize) {
+            self.nodes.remove(old);
+            *old = addr;
+        } else {
+            self.addresses.push(addr);
+            self.marked.push(false);
+        }
+        self.nodes.insert(addr, node);
+    }
+
+    /// Notes that a node has something to do at this instant.
+    pub(crate) fn mark(&mut self, node: u32) {
+        if !core::mem::replace(&mut self.marked[node as usize], true) {
+            self.dirty.push(node);
+        }
+    }
+
+    /// The nodes that were marked, in the order in which they were.
+    pub(crate) fn take_dirty(&mut self, into: &mut Vec<u32>) {
+        into.clear();
+        core::mem::swap(&mut self.dirty, into);
+        for &node in into.iter() {
+            self.marked[node as usize] = false;
+        }
+    }
+
+    pub(crate) fn send(&mut self, from: u32, to: SocketAddr, bytes: &[u8]) {
+        self.traffic.datagrams += 1;
+        self.traffic.datagram_bytes += bytes.len() as u64;
+        let peer = self.nodes.get(&to).copied();
+        self.trace.bytes(Entry::Datagram, self.now, from, peer.unwrap_or(NOBODY), bytes);
+        let Some(to) = peer else {
+            self.traffic.datagrams_lost += 1;
+            return;
+        };
+        let fate = self.links.datagram(from, to);
+        if fate.copies[0].is_none() {
+            self.traffic.datagrams_lost += 1;
+        }
+        for delay in fate.copies.into_iter().flatten() {
+            let buffer = self.pool.put(bytes);
+            self.queue.push(self.now + delay, Event::Datagram { to, from, buffer });
+        }
+    }
+
+    pub(crate) fn connect(&mut self, from: u32, id: StreamId, to: SocketAddr, deadline: Instant) -> ConnKey {
+        self.traffic.streams += 1;
+        let peer = self.nodes.get(&to).copied();
+        self.trace.bytes(Entry::Connect, self.now, from, peer.unwrap_or(NOBODY), &[]);
+        let conn = self.conns.open(from, Held { id: Some(id), ..Held::default() }, peer);
+        let delay = peer.map_or(RETRANSMIT, |peer| self.links.segment(from, peer));
+        self.queue.push(self.now + delay, Event::Request { conn });
+        if deadline < Instant::MAX {
+            self.queue.push(deadline.max(self.now), Event::GiveUp { conn });
+        }
+        conn
+    }
+
+    /// Puts bytes on a stream, cut into segments of any length, as a network may.
+    pub(crate) fn write(&mut self, key: ConnKey, writer: Side, bytes: &[u8]) {
+        let Some((from, to)) = self.conns.ends(key, writer) else { return };
+        self.traffic.stream_bytes += bytes.len() as u64;
+        self.trace.bytes(Entry::Written, self.now, from, to, bytes);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let most = self.settings.max_segment.min(rest.len()) as u64;
+            let (segment, after) = rest.split_at(1 + self.segments.below(most) as usize);
+            let at = self.now + self.links.segment(from, to);
+            let Some(conn) = self.conns.get(key) else { return };
+            conn.pipes[writer].write(segment, at);
+            rest = after;
+        }
+        self.arm(key, writer);
+    }
+
+    /// Ends what one side writes: in order, or broken off.
+    pub(crate) fn end_writing(&mut self, key: ConnKey, writer: Side, broken: bool) {
+        let Some((from, to)) = self.conns.ends(key, writer) else { return };
+        let at = self.now + self.links.segment(from, to);
+        let Some(conn) = self.conns.get(key) else { return };
+        if broken {
+            conn.pipes[writer].reset(at);
+        } else {
+            conn.pipes[writer].finish(at);
+        }
+        self.arm(key, writer);
+    }
+
+    /// Closes one end and forgets the connection if it was the last.
+    pub(crate) fn close(&mut self, key: ConnKey, side: Side, broken: bool) {
+        self.end_writing(key, side, broken);
+        let Some(conn) = self.conns.get(key) else { return };
+        let node = conn.ends[side].node;
+        conn.ends[side].state = State::Closed;
+        self.discard(key, side);
+        self.conns.release(key);
+        self.trace.bytes(Entry::Closed, self.now, node.unwrap_or(NOBODY), NOBODY, &[broken.into()]);
+    }
+
+    /// Throws away what arrived at an end that nobody reads.
+    pub(crate) fn discard(&mut self, key: ConnKey, reader: Side) {
+        if let Some(conn) = self.conns.get(key)
+            && conn.pipes[1 - reader].discard()
+        {
+            self.make_room(key, 1 - reader);
+        }
+    }
+
+    /// Tells the writer, one way later, that there is room again.
+    pub(crate) fn make_room(&mut self, key: ConnKey, writer: Side) {
+        let Some((from, to)) = self.conns.ends(key, 1 - writer) else { return };
+        let at = self.now + self.links.segment(from, to);
+        self.queue.push(at, Event::Room { conn: key, writer });
+    }
+
+    /// Schedules the next arrival of a pipe.
+    pub(crate) fn arm(&mut self, key: ConnKey, writer: Side) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let Some(at) = conn.pipes[writer].next_at() else { return };
+        if conn.scheduled[writer].is_none_or(|scheduled| at < scheduled) {
+            conn.scheduled[writer] = Some(at);
+            self.queue.push(at, Event::Segment { conn: key, writer });
+        }
+    }
+
+    pub(crate) fn later(&self, by: Duration) -> Instant {
+        self.now + by
+    }
+}

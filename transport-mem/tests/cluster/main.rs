@@ -1,0 +1,9 @@
+//! Clusters on the virtual network, under faults. A failure prints the line that repeats it.
+
+mod determinism;
+mod failures;
+mod joining;
+mod messages;
+mod partitions;
+mod services;
+mod support;

@@ -1,0 +1,91 @@
+//! Gossip over UDP and TCP on tokio: a node of a memberlist or Serf cluster in one call.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn core::error::Error>> {
+//! use transport_tokio::{Bind, Config, Notice, ServiceConfig, start_node};
+//!
+//! let configure = |advertise| (Config::lan("web-1", advertise), ServiceConfig::default());
+//! let node = start_node(Bind::default(), configure).await?;
+//! node.join(&["10.0.0.7", "seed.example.org:7946"]).await?;
+//! node.user_event("deploy", "v42", true).await?;
+//!
+//! let mut news = node.subscribe().await;
+//! while let Some(notice) = news.recv().await {
+//!     if let Notice::Change { member, kind, .. } = notice {
+//!         println!("{} {:?}", member.name, kind);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod backoff;
+mod bind;
+mod interfaces;
+mod runtime;
+mod tcp;
+mod transport;
+mod udp;
+
+use core::net::SocketAddr;
+
+pub use bind::{Bind, StartError};
+pub use gossip_driver;
+pub use gossip_driver::gossip_proto;
+pub use gossip_driver::{
+    Cluster, EndReason, Error, JoinError, JoinErrorKind, JoinReport, MemberInfo, Notice, Options,
+    Subscription,
+};
+pub use gossip_proto::{
+    Cause, ChangeKind, Clocks, Config, ConfigError, Membership, Name, Node, Seed, ServiceConfig, Stats,
+    Status,
+};
+pub use runtime::{TokioRuntime, TokioTimer};
+pub use tcp::Tcp;
+pub use transport::TokioTransport;
+
+use gossip_proto::{Instant, NonceSecret};
+
+/// Starts a Serf node. `configure` is told the address that others will be told to use, which the configuration must
+/// carry on.
+pub async fn start_node(
+    bind: Bind,
+    configure: impl FnOnce(SocketAddr) -> (Config, ServiceConfig),
+) -> Result<Cluster<Node>, StartError> {
+    start(bind, |now, advertise, seed, nonces| {
+        let (config, services) = configure(advertise);
+        Node::new(now, config, services, seed, nonces)
+    })
+}
+
+/// Starts a memberlist node. `configure` is told the address that others will be told to use, which the configuration
+/// must carry on.
+pub async fn start_membership(
+    bind: Bind,
+    configure: impl FnOnce(SocketAddr) -> Config,
+) -> Result<Cluster<Membership>, StartError> {
+    start(bind, |now, advertise, seed, nonces| Membership::new(now, configure(advertise), seed, nonces))
+}
+
+fn start<M: gossip_proto::Machine + Send + 'static>(
+    bind: Bind,
+    make: impl FnOnce(Instant, SocketAddr, Seed, NonceSecret) -> Result<M, ConfigError>,
+) -> Result<Cluster<M>, StartError> {
+    let runtime = TokioRuntime::current().map_err(|_| StartError::NoRuntime)?;
+    let (listener, socket) = bind.sockets()?;
+    let transport = TokioTransport::new(listener, socket).map_err(StartError::Socket)?;
+    let bound = gossip_driver::Transport::local_addr(&transport);
+    let advertise = bind.advertised(bound)?;
+    let seed = match bind.seed {
+        Some(seed) => seed,
+        None => Seed::new(entropy()?),
+    };
+    let machine = make(gossip_driver::Runtime::now(&runtime), advertise, seed, NonceSecret::new(entropy()?))?;
+    Ok(gossip_driver::start(machine, transport, runtime, bind.options))
+}
+
+fn entropy() -> Result<[u8; 32], StartError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(StartError::Entropy)?;
+    Ok(bytes)
+}
