@@ -2,8 +2,8 @@
 //!
 //! Each operation checks that it did what it is named after, so that a benchmark cannot get fast by doing nothing.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use core::net::{Ipv4Addr, SocketAddr};
+use core::time::Duration;
 
 use gossip_proto::wire::compound::Packer;
 use gossip_proto::wire::field::Raw;

@@ -208,7 +208,8 @@ impl Agent<'_> {
         if let Some(printer) = printer {
             // It ends with the node, unless nobody reads what it prints.
             let _ = timeout(PATIENCE, printer).await;
-            let _ = timeout(PATIENCE, self.output.send(events::line("end", json!({ "reason": reason })))).await;
+            let _ =
+                timeout(PATIENCE, self.output.send(events::line("end", json!({ "reason": reason })))).await;
         }
         code
     }

@@ -60,12 +60,14 @@ fn flag(argument: &OsStr) -> Option<(&str, Option<&OsStr>)> {
     let end = body.iter().position(|&byte| byte == b'=').unwrap_or(body.len());
     let name = core::str::from_utf8(&body[..end]).ok().filter(|name| !name.is_empty())?;
     // The part after an ASCII character of an argument is an argument again.
-    let value = || argument.to_str().and_then(|text| text.split_once('=')).map(|(_, value)| OsStr::new(value));
+    let value =
+        || argument.to_str().and_then(|text| text.split_once('=')).map(|(_, value)| OsStr::new(value));
     Some((name, if end < body.len() { value() } else { None }))
 }
 
 fn answers_to(argument: &Arg, name: &str) -> bool {
-    argument.get_long() == Some(name) || argument.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
+    argument.get_long() == Some(name)
+        || argument.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
 }
 
 fn long(name: &str, value: Option<&OsStr>) -> OsString {

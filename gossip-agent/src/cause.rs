@@ -22,7 +22,9 @@ pub(crate) fn text(cause: &Cause) -> String {
                     text.push_str(&format!("; {helpers} helpers pinged it too and got no answer either"));
                 }
                 (helpers, nacks) => {
-                    text.push_str(&format!("; {helpers} helpers pinged it too, {nacks} of them got no answer either"));
+                    text.push_str(&format!(
+                        "; {helpers} helpers pinged it too, {nacks} of them got no answer either"
+                    ));
                 }
             }
             if *stream {

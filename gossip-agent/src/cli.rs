@@ -169,7 +169,8 @@ fn parse_tag(text: &str) -> Result<(String, String), Problem> {
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, ExitCode> {
     let mut command = Cli::command();
     let arguments = argv::normalize(&command, arguments).map_err(|problem| fail(&problem))?;
-    let parsed = command.try_get_matches_from_mut(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed =
+        command.try_get_matches_from_mut(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     match parsed {
         Ok(cli) => Ok(cli.command),
         Err(error) if error.kind() == ErrorKind::DisplayVersion => Err(version()),

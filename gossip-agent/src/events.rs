@@ -135,7 +135,10 @@ mod tests {
         };
         let text = event(b"v42");
         assert_eq!(keys(&text), ["type", "time", "ltime", "name", "payload", "coalesce"]);
-        assert_eq!((&text["type"], &text["ltime"], &text["payload"]), (&json!("user"), &json!(7), &json!("v42")));
+        assert_eq!(
+            (&text["type"], &text["ltime"], &text["payload"]),
+            (&json!("user"), &json!(7), &json!("v42"))
+        );
         let raw = event(b"\xff\x00");
         assert_eq!(raw["payload_base64"], "/wA=");
         assert!(!raw.contains_key("payload"));

@@ -65,7 +65,8 @@ impl Control {
 pub(crate) fn init(level: Level) -> Control {
     let (filter, handle) = reload::Layer::new(level.filter());
     let color = stderr().is_terminal() && anstyle_allowed();
-    let layer = tracing_subscriber::fmt::layer().with_ansi(color).with_writer(stderr).event_format(SerfFormat);
+    let layer =
+        tracing_subscriber::fmt::layer().with_ansi(color).with_writer(stderr).event_format(SerfFormat);
     // Already set only if this is called twice.
     let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
     Control(handle)

@@ -1,10 +1,10 @@
 //! Lines to standard output from a thread of their own: whoever reads them slowly, or not at all, holds up only those
 //! who wait to write, and never the node.
 
+use core::time::Duration;
 use std::io::{Write as _, stdout};
 use std::sync::mpsc;
 use std::thread;
-use core::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -31,7 +31,8 @@ pub(crate) fn start() -> (Output, Writing) {
 }
 
 fn write(mut lines: Receiver<String>) {
-    let mut stdout = stdout().lock();
+    // Not locked for good: without events it is the start-up text that is printed, from elsewhere.
+    let mut stdout = stdout();
     while let Some(line) = lines.blocking_recv() {
         // Flushed when nothing more waits: single lines appear at once, floods in large writes.
         let written = stdout.write_all(line.as_bytes()).and_then(|()| match lines.is_empty() {

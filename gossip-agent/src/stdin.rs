@@ -198,8 +198,11 @@ mod tests {
 
     #[test]
     fn reads_every_command() {
-        let event =
-            |payload: &[u8], coalesce| Command::Event { name: "deploy".into(), payload: payload.into(), coalesce };
+        let event = |payload: &[u8], coalesce| Command::Event {
+            name: "deploy".into(),
+            payload: payload.into(),
+            coalesce,
+        };
         let strings = |items: &[&str]| items.iter().map(|&item| item.into()).collect::<Vec<String>>();
         for (line, command) in [
             (r#"{"event": "deploy"}"#, event(b"", true)),

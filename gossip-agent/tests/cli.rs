@@ -1,6 +1,6 @@
 //! The built binary: what it refuses and how, and two agents that meet over real sockets.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
@@ -13,9 +13,35 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// Runs a command that must end by itself.
+#[track_caller]
 fn gossip(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gossip"));
-    command.args(arguments).stdin(Stdio::null()).output().unwrap()
+    let command = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Killed(command.spawn().unwrap());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    // What it prints fits the pipes, so that it never waits for a reader.
+    let status = loop {
+        match child.0.try_wait().unwrap() {
+            Some(status) => break status,
+            None => assert!(Instant::now() < deadline, "{arguments:?} does not end"),
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    child.0.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+    child.0.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
+    Output { status, stdout, stderr }
+}
+
+/// A process that does not outlive the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// The command must fail as Serf's do, with 1, and say all of `parts`.
@@ -74,7 +100,10 @@ fn wrong_values_are_named_with_the_remedy() {
         (&["agent", "-tag", "novalue"], &["'novalue'", "key=value"]),
         (&["agent", "-tag", "=x"], &["'=x'", "key=value"]),
         (&["agent", "-node", &long], &["node name", "513 bytes", "--node"]),
-        (&["agent", "-bind", "no-such-host.invalid"], &["\"no-such-host.invalid\"", "cannot be resolved", "IP"]),
+        (
+            &["agent", "-bind", "no-such-host.invalid"],
+            &["\"no-such-host.invalid\"", "cannot be resolved", "IP"],
+        ),
         (&["agent", "-bind", "127.0.0.1:70000"], &["\"127.0.0.1:70000\"", "65535"]),
         (&["agent", "-advertise", "0.0.0.0"], &["\"0.0.0.0\"", "wildcard"]),
         (&["agent", "-profile", "moon"], &["\"moon\"", "lan, wan, local"]),
@@ -123,9 +152,9 @@ fn an_agent_that_can_join_nobody_ends() {
     assert!(last["reason"].as_str().unwrap().contains(&addr));
 }
 
-/// A running agent; killed when dropped.
+/// A running agent.
 struct Agent {
-    child: Child,
+    child: Killed,
     input: Option<ChildStdin>,
     lines: Receiver<Value>,
     addr: String,
@@ -134,7 +163,18 @@ struct Agent {
 impl Agent {
     fn start(name: &str, more: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_gossip"))
-            .args(["agent", "-node", name, "-bind", "127.0.0.1:0", "-profile", "local", "-events", "json", "-stdin"])
+            .args([
+                "agent",
+                "-node",
+                name,
+                "-bind",
+                "127.0.0.1:0",
+                "-profile",
+                "local",
+                "-events",
+                "json",
+                "-stdin",
+            ])
             .args(more)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -151,7 +191,7 @@ impl Agent {
                 }
             }
         });
-        let mut agent = Self { input: child.stdin.take(), child, lines, addr: String::new() };
+        let mut agent = Self { input: child.stdin.take(), child: Killed(child), lines, addr: String::new() };
         let ready = agent.wait("ready", |line| line["type"] == "ready");
         assert_eq!(ready["name"], name);
         agent.addr = ready["addr"].as_str().unwrap().into();
@@ -187,7 +227,7 @@ impl Agent {
     fn exit_code(&mut self) -> Option<i32> {
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.child.0.try_wait().unwrap() {
                 return status.code();
             }
             thread::sleep(Duration::from_millis(20));
@@ -197,15 +237,9 @@ impl Agent {
 
     #[cfg(unix)]
     fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        let status =
+            Command::new("kill").args(["-s", name, &self.child.0.id().to_string()]).status().unwrap();
         assert!(status.success());
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -254,7 +288,7 @@ fn a_crash_is_told_with_its_cause() {
     let mut a = Agent::start("a", &[]);
     let mut b = Agent::start("b", &["-join", &a.addr]);
     a.wait_change("joined", "b");
-    b.child.kill().unwrap();
+    b.child.0.kill().unwrap();
     let suspected = a.wait_change("suspected", "b");
     assert_eq!(suspected["cause"]["kind"], "probe");
     assert!(suspected["cause"]["waited_ms"].as_u64() > Some(0), "{suspected}");

@@ -356,11 +356,13 @@ fn strangers_cannot_take_every_stream() {
 #[test]
 fn an_error_reply_reaches_a_peer_that_still_talks() {
     let (world, net) = (World::default(), Net::default());
-    let _a = node(&world, &net, 1);
+    let _a =
+        node_with(&world, &net, 1, Options::default(), |config| _ = config.compression(Compression::Off));
     world.run();
+    net.port(addr(1), |port| port.chunk = 5);
     let mut stream = net.dial(addr(1), addr(66));
-    // Not a type of message that anybody sends by stream.
-    world.wait(poll_fn(|cx| stream.poll_write(cx, &[0xee; 64]))).unwrap();
+    // A sealed frame, which a node without keys answers with an error.
+    world.wait(poll_fn(|cx| stream.poll_write(cx, &[10; 64]))).unwrap();
     let mut reply = Vec::new();
     loop {
         let mut buf = [0; 256];
@@ -371,9 +373,8 @@ fn an_error_reply_reaches_a_peer_that_still_talks() {
         }
     }
     assert_eq!(net.port(addr(1), |port| (port.closed, port.aborted)), (1, 0));
-    if let Some(&first) = reply.first() {
-        assert_eq!(first, 13, "an error reply is of type 13");
-    }
+    assert_eq!(reply.first(), Some(&13), "an error reply is of type 13");
+    assert!(String::from_utf8_lossy(&reply).contains("encrypted"));
 }
 
 #[test]

@@ -4,14 +4,16 @@
 //! cargo run -p gossip-proto --example minimal_driver -- one 127.0.0.1:7951
 //! cargo run -p gossip-proto --example minimal_driver -- two 127.0.0.1:7952 127.0.0.1:7951
 //! ```
-use std::collections::{HashMap, HashSet};
-use std::error::Error;
+use core::error::Error;
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant as Clock};
+use std::time::Instant as Clock;
 
 use gossip_proto::{
     Config, Instant, Machine, Node, NonceSecret, Seed, ServiceConfig, Source, StreamAction, StreamFailure,
@@ -34,9 +36,9 @@ struct Driver {
     machine: Node,
     udp: UdpSocket,
     tcp: TcpListener,
-    connections: HashMap<StreamId, Connection>,
+    connections: BTreeMap<StreamId, Connection>,
     /// Streams on the way, unless the machine has given them up meanwhile.
-    opening: HashSet<StreamId>,
+    opening: BTreeSet<StreamId>,
     opened: Receiver<(StreamId, Option<TcpStream>)>,
     opener: Sender<(StreamId, Option<TcpStream>)>,
     origin: Clock,
@@ -239,7 +241,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         machine.join(Instant::ORIGIN, &targets?)?;
     }
     let (opener, opened) = channel();
-    let (connections, opening) = (HashMap::new(), HashSet::new());
+    let (connections, opening) = (BTreeMap::new(), BTreeSet::new());
     let (origin, datagram) = (Clock::now(), vec![0; 65_536]);
     Driver { machine, udp, tcp, connections, opening, opened, opener, origin, datagram }.run()
 }

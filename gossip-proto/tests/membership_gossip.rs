@@ -186,7 +186,10 @@ fn nested_layers_are_looked_into_a_few_levels_deep() {
     let mut script = gossiping(&["b"], |_| {});
     let mut packet = ping(1, "self", "b", addr(2));
     for depth in 0..50 {
-        let answered = { script.datagram(addr(2), &packet).unwrap(); script.sent().len() == 1 };
+        let answered = {
+            script.datagram(addr(2), &packet).unwrap();
+            script.sent().len() == 1
+        };
         assert_eq!(answered, depth <= 4, "{depth}");
         packet = [&[7, 1][..], &(packet.len() as u16).to_be_bytes(), &packet].concat();
     }

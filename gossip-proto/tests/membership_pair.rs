@@ -44,7 +44,10 @@ fn a_join_makes_two_members_on_both_sides() {
     assert_eq!(net.join(1, 0), JOINED);
     assert_eq!(sizes(&net), [2, 2]);
     for host in 0..2 {
-        assert_eq!((net.status(host, "a"), net.status(host, "b")), (Some(Status::Alive), Some(Status::Alive)));
+        assert_eq!(
+            (net.status(host, "a"), net.status(host, "b")),
+            (Some(Status::Alive), Some(Status::Alive))
+        );
     }
     assert_eq!(net.changes(0, "b"), [ChangeKind::Joined]);
     assert_eq!(net.changes(1, "a"), [ChangeKind::Joined]);
@@ -54,7 +57,11 @@ fn a_join_makes_two_members_on_both_sides() {
 // upstream: TestMemberlist_Join_with_Labels, TestMemberlist_Join_with_Labels_and_Encryption, TestTransport_Send
 #[test]
 fn every_combination_of_layers_joins_probes_and_gossips() {
-    for (label, keys, compression) in itertools(&["", "blue"], &[&[][..], &[1]], &[Compression::Off, Compression::Streams, Compression::All]) {
+    for (label, keys, compression) in combinations(
+        &["", "blue"],
+        &[&[][..], &[1]],
+        &[Compression::Off, Compression::Streams, Compression::All],
+    ) {
         let mut net = joined_with(|config| {
             config.label(label.as_bytes().into()).compression(compression);
             if !keys.is_empty() {
@@ -73,19 +80,29 @@ fn every_combination_of_layers_joins_probes_and_gossips() {
         assert_eq!(net.outcome(0, ping), Some(&Outcome::Ping { rtt: Some(Duration::from_millis(2)) }));
         assert_eq!(net.outcome(1, update), Some(&Outcome::Announced { in_time: true }));
         assert_eq!(net.hosts[0].machine.find(b"b").unwrap().metadata, b"new");
-        let messages: Vec<_> = net.notes(1).into_iter().filter(|note| matches!(note, Note::Message { .. })).collect();
-        let message = |reliable, payload: &str| Note::Message { from: addr(1), reliable, payload: payload.as_bytes().to_vec() };
+        let messages: Vec<_> =
+            net.notes(1).into_iter().filter(|note| matches!(note, Note::Message { .. })).collect();
+        let message = |reliable, payload: &str| Note::Message {
+            from: addr(1),
+            reliable,
+            payload: payload.as_bytes().to_vec(),
+        };
         assert_eq!(messages.len(), 2);
-        assert!(messages.contains(&message(false, "datagram")) && messages.contains(&message(true, "stream")));
+        assert!(
+            messages.contains(&message(false, "datagram")) && messages.contains(&message(true, "stream"))
+        );
         for host in &net.hosts {
             let stats = host.machine.stats();
             assert!(stats.probes_succeeded > 3 && stats.probes_failed == 0, "{label} {keys:?} {stats:?}");
-            assert_eq!(stats.dropped_decode + stats.dropped_malformed + stats.dropped_seal + stats.dropped_label, 0);
+            assert_eq!(
+                stats.dropped_decode + stats.dropped_malformed + stats.dropped_seal + stats.dropped_label,
+                0
+            );
         }
     }
 }
 
-fn itertools<A: Copy, B: Copy, C: Copy>(a: &[A], b: &[B], c: &[C]) -> Vec<(A, B, C)> {
+fn combinations<A: Copy, B: Copy, C: Copy>(a: &[A], b: &[B], c: &[C]) -> Vec<(A, B, C)> {
     a.iter().flat_map(|&a| b.iter().flat_map(move |&b| c.iter().map(move |&c| (a, b, c)))).collect()
 }
 
@@ -126,7 +143,10 @@ fn encryption_is_rolled_out_in_three_steps() {
     let plain = |_: &mut Config| {};
     let joins = |a: Membership, b: Membership| {
         let mut net = Net::new([a, b]);
-        net.join(1, 0) == JOINED && { net.run_ms(3000); sizes(&net) == [2, 2] }
+        net.join(1, 0) == JOINED && {
+            net.run_ms(3000);
+            sizes(&net) == [2, 2]
+        }
     };
     assert!(joins(membership_with("a", 1, plain), membership_with("b", 2, step(false, false))));
     assert!(joins(membership_with("a", 1, step(false, false)), membership_with("b", 2, step(false, true))));
@@ -165,8 +185,6 @@ fn alone_a_leave_is_over_at_once() {
 #[test]
 fn a_leave_that_nobody_hears_ends_in_time() {
     let mut net = joined();
-    net.fate(|_, _, _| Fate::Deliver);
-    net.host(1).down = true;
     let now = net.now;
     // No packet leaves either, as on a socket that stays full.
     let leave = net.host(0).machine.leave(now).unwrap();
@@ -251,7 +269,11 @@ fn user_messages_and_state_arrive() {
         }
     }
     assert!(seen.iter().all(|&seen| seen));
-    let done = net.notes(0).iter().filter(|note| matches!(note, Note::Done { outcome: Outcome::Announced { in_time: true }, .. })).count();
+    let done = net
+        .notes(0)
+        .iter()
+        .filter(|note| matches!(note, Note::Done { outcome: Outcome::Announced { in_time: true }, .. }))
+        .count();
     assert_eq!(done, 256);
     net.run_ms(60_000);
     assert!(net.notes(1).contains(&Note::UserState { join: false, state: b"state of a".to_vec() }));
@@ -264,16 +286,23 @@ fn messages_too_long_for_their_path_are_refused_at_once() {
     let now = net.now;
     let to = net.hosts[0].machine.find(b"b").unwrap().key;
     let machine = &mut net.host(0).machine;
-    let Err(CommandError::TooBig { max, .. }) = machine.send(now, to, vec![0; 3000].into()) else { panic!("taken") };
+    let Err(CommandError::TooBig { max, .. }) = machine.send(now, to, vec![0; 3000].into()) else {
+        panic!("taken")
+    };
     assert!((1380..1400).contains(&max));
     machine.send(now, to, vec![7; max].into()).unwrap();
     net.settle();
     let machine = &mut net.host(0).machine;
     assert!(matches!(machine.broadcast(now, vec![0; 1400].into()), Err(CommandError::TooBig { .. })));
     machine.handle_path(now, addr(2), 600);
-    assert_eq!(machine.send(now, to, vec![0; max].into()), Err(CommandError::TooBig { len: max, max: max - 800 }));
+    assert_eq!(
+        machine.send(now, to, vec![0; max].into()),
+        Err(CommandError::TooBig { len: max, max: max - 800 })
+    );
     net.run_ms(100);
-    assert!(net.notes(1).iter().any(|note| matches!(note, Note::Message { payload, .. } if payload.len() == max)));
+    assert!(
+        net.notes(1).iter().any(|note| matches!(note, Note::Message { payload, .. } if payload.len() == max))
+    );
 }
 
 // upstream: TestMemberlist_Join_DeadNode
@@ -295,10 +324,17 @@ fn a_join_to_nobody_fails_in_time() {
 #[test]
 fn all_targets_of_a_join_are_tried() {
     let mut net = Net::new([membership("a", 1), membership("b", 2), membership("c", 3)]);
-    let operation = net.host(2).machine.join(Instant::ORIGIN, &[addr(1).into(), addr(99).into(), addr(2).into()]).unwrap();
+    let operation = net
+        .host(2)
+        .machine
+        .join(Instant::ORIGIN, &[addr(1).into(), addr(99).into(), addr(2).into()])
+        .unwrap();
     net.run_ms(100);
     let unreachable = JoinFailure::Stream(StreamFailure::Unreachable);
-    assert_eq!(net.outcome(2, operation), Some(&Outcome::Joined { contacted: 2, failed: vec![(addr(99), unreachable)] }));
+    assert_eq!(
+        net.outcome(2, operation),
+        Some(&Outcome::Joined { contacted: 2, failed: vec![(addr(99), unreachable)] })
+    );
     net.run_ms(3000);
     assert_eq!(sizes(&net), [3, 3, 3]);
 }
@@ -339,7 +375,10 @@ fn a_merge_is_asked_for_answered_or_decided_in_time() {
             assert_eq!(sizes(&net), [2, 2]);
         } else {
             let Outcome::Joined { contacted: 0, failed } = outcome else { panic!("{outcome:?}") };
-            assert!(matches!(&failed[0].1, JoinFailure::Remote(text) if text.contains("refused")), "{failed:?}");
+            assert!(
+                matches!(&failed[0].1, JoinFailure::Remote(text) if text.contains("refused")),
+                "{failed:?}"
+            );
             assert_eq!(sizes(&net), [1, 1]);
         }
         let now = net.now;
@@ -377,7 +416,8 @@ fn versions_that_do_not_overlap_are_refused_with_a_reason() {
 #[test]
 fn nodes_may_live_at_ipv6() {
     let node = |name: &str, host: u16| {
-        let at = core::net::SocketAddr::new(core::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, host).into(), 7946);
+        let at =
+            core::net::SocketAddr::new(core::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, host).into(), 7946);
         support::node::machine(Config::lan(name, at), u64::from(host))
     };
     let mut net = Net::new([node("a", 1), node("b", 2)]);
@@ -391,7 +431,6 @@ fn nodes_may_live_at_ipv6() {
 #[test]
 fn an_exchange_mends_what_gossip_lost() {
     let mut net = joined();
-    net.fate(|_, _, _| Fate::Deliver);
     let third = membership("c", 3);
     net.hosts.push(support::pair::Host { addr: addr(3), machine: third, notes: vec![], down: false });
     // c joins through a; what is said about it to b gets lost, as does what it says itself.

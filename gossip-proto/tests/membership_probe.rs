@@ -63,7 +63,9 @@ fn an_answered_probe_is_over_and_improves_health() {
 // upstream: TestMemberList_ProbeNode_Suspect, TestMemberList_ProbeNode_Awareness_Degraded
 #[test]
 fn a_silent_member_is_suspected_after_helpers_were_asked() {
-    let mut script = with_members(&["b", "c", "d"], |config| { config.stream_pings(false); });
+    let mut script = with_members(&["b", "c", "d"], |config| {
+        config.stream_pings(false);
+    });
     let direct = probes(&mut script);
     let (target, seq) = (direct.to, direct.ping().seq);
     let handed_out = script.now;
@@ -75,7 +77,10 @@ fn a_silent_member_is_suspected_after_helpers_were_asked() {
         let request = request.indirect();
         assert_ne!(request_to, target);
         assert_eq!((request.seq, request.nack, request.port), (seq, true, 7946));
-        assert_eq!((&*request.target, &*request.source_node), (&[10, 0, 0, target.ip().to_string().as_bytes()[7] - b'0'][..], &b"self"[..]));
+        assert_eq!(
+            (&*request.target, &*request.source_node),
+            (&[10, 0, 0, target.ip().to_string().as_bytes()[7] - b'0'][..], &b"self"[..])
+        );
     }
     // Both helpers say that they got no answer either: then it is not us.
     script.now += ms(400);
@@ -110,7 +115,9 @@ fn the_cause_tells_what_the_probe_has_tried() {
 // upstream: TestMemberList_ProbeNode_Awareness_MissedNack
 #[test]
 fn each_missing_nack_degrades_health() {
-    let mut script = with_members(&["b", "c", "d", "e"], |config| { config.stream_pings(false); });
+    let mut script = with_members(&["b", "c", "d", "e"], |config| {
+        config.stream_pings(false);
+    });
     let direct = probes(&mut script);
     let seq = direct.ping().seq;
     script.next();
@@ -122,7 +129,10 @@ fn each_missing_nack_degrades_health() {
     // The next probe takes three intervals; its timeout is not scaled.
     let next = probes(&mut script);
     let handed_out = script.now;
-    assert_eq!(script.machine.poll_timeout().unwrap().min(handed_out + ms(500)), script.machine.poll_timeout().unwrap());
+    assert_eq!(
+        script.machine.poll_timeout().unwrap().min(handed_out + ms(500)),
+        script.machine.poll_timeout().unwrap()
+    );
     script.at(handed_out + ms(2999));
     assert_eq!(script.machine.stats().probes_failed, 1);
     script.at(handed_out + ms(3000));
@@ -135,7 +145,10 @@ fn without_helpers_that_nack_a_failure_degrades_health_by_one() {
     let mut script = Script::new(|_| {});
     let vsn = [1, 3, 2, 0, 0, 0];
     for (host, name) in [(2, "b"), (3, "c"), (4, "d")] {
-        script.hear(&AliveOf { name, incarnation: 1, addr: &[10, 0, 0, host], port: 7946, meta: b"", vsn: &vsn }.encode());
+        script.hear(
+            &AliveOf { name, incarnation: 1, addr: &[10, 0, 0, host], port: 7946, meta: b"", vsn: &vsn }
+                .encode(),
+        );
     }
     script.drain(addr(2));
     probes(&mut script);
@@ -186,7 +199,9 @@ fn a_stream_ping_saves_whom_datagrams_do_not_reach() {
     let direct = probes(&mut script);
     let handed_out = script.now;
     script.next();
-    let Some(StreamAction::Open { id, to, deadline, .. }) = script.machine.poll_stream() else { panic!("no stream") };
+    let Some(StreamAction::Open { id, to, deadline, .. }) = script.machine.poll_stream() else {
+        panic!("no stream")
+    };
     assert_eq!((to, deadline), (addr(2), handed_out + ms(1000)));
     script.machine.handle_stream_opened(script.now, id);
     assert_eq!(script.machine.poll_stream(), Some(StreamAction::Writable { id }));
@@ -220,10 +235,15 @@ fn a_stream_ack_with_another_number_saves_nobody() {
 // upstream: TestMemberList_ProbeNode_FallbackTCP_Disabled, TestMemberList_ProbeNode_FallbackTCP_OldProtocol
 #[test]
 fn no_stream_ping_where_it_is_off_or_not_understood() {
-    let mut off = with_members(&["b"], |config| { config.stream_pings(false); });
+    let mut off = with_members(&["b"], |config| {
+        config.stream_pings(false);
+    });
     let mut old = Script::new(|_| {});
     let vsn = [1, 2, 2, 0, 0, 0];
-    old.hear(&AliveOf { name: "b", incarnation: 1, addr: &[10, 0, 0, 2], port: 7946, meta: b"", vsn: &vsn }.encode());
+    old.hear(
+        &AliveOf { name: "b", incarnation: 1, addr: &[10, 0, 0, 2], port: 7946, meta: b"", vsn: &vsn }
+            .encode(),
+    );
     old.drain(addr(2));
     for script in [&mut off, &mut old] {
         probes(script);
@@ -250,7 +270,9 @@ fn a_ping_never_handed_out_accuses_nobody() {
 
 #[test]
 fn a_ping_that_waited_has_its_whole_time_from_then() {
-    let mut script = with_members(&["b"], |config| { config.stream_pings(false); });
+    let mut script = with_members(&["b"], |config| {
+        config.stream_pings(false);
+    });
     while script.machine.stats().probes == 0 {
         script.next();
     }
@@ -269,12 +291,12 @@ fn a_ping_that_waited_has_its_whole_time_from_then() {
 // upstream: TestMemberlist_FailedRemote
 #[test]
 fn only_the_networks_refusal_of_its_own_ping_goes_on_to_helpers() {
-    for (why, helpers) in [
-        (TransmitFailure::Unreachable, 1),
-        (TransmitFailure::Local, 0),
-        (TransmitFailure::TooBig(100), 0),
-    ] {
-        let mut script = with_members(&["b", "c"], |config| { config.stream_pings(false); });
+    for (why, helpers) in
+        [(TransmitFailure::Unreachable, 1), (TransmitFailure::Local, 0), (TransmitFailure::TooBig(100), 0)]
+    {
+        let mut script = with_members(&["b", "c"], |config| {
+            config.stream_pings(false);
+        });
         let sent = probes(&mut script);
         script.machine.handle_transmit_failed(script.now, sent.id, why);
         let asked = script.sent();
@@ -343,7 +365,9 @@ fn the_dead_and_the_left_are_not_probed() {
 
 #[test]
 fn a_late_timer_call_gives_the_probe_its_time_back() {
-    let mut script = with_members(&["b"], |config| { config.stream_pings(false); });
+    let mut script = with_members(&["b"], |config| {
+        config.stream_pings(false);
+    });
     let sent = probes(&mut script);
     let handed_out = script.now;
     // The process was stopped for a minute, with the ack in the socket all the while.
@@ -354,7 +378,9 @@ fn a_late_timer_call_gives_the_probe_its_time_back() {
     assert_eq!(script.machine.stats().probes_succeeded, 1);
     assert_eq!(script.status("b"), Some(Status::Alive));
     // One that is really gone is still found out.
-    let mut script = with_members(&["b"], |config| { config.stream_pings(false); });
+    let mut script = with_members(&["b"], |config| {
+        config.stream_pings(false);
+    });
     probes(&mut script);
     script.late(script.now + ms(60_000));
     assert_eq!(script.status("b"), Some(Status::Alive));
@@ -370,7 +396,9 @@ fn sequence_numbers_ascend_from_a_random_start() {
         config.probe_interval(ms(100));
         let mut machine = machine(config, seed);
         let alive = plain_alive("b", 2, 1);
-        machine.handle_datagram(Instant::ORIGIN, Source::unauthenticated(addr(2)), &mut alive.clone()).unwrap();
+        machine
+            .handle_datagram(Instant::ORIGIN, Source::unauthenticated(addr(2)), &mut alive.clone())
+            .unwrap();
         let mut script = Script { machine, now: Instant::ORIGIN };
         script.drain(addr(2));
         let a = probes(&mut script).ping().seq;

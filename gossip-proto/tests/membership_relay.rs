@@ -97,7 +97,9 @@ fn nobody_is_probed_who_is_no_member() {
 
 #[test]
 fn relays_are_bounded() {
-    let mut script = helper(|config| { config.max_relays(4); });
+    let mut script = helper(|config| {
+        config.max_relays(4);
+    });
     for seq in 0..10 {
         script.datagram(addr(2), &request(seq, 3, "c", true)).unwrap();
     }
@@ -143,7 +145,9 @@ fn strangers_get_no_rumors() {
 
 #[test]
 fn answers_that_the_socket_does_not_take_are_bounded() {
-    let mut script = helper(|config| { config.max_outgoing(16); });
+    let mut script = helper(|config| {
+        config.max_outgoing(16);
+    });
     for seq in 0..100 {
         script.datagram(addr(2), &ping(seq, "self", "b", addr(2))).unwrap();
     }
@@ -153,7 +157,9 @@ fn answers_that_the_socket_does_not_take_are_bounded() {
 /// spec 4.17
 #[test]
 fn with_names_required_the_nameless_get_no_answer() {
-    let mut script = Script::new(|config| { config.require_node_names(true); });
+    let mut script = Script::new(|config| {
+        config.require_node_names(true);
+    });
     let nameless = message(MessageType::Ping, |bytes| Ping { seq: 1, ..Ping::default() }.encode(bytes));
     script.datagram(addr(2), &nameless).unwrap();
     assert!(script.sent().is_empty());

@@ -89,7 +89,9 @@ fn anothers_words_about_this_node_are_refuted() {
     assert_eq!(script.drain(addr(2)), [alive("self", 1, 2)]);
     // Also when versions are missing or out of order: others may have taken it.
     for (incarnation, vsn) in [(2, &b""[..]), (3, &[1, 5, 9, 0, 0, 0]), (40, &[0; 3])] {
-        script.hear(&AliveOf { name: "self", incarnation, addr: &[10, 0, 0, 1], port: 7946, meta: b"", vsn }.encode());
+        script.hear(
+            &AliveOf { name: "self", incarnation, addr: &[10, 0, 0, 1], port: 7946, meta: b"", vsn }.encode(),
+        );
         assert_eq!(script.incarnation("self"), incarnation + 1);
     }
     assert_eq!(script.machine.local().versions, VSN);
@@ -175,9 +177,17 @@ fn a_suspicion_ends_in_death() {
 // upstream: TestMemberList_ProbeNode_Suspect_Dogpile
 #[test]
 fn confirmations_shorten_a_suspicion() {
-    for (nodes, confirmations, expected) in
-        [(2, 0, 500), (3, 0, 500), (4, 0, 500), (5, 0, 1000), (6, 0, 1000), (6, 1, 750), (6, 2, 603), (6, 3, 500), (6, 4, 500)]
-    {
+    for (nodes, confirmations, expected) in [
+        (2, 0, 500),
+        (3, 0, 500),
+        (4, 0, 500),
+        (5, 0, 1000),
+        (6, 0, 1000),
+        (6, 1, 750),
+        (6, 2, 603),
+        (6, 3, 500),
+        (6, 4, 500),
+    ] {
         let mut script = Script::new(|config| {
             config.probe_interval(ms(100)).suspicion_mult(5).suspicion_max_mult(2);
         });
@@ -191,7 +201,12 @@ fn confirmations_shorten_a_suspicion() {
         }
         let deadline = Instant::from_millis(expected);
         while script.now < deadline {
-            assert_eq!(script.status("n2"), Some(Status::Suspect), "{nodes} {confirmations} at {}", script.now);
+            assert_eq!(
+                script.status("n2"),
+                Some(Status::Suspect),
+                "{nodes} {confirmations} at {}",
+                script.now
+            );
             let at = script.machine.poll_timeout().unwrap().min(deadline);
             script.at(at);
         }
@@ -260,10 +275,18 @@ fn no_single_claim_ends_the_range_of_incarnations() {
             script.hear(&claim);
             assert_eq!(script.incarnation("self"), 1);
         }
-        for claim in [suspect("b", top, "x"), dead("b", top, "x"), plain_alive("b", 2, top), plain_alive("new", 3, top)] {
+        for claim in [
+            suspect("b", top, "x"),
+            dead("b", top, "x"),
+            plain_alive("b", 2, top),
+            plain_alive("new", 3, top),
+        ] {
             script.hear(&claim);
         }
-        assert_eq!((script.status("b"), script.incarnation("b"), script.status("new")), (Some(Status::Alive), 5, None));
+        assert_eq!(
+            (script.status("b"), script.incarnation("b"), script.status("new")),
+            (Some(Status::Alive), 5, None)
+        );
         assert_eq!(script.machine.stats().claim_refused, 7);
         // It can still be accused, and answer.
         script.hear(&suspect("self", 100, "x"));
@@ -275,13 +298,19 @@ fn no_single_claim_ends_the_range_of_incarnations() {
 #[test]
 fn an_alive_without_proper_versions_admits_nobody() {
     let mut script = quiet();
-    for vsn in [&b""[..], &[0; 6], &[1, 5, 2], &[5, 1, 2, 0, 0, 0], &[1, 5, 6, 0, 0, 0], &[1, 5, 2, 1, 2, 0]] {
-        script.hear(&AliveOf { name: "c", incarnation: 1, addr: &[10, 0, 0, 3], port: 7946, meta: b"", vsn }.encode());
+    for vsn in [&b""[..], &[0; 6], &[1, 5, 2], &[5, 1, 2, 0, 0, 0], &[1, 5, 6, 0, 0, 0], &[1, 5, 2, 1, 2, 0]]
+    {
+        script.hear(
+            &AliveOf { name: "c", incarnation: 1, addr: &[10, 0, 0, 3], port: 7946, meta: b"", vsn }.encode(),
+        );
     }
     for addr in [&b""[..], &[1, 2, 3], &[0; 15], &[0; 17]] {
         script.hear(&AliveOf { name: "c", incarnation: 1, addr, port: 7946, meta: b"", vsn: &VSN }.encode());
     }
-    script.hear(&AliveOf { name: "", incarnation: 1, addr: &[10, 0, 0, 3], port: 7946, meta: b"", vsn: &VSN }.encode());
+    script.hear(
+        &AliveOf { name: "", incarnation: 1, addr: &[10, 0, 0, 3], port: 7946, meta: b"", vsn: &VSN }
+            .encode(),
+    );
     assert_eq!(script.status("c"), None);
     assert_eq!(script.machine.members().count(), 2);
     assert_eq!((script.machine.stats().alive_bad_versions, script.machine.stats().claim_malformed), (6, 5));
@@ -335,7 +364,8 @@ fn forgotten_and_back_before_anybody_looked_reads_in_order() {
 fn an_address_is_told_as_it_was_heard() {
     let mut script = quiet();
     let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 3];
-    let heard = AliveOf { name: "c", incarnation: 1, addr: &mapped, port: 7946, meta: b"", vsn: &PLAIN }.encode();
+    let heard =
+        AliveOf { name: "c", incarnation: 1, addr: &mapped, port: 7946, meta: b"", vsn: &PLAIN }.encode();
     script.hear(&heard);
     assert_eq!(script.machine.find(b"c").unwrap().addr, addr(3), "for sending it is unmapped");
     assert_eq!(script.drain(addr(3)), [heard]);
@@ -411,7 +441,10 @@ fn protocol_version_one_knows_no_ports_but_its_own() {
         config.protocol_version(1);
     });
     let vsn = [1, 5, 2, 0, 0, 0];
-    script.hear(&AliveOf { name: "b", incarnation: 1, addr: &[10, 0, 0, 2], port: 7000, meta: b"", vsn: &vsn }.encode());
+    script.hear(
+        &AliveOf { name: "b", incarnation: 1, addr: &[10, 0, 0, 2], port: 7000, meta: b"", vsn: &vsn }
+            .encode(),
+    );
     assert_eq!(script.machine.find(b"b").unwrap().addr, addr(2));
 }
 

@@ -3,10 +3,10 @@ mod support;
 
 use core::time::Duration;
 use gossip_proto::wire::layers::Compression;
+use gossip_proto::wire::layers::Layers;
 use gossip_proto::wire::lzw::Deflater;
 use gossip_proto::wire::message::*;
 use gossip_proto::wire::stream::{Side, StreamLimits, StreamMessage, StreamReader, write_stream_with};
-use gossip_proto::wire::layers::Layers;
 use gossip_proto::*;
 use std::borrow::Cow;
 use support::node::*;
@@ -110,7 +110,10 @@ fn a_join_to_a_large_cluster_succeeds_although_the_peer_closes_first() {
     let source = Source::unauthenticated(addr(3));
     let id = net.host(0).machine.accept_stream(Instant::ORIGIN, source).unwrap();
     let request = state(3000, false, b"", Compression::Off);
-    assert_eq!(net.host(0).machine.handle_stream_data(Instant::ORIGIN, id, &request, true), Ok(request.len()));
+    assert_eq!(
+        net.host(0).machine.handle_stream_data(Instant::ORIGIN, id, &request, true),
+        Ok(request.len())
+    );
     while net.hosts[0].machine.num_alive() < 3001 {
         net.host(0).machine.handle_timeout(Instant::ORIGIN);
     }
@@ -123,13 +126,25 @@ fn a_join_to_a_large_cluster_succeeds_although_the_peer_closes_first() {
 #[test]
 fn absurd_headers_are_refused_without_a_reply() {
     let header = |nodes, user_state_len| {
-        message(MessageType::PushPull, |bytes| PushPullHeader { nodes, user_state_len, join: false }.encode(bytes))
+        message(MessageType::PushPull, |bytes| {
+            PushPullHeader { nodes, user_state_len, join: false }.encode(bytes)
+        })
     };
     let user = |len| message(MessageType::User, |bytes| UserHeader { len }.encode(bytes));
-    for request in [header(10_000_000, 0), header(-1, 0), header(0, 30_000_000), header(0, -1), user(30_000_000), user(-1)] {
+    for request in [
+        header(10_000_000, 0),
+        header(-1, 0),
+        header(0, 30_000_000),
+        header(0, -1),
+        user(30_000_000),
+        user(-1),
+    ] {
         let mut script = node(|_| {});
         let id = accept(&mut script);
-        assert_eq!(script.machine.handle_stream_data(script.now, id, &request, false), Err(StreamError::Refused));
+        assert_eq!(
+            script.machine.handle_stream_data(script.now, id, &request, false),
+            Err(StreamError::Refused)
+        );
         assert_eq!(written(&mut script, id), (vec![], true));
         assert_eq!(script.machine.stats().streams_malformed, 1);
         let again = script.machine.handle_stream_data(script.now, id, b"x", false);
@@ -283,7 +298,10 @@ fn a_ping_without_answer_ends_after_its_timeout() {
     let seq = script.one().unwrap().ping().seq;
     // It waited 100 ms for the socket; its time counts from then.
     script.fires_at_ms(600);
-    assert_eq!(script.machine.poll_completion(), Some(Completion { operation, outcome: Outcome::Ping { rtt: None } }));
+    assert_eq!(
+        script.machine.poll_completion(),
+        Some(Completion { operation, outcome: Outcome::Ping { rtt: None } })
+    );
     script.datagram(addr(2), &ack(seq)).unwrap();
     assert_eq!(script.machine.poll_completion(), None);
     // never negative, also when the answer comes at the very instant.

@@ -1,8 +1,8 @@
 //! The documentation quotes source files; what it quotes is what is there. In front of such a block stands a line
-//! `<!-- quote: path/of/the/file -->`.
+//! `<!-- quote: path/of/the/file -->`. `WRITE_QUOTES=1` brings the pages up to date.
 
-use std::fs;
 use std::path::Path;
+use std::{env, fs};
 
 #[test]
 fn quoted_files_are_quoted_as_they_are() {
@@ -12,12 +12,17 @@ fn quoted_files_are_quoted_as_they_are() {
     pages.extend(docs.map(|entry| entry.expect("an entry").path()));
     let mut found = 0;
     for page in pages.iter().filter(|page| page.extension().is_some_and(|extension| extension == "md")) {
-        let text = fs::read_to_string(page).expect("a page");
-        for (file, block) in quotes(&text) {
+        let mut text = fs::read_to_string(page).expect("a page");
+        for (file, block) in quotes(&text.clone()) {
             let source =
                 fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
-            assert!(block == source, "{} does not quote {file} as it is", page.display());
             found += 1;
+            if block != source && env::var_os("WRITE_QUOTES").is_some() {
+                text = text.replace(&block, &source);
+                fs::write(page, &text).expect("the page can be written");
+                continue;
+            }
+            assert!(block == source, "{} does not quote {file} as it is: WRITE_QUOTES=1", page.display());
         }
     }
     assert!(found >= 2, "the README and docs/driving.md quote an example each");

@@ -7,7 +7,7 @@
 //!
 //! The first is for machines without a driver, the other two for what applications hold, a [`Cluster`]:
 //!
-//! ```no_run
+//! ```
 //! use gossip_proto::{Config, Seed, ServiceConfig};
 //! use transport_mem::{Bus, VirtualRuntime, start_node};
 //!

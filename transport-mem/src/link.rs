@@ -74,6 +74,8 @@ pub(crate) struct Links {
     cuts: BTreeSet<(u32, u32)>,
     no_datagrams: BTreeSet<(u32, u32)>,
     stalled: BTreeSet<(u32, u32)>,
+    /// The largest datagram that a path carries, where it is limited.
+    limits: BTreeMap<(u32, u32), usize>,
     latency: Rng,
     loss: Rng,
     duplicate: Rng,
@@ -89,6 +91,7 @@ impl Links {
             cuts: BTreeSet::new(),
             no_datagrams: BTreeSet::new(),
             stalled: BTreeSet::new(),
+            limits: BTreeMap::new(),
             latency: Rng::new(seed, Purpose::Latency, 0),
             loss: Rng::new(seed, Purpose::Loss, 0),
             duplicate: Rng::new(seed, Purpose::Duplicate, 0),
@@ -143,6 +146,18 @@ impl Links {
 
     pub(crate) fn stall_streams(&mut self, from: u32, to: u32, on: bool) {
         set(&mut self.stalled, (from, to), on);
+    }
+
+    pub(crate) fn set_limit(&mut self, from: u32, to: u32, limit: Option<usize>) {
+        match limit {
+            Some(limit) => self.limits.insert((from, to), limit),
+            None => self.limits.remove(&(from, to)),
+        };
+    }
+
+    /// The most bytes of one datagram on that path.
+    pub(crate) fn limit(&self, from: u32, to: u32) -> usize {
+        self.limits.get(&(from, to)).copied().unwrap_or(usize::MAX)
     }
 
     /// Whether anything gets from one to the other.

@@ -38,6 +38,7 @@ async fn alive<M: gossip_proto::Machine + 'static>(cluster: &Cluster<M>) -> usiz
     cluster.members().await.iter().filter(|member| member.status == Status::Alive).count()
 }
 
+// upstream: TestTransport_Join
 #[test]
 fn a_cluster_forms_talks_and_notices_a_death() {
     let (runtime, bus) = world(1);
@@ -252,6 +253,7 @@ fn a_failed_join_says_why_for_each_address() {
     });
 }
 
+// upstream: TestTransport_Send
 #[test]
 fn messages_and_pings_reach_members_by_name() {
     let (runtime, bus) = world(10);

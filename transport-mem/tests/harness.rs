@@ -94,6 +94,7 @@ fn a_join_takes_two_round_trips() {
     assert_eq!(net.traffic().streams, 1);
 }
 
+// upstream: TestMemberlist_Join_DeadNode
 #[test]
 fn a_crashed_node_refuses_and_a_vanished_one_is_silent() {
     let (mut net, nodes) = quiet(3);

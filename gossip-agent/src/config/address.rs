@@ -14,7 +14,11 @@ pub(crate) fn parse(option: &str, text: &str, default_port: u16) -> Result<Socke
         None => default_port,
         Some(digits) => {
             let valid = digits.bytes().all(|b| b.is_ascii_digit());
-            digits.parse().ok().filter(|_| valid).ok_or_else(|| problem("the port is not a number up to 65535"))?
+            digits
+                .parse()
+                .ok()
+                .filter(|_| valid)
+                .ok_or_else(|| problem("the port is not a number up to 65535"))?
         }
     };
     if host.is_empty() {

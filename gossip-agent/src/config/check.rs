@@ -73,7 +73,8 @@ pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Problem>
     // A vector takes everything.
     let _ = encode_tags(&mut encoded, tags.iter());
     if encoded.len() > MAX_METADATA {
-        let longest = tags.iter().max_by_key(|(key, value)| key.len() + value.len()).map_or("", |(key, _)| key);
+        let longest =
+            tags.iter().max_by_key(|(key, value)| key.len() + value.len()).map_or("", |(key, _)| key);
         return Err(Problem::new(format!(
             "the tags take {} bytes encoded, and at most {MAX_METADATA} can be sent; use fewer or shorter ones \
              (the longest is `{longest}`)",
@@ -89,7 +90,9 @@ fn node_name(given: Option<String>) -> Result<String, Problem> {
         None => gethostname().to_string_lossy().into_owned(),
     };
     if name.is_empty() {
-        return Err(Problem::new("the node name is empty, and the host has none either; give one with --node"));
+        return Err(Problem::new(
+            "the node name is empty, and the host has none either; give one with --node",
+        ));
     }
     if name.len() > MAX_NAME {
         let start: String = name.chars().take(32).collect();
@@ -144,13 +147,14 @@ fn keys(encrypt: Option<String>, file: Option<String>) -> Result<Option<Keyring>
              single key, or a file that holds all keys"
         ))),
         (Some(key), None) => {
-            let key = keyring::parse_key(&key).map_err(|problem| problem.within("encrypt_key (--encrypt)"))?;
+            let key =
+                keyring::parse_key(&key).map_err(|problem| problem.within("encrypt_key (--encrypt)"))?;
             let ring = Keyring::new(key, []).map_err(|error| Problem::new(error.to_string()))?;
             Ok(Some(ring))
         }
-        (None, Some(file)) => {
-            keyring::read_file(&file).map(Some).map_err(|problem| problem.within("keyring_file (--keyring-file)"))
-        }
+        (None, Some(file)) => keyring::read_file(&file)
+            .map(Some)
+            .map_err(|problem| problem.within("keyring_file (--keyring-file)")),
         (None, None) => Ok(None),
     }
 }
@@ -183,9 +187,9 @@ fn profile(given: Option<&str>) -> Result<Profile, Problem> {
         "lan" => Ok(Profile::Lan),
         "wan" => Ok(Profile::Wan),
         "local" => Ok(Profile::Local),
-        other => {
-            Err(Problem::new(format!("profile (--profile) {other:?} is unknown; give one of lan, wan, local")))
-        }
+        other => Err(Problem::new(format!(
+            "profile (--profile) {other:?} is unknown; give one of lan, wan, local"
+        ))),
     }
 }
 
@@ -203,7 +207,10 @@ fn compression(given: Option<&str>) -> Result<Compression, Problem> {
 fn log_level(given: Option<&str>) -> Result<Level, Problem> {
     let text = given.unwrap_or("INFO");
     Level::parse(text).ok_or_else(|| {
-        Problem::new(format!("log_level (--log-level) {text:?} is unknown; give one of {}", Level::NAMES.join(", ")))
+        Problem::new(format!(
+            "log_level (--log-level) {text:?} is unknown; give one of {}",
+            Level::NAMES.join(", ")
+        ))
     })
 }
 
@@ -308,7 +315,9 @@ mod tests {
             layer.encrypt_key = Some("AAAAAAAAAAAAAAAAAAAAAA==".into());
             layer.keyring_file = Some("ring.json".into());
         });
-        assert!(text.contains("--encrypt") && text.contains("ring.json") && text.contains("give one of them"));
+        assert!(
+            text.contains("--encrypt") && text.contains("ring.json") && text.contains("give one of them")
+        );
         assert!(!text.contains("AAAA"), "a key is never shown: {text}");
     }
 

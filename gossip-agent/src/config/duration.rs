@@ -45,7 +45,10 @@ fn scale(number: &str, unit: u64) -> Result<u64, &'static str> {
     // are below what a nanosecond can show.
     let (mut digits, mut scale) = (0_u64, 1.0_f64);
     for digit in fraction.bytes() {
-        let Some(more) = digits.checked_mul(10).and_then(|tens| tens.checked_add(u64::from(digit - b'0'))) else { break };
+        let Some(more) = digits.checked_mul(10).and_then(|tens| tens.checked_add(u64::from(digit - b'0')))
+        else {
+            break;
+        };
         if more > MAX {
             break;
         }
@@ -126,9 +129,10 @@ mod tests {
 
     #[test]
     fn refuses_what_go_refuses() {
-        for text in
-            ["", "3", "-", "s", ".", "-.", ".s", "+.s", "1d", "1 s", " 1s", "1s ", "1.2.3s", "1e3s", "1sm", "0x1s", "--1s"]
-        {
+        for text in [
+            "", "3", "-", "s", ".", "-.", ".s", "+.s", "1d", "1 s", " 1s", "1s ", "1.2.3s", "1e3s", "1sm",
+            "0x1s", "--1s",
+        ] {
             assert!(parse(text).is_err(), "{text:?}");
         }
         for text in ["9223372036854775808ns", "3000000h", "9223372036854775.808us", "99999999999999999999s"] {

@@ -26,8 +26,9 @@ pub(crate) fn read(paths: &[PathBuf]) -> Result<Layer, Problem> {
 }
 
 fn files_of(directory: &Path) -> Result<Vec<PathBuf>, Problem> {
-    let unreadable =
-        |error| Problem::new(format!("cannot read the configuration directory {}: {error}", directory.display()));
+    let unreadable = |error| {
+        Problem::new(format!("cannot read the configuration directory {}: {error}", directory.display()))
+    };
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
@@ -52,7 +53,8 @@ fn read_one(path: &Path) -> Result<Layer, Problem> {
 
 /// Reads the text of one file.
 fn parse(text: &str) -> Result<Layer, Problem> {
-    let root: Value = serde_json::from_str(text).map_err(|error| Problem::new(format!("not valid JSON: {error}")))?;
+    let root: Value =
+        serde_json::from_str(text).map_err(|error| Problem::new(format!("not valid JSON: {error}")))?;
     let Value::Object(fields) = root else {
         return Err(Problem::new("the configuration must be one JSON object, { \"key\": value, ... }"));
     };
@@ -159,7 +161,8 @@ fn strings(value: &Value) -> Result<Vec<String>, Problem> {
 }
 
 fn tags(value: &Value) -> Result<BTreeMap<String, String>, Problem> {
-    let fields: &Map<String, Value> = value.as_object().ok_or_else(|| wrong(value, "an object of strings"))?;
+    let fields: &Map<String, Value> =
+        value.as_object().ok_or_else(|| wrong(value, "an object of strings"))?;
     fields
         .iter()
         .map(|(key, value)| {
@@ -273,7 +276,10 @@ mod tests {
     #[test]
     fn what_is_not_there_yet_is_refused_unless_it_asks_for_nothing() {
         let text = error(r#"{"rpc_addr": "127.0.0.1:7373"}"#);
-        assert!(text.starts_with("key `rpc_addr`: not supported yet: ") && text.contains("--stdin"), "{text}");
+        assert!(
+            text.starts_with("key `rpc_addr`: not supported yet: ") && text.contains("--stdin"),
+            "{text}"
+        );
         assert!(error(r#"{"mdns": {"interface": "eth0"}}"#).contains("`mdns`"));
         let layer = parse(
             r#"{"rpc_addr": "", "event_handlers": [], "enable_syslog": false, "mdns": {"disable_ipv4": false}}"#,
@@ -295,7 +301,10 @@ mod tests {
             (r#"{"tags": {"a": 1}}"#, "key `tags`: tag \"a\": 1 is not a string"),
             (r#"{"start_join": "a"}"#, "key `start_join`: a string is not a list of strings"),
             (r#"{"retry_interval": 30}"#, "key `retry_interval`: 30 is not a duration; write it as \"30s\""),
-            (r#"{"retry_interval": "30"}"#, "key `retry_interval`: \"30\" is not a duration: a number needs one"),
+            (
+                r#"{"retry_interval": "30"}"#,
+                "key `retry_interval`: \"30\" is not a duration: a number needs one",
+            ),
             (r#"{"replay_on_join": "yes"}"#, "key `replay_on_join`: a string is not true or false"),
             ("[]", "one JSON object"),
             ("{", "not valid JSON"),

@@ -17,8 +17,8 @@ use transport_tokio::gossip_proto::Bytes;
 use transport_tokio::gossip_proto::wire::keyring::Keyring;
 use transport_tokio::gossip_proto::wire::layers::Compression;
 
-pub(crate) use duration::parse as parse_duration;
 pub(crate) use check::check_tags;
+pub(crate) use duration::parse as parse_duration;
 pub(crate) use file::read as read_files;
 pub(crate) use merge::Layer;
 pub(crate) use unsupported::refuse_flag;

@@ -58,7 +58,9 @@ impl Screen {
             began: Instant::now(),
             chapter: 0,
             width: names.iter().map(String::len).max().unwrap_or(0),
-            colors: colors.map(|(name, &color)| (name.clone(), Style::new().fg_color(Some(color.into())))).collect(),
+            colors: colors
+                .map(|(name, &color)| (name.clone(), Style::new().fg_color(Some(color.into()))))
+                .collect(),
         }
     }
 

@@ -7,7 +7,8 @@ use std::time::Instant;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
 use transport_tokio::{
-    Bind, ChangeKind, Cluster, Config, Node, Notice, ServiceConfig, StartError, Status, Subscription, start_node,
+    Bind, ChangeKind, Cluster, Config, Node, Notice, ServiceConfig, StartError, Status, Subscription,
+    start_node,
 };
 
 use super::Pace;

@@ -66,12 +66,23 @@ async fn gather(stage: &mut Stage, screen: &mut Screen, numbers: &mut Numbers) -
             screen.line(began, Tone::Action, &name, format_args!("starts at {addr}, alone"));
         } else {
             let through = stage.names()[node - 1].clone();
-            screen.line(began, Tone::Action, &name, format_args!("starts at {addr}, joins through {through}"));
+            screen.line(
+                began,
+                Tone::Action,
+                &name,
+                format_args!("starts at {addr}, joins through {through}"),
+            );
             join(stage, node, node - 1).await?;
-            let took = until(stage, "a join to reach all", began, |stage, _| stage.all_know_each_other()).await?;
+            let took =
+                until(stage, "a join to reach all", began, |stage, _| stage.all_know_each_other()).await?;
             numbers.joins.push(took);
             let who = if node == 1 { "both know".into() } else { format!("all {} know", node + 1) };
-            screen.line(Instant::now(), Tone::Good, &name, format_args!("{who} each other after {}", short(took)));
+            screen.line(
+                Instant::now(),
+                Tone::Good,
+                &name,
+                format_args!("{who} each other after {}", short(took)),
+            );
         }
         stage.pause(pause).await;
     }
@@ -79,11 +90,19 @@ async fn gather(stage: &mut Stage, screen: &mut Screen, numbers: &mut Numbers) -
 }
 
 async fn spread(stage: &mut Stage, screen: &mut Screen, numbers: &mut Numbers) -> Result<(), Problem> {
-    screen.chapter("An event reaches everyone", "Each node passes on what is new to three others, picked at random, a few times over.");
+    screen.chapter(
+        "An event reaches everyone",
+        "Each node passes on what is new to three others, picked at random, a few times over.",
+    );
     let sender = stage.len() / 2;
     let Some(cluster) = stage.cluster(sender).cloned() else { return Ok(()) };
     let began = Instant::now();
-    screen.line(began, Tone::Action, &stage.names()[sender], "sends the user event \"deploy\" with the payload \"v42\"");
+    screen.line(
+        began,
+        Tone::Action,
+        &stage.names()[sender],
+        "sends the user event \"deploy\" with the payload \"v42\"",
+    );
     let sending = tokio::spawn(async move { cluster.user_event("deploy", "v42", false).await });
     let names = stage.names().to_vec();
     let mut heard = vec![false; names.len()];
@@ -112,7 +131,12 @@ async fn spread(stage: &mut Stage, screen: &mut Screen, numbers: &mut Numbers) -
     Ok(())
 }
 
-async fn crash(stage: &mut Stage, screen: &mut Screen, numbers: &mut Numbers, victim: usize) -> Result<(), Problem> {
+async fn crash(
+    stage: &mut Stage,
+    screen: &mut Screen,
+    numbers: &mut Numbers,
+    victim: usize,
+) -> Result<(), Problem> {
     screen.chapter(
         "One crashes",
         "Each node pings one other at a time. Without an answer it asks helpers to try, and tries TCP, before it doubts.",
@@ -185,7 +209,15 @@ struct Tally<'a> {
 
 impl<'a> Tally<'a> {
     fn new(crowd: Crowd<'a>, victim: usize, began: Instant) -> Self {
-        Self { crowd, victim, began, suspected: None, declared: None, accusers: Vec::new(), doubted: Vec::new() }
+        Self {
+            crowd,
+            victim,
+            began,
+            suspected: None,
+            declared: None,
+            accusers: Vec::new(),
+            doubted: Vec::new(),
+        }
     }
 
     fn hear(&mut self, sighting: &Sighting) {
@@ -204,11 +236,17 @@ impl<'a> Tally<'a> {
                     }
                     cause => {
                         self.doubted.push(sighting.by);
-                        self.crowd.say(sighting, Tone::Doubt, format!("suspects {who}: {}", cause::text(cause)));
+                        self.crowd.say(
+                            sighting,
+                            Tone::Doubt,
+                            format!("suspects {who}: {}", cause::text(cause)),
+                        );
                     }
                 }
             }
-            (ChangeKind::Refuted, _) => self.crowd.say(sighting, Tone::Good, format!("hears that {who} is well")),
+            (ChangeKind::Refuted, _) => {
+                self.crowd.say(sighting, Tone::Good, format!("hears that {who} is well"))
+            }
             (ChangeKind::Failed, cause) => {
                 if self.declared.is_none() {
                     // Those who hear it next fill the screen anew.
@@ -222,10 +260,18 @@ impl<'a> Tally<'a> {
                 }
                 match cause {
                     Cause::Declared { by } => {
-                        self.crowd.say(sighting, Tone::Note, format!("hears from {by} that {who} has failed"));
+                        self.crowd.say(
+                            sighting,
+                            Tone::Note,
+                            format!("hears from {by} that {who} has failed"),
+                        );
                     }
                     cause => {
-                        self.crowd.say(sighting, Tone::Bad, format!("declares {who} failed: {}", cause::text(cause)));
+                        self.crowd.say(
+                            sighting,
+                            Tone::Bad,
+                            format!("declares {who} failed: {}", cause::text(cause)),
+                        );
                     }
                 }
             }
@@ -295,7 +341,10 @@ async fn come_back(
     numbers: &mut Numbers,
     victim: usize,
 ) -> Result<(), Problem> {
-    screen.chapter("It comes back", "Its name is on record as failed: it must claim a higher incarnation to be believed.");
+    screen.chapter(
+        "It comes back",
+        "Its name is on record as failed: it must claim a higher incarnation to be believed.",
+    );
     let names = stage.names().to_vec();
     let began = Instant::now();
     let addr = stage.start(victim).await.map_err(|error| Problem::new(error.to_string()))?;
@@ -313,7 +362,8 @@ async fn come_back(
             && sighting.by != victim
         {
             let after = short(sighting.at.saturating_duration_since(began));
-            let text = format!("takes {} back after {after} (incarnation {})", member.name, member.incarnation);
+            let text =
+                format!("takes {} back after {after} (incarnation {})", member.name, member.incarnation);
             crowd.say(sighting, Tone::Good, text);
         }
         stage.all_know_each_other()
@@ -331,7 +381,10 @@ async fn farewell(
     numbers: &mut Numbers,
     leaver: usize,
 ) -> Result<(), Problem> {
-    screen.chapter("One leaves in good order", "A farewell is news like any other, and nobody has to find anything out.");
+    screen.chapter(
+        "One leaves in good order",
+        "A farewell is news like any other, and nobody has to find anything out.",
+    );
     let names = stage.names().to_vec();
     let Some(cluster) = stage.cluster(leaver).cloned() else { return Ok(()) };
     let alarms = stage.false_alarms();
@@ -345,7 +398,11 @@ async fn farewell(
             && sighting.by != leaver
         {
             let after = short(sighting.at.saturating_duration_since(began));
-            crowd.say(sighting, Tone::Gone, format_args!("knows after {after} that {} has left", member.name));
+            crowd.say(
+                sighting,
+                Tone::Gone,
+                format_args!("knows after {after} that {} has left", member.name),
+            );
         }
         stage.all_believe(leaver, Status::Left)
     })

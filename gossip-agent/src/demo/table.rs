@@ -29,7 +29,11 @@ fn table(numbers: &Numbers, traffic: &Traffic) -> Table {
         "Event",
         numbers.event.last().map_or_else(String::new, |&last| short(last)),
         match numbers.event.first() {
-            Some(&first) => format!("until the last of {} heard it; the first after {}", numbers.event.len(), short(first)),
+            Some(&first) => format!(
+                "until the last of {} heard it; the first after {}",
+                numbers.event.len(),
+                short(first)
+            ),
             None => "until all heard it".into(),
         },
     );
@@ -37,7 +41,11 @@ fn table(numbers: &Numbers, traffic: &Traffic) -> Table {
         row("Suspicion", short(*after), format!("crash until the first doubt, by {by}"));
     }
     if let Some(declared) = numbers.declared {
-        row("Verdict", short(declared), format!("crash until declared failed; accused by {}", numbers.accusers.join(", ")));
+        row(
+            "Verdict",
+            short(declared),
+            format!("crash until declared failed; accused by {}", numbers.accusers.join(", ")),
+        );
     }
     if let Some(everywhere) = numbers.failed_everywhere {
         row("Agreement", short(everywhere), "crash until everybody had the verdict".into());
@@ -65,7 +73,8 @@ fn table(numbers: &Numbers, traffic: &Traffic) -> Table {
 }
 
 fn per_node_second(traffic: &Traffic) -> u64 {
-    let node_seconds = traffic.lasted.max(Duration::from_millis(1)).as_secs_f64() * traffic.nodes.max(1) as f64;
+    let node_seconds =
+        traffic.lasted.max(Duration::from_millis(1)).as_secs_f64() * traffic.nodes.max(1) as f64;
     (traffic.bytes as f64 / node_seconds) as u64
 }
 
@@ -103,9 +112,19 @@ mod tests {
             lasted: Duration::from_secs(15),
         };
         let text = table(&numbers, &traffic).to_string();
-        for part in
-            ["34 ms", "56 ms", "20 ms", "780 ms", "ben, anna", "2.91 s", "3.04 s", "89 ms", "99 ms", "90.0 kB", "2.0 kB/s"]
-        {
+        for part in [
+            "34 ms",
+            "56 ms",
+            "20 ms",
+            "780 ms",
+            "ben, anna",
+            "2.91 s",
+            "3.04 s",
+            "89 ms",
+            "99 ms",
+            "90.0 kB",
+            "2.0 kB/s",
+        ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
     }

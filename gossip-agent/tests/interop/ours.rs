@@ -1,13 +1,14 @@
 //! A node of this project: the binary `gossip`, driven by JSON lines.
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use crate::place::Place;
 use crate::process::{Output, Process};
-use crate::view::{Agent, Seen, Tags, View};
+use crate::view::{Agent, Seen, Tags, View, is_complaint};
 use crate::wait::wait_until;
 
 /// A running `gossip agent`.
@@ -132,6 +133,15 @@ impl Agent for Ours {
         &self.tags
     }
 
+    fn complaints(&mut self) -> Vec<String> {
+        let stats = self.ask(json!({ "stats": true }));
+        let count = |name| find(&stats, name).and_then(Value::as_u64);
+        let counters = COMPLAINTS.iter().filter(|&&name| count(name) != Some(0));
+        let counters = counters.map(|&name| format!("{name}: {:?}", count(name)));
+        let lines = self.process.lines().into_iter().map(|line| line.text);
+        counters.chain(lines.filter(|text| is_complaint(text))).collect()
+    }
+
     fn view(&mut self) -> Result<View, String> {
         let answer = self.try_ask(&json!({ "members": true }))?;
         let members =
@@ -158,5 +168,23 @@ fn find<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     object.get(name).or_else(|| object.values().find_map(|inner| find(inner, name)))
 }
 
+/// Counters that stay at 0 while everybody speaks the same protocol.
+const COMPLAINTS: [&str; 15] = [
+    "dropped_label",
+    "dropped_seal",
+    "dropped_crc",
+    "dropped_malformed",
+    "dropped_type",
+    "dropped_decode",
+    "dropped_limits",
+    "compound_truncated",
+    "ping_wrong_name",
+    "alive_bad_versions",
+    "claim_malformed",
+    "claim_refused",
+    "streams_malformed",
+    "exchanges_failed",
+    "serf_unknown_type",
+];
 const ANSWER: Duration = Duration::from_secs(15);
 const LEAVE: Duration = Duration::from_secs(10);

@@ -1,9 +1,10 @@
 //! Where agents run: loopback addresses that nobody else uses, and pairs of network namespaces.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use std::net::TcpListener;
 use std::process::{self, Command};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
 /// An address to bind to and, if it is not reachable from here, how to get there.
 #[derive(Clone, Debug)]
@@ -30,6 +31,15 @@ impl Place {
         assert!(host < 254, "out of loopback addresses");
         let ip = IpAddr::V4(ip(*block, host));
         Self { addr: SocketAddr::new(ip, SERF_PORT), rpc: SocketAddr::new(ip, RPC_PORT), namespace: None }
+    }
+
+    /// A port on the IPv6 loopback address: there is only one, so the ports must differ.
+    pub(crate) fn loopback_v6() -> Self {
+        // Held together, so that they are two.
+        let free =
+            [0; 2].map(|port| TcpListener::bind((Ipv6Addr::LOCALHOST, port)).expect("a free port on ::1"));
+        let [addr, rpc] = free.map(|listener| listener.local_addr().expect("the address of a listener"));
+        Self { addr, rpc, namespace: None }
     }
 
     /// The words to put before a program so that it runs here.
@@ -98,6 +108,23 @@ impl Cable {
                  add rule inet cut_{protocol} input iif != lo meta l4proto {protocol} counter drop"
             );
             run(&["ip", "netns", "exec", namespace, "nft", &rules]);
+        }
+    }
+
+    /// Ends the cut of this protocol.
+    pub(crate) fn mend(&self, protocol: &str) {
+        for namespace in [&self.left, &self.right] {
+            run(&[
+                "ip",
+                "netns",
+                "exec",
+                namespace,
+                "nft",
+                "delete",
+                "table",
+                "inet",
+                &format!("cut_{protocol}"),
+            ]);
         }
     }
 

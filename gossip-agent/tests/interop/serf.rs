@@ -1,18 +1,18 @@
 //! The real thing: a `serf` agent and the `serf` commands that talk to it.
 
+use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::place::Place;
 use crate::process::{Process, Signal};
-use crate::view::{Agent, Seen, Tags, View};
+use crate::view::{Agent, Seen, Tags, View, is_complaint};
 use crate::wait::wait_until;
 
 /// A running `serf agent`. All user events that it delivers are written to a file by an event handler.
@@ -138,6 +138,11 @@ impl Agent for Serf {
 
     fn tags(&self) -> &Tags {
         &self.tags
+    }
+
+    fn complaints(&mut self) -> Vec<String> {
+        let lines = self.process.lines().into_iter().map(|line| line.text);
+        lines.filter(|text| is_complaint(text)).collect()
     }
 
     fn view(&mut self) -> Result<View, String> {

@@ -1,9 +1,9 @@
 //! What an agent believes of its cluster, in one form for both kinds of agent.
 
+use core::fmt;
+use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::SocketAddr;
-use std::time::Duration;
 
 use crate::wait::wait_until;
 
@@ -33,6 +33,25 @@ pub(crate) trait Agent {
     fn tags(&self) -> &Tags;
     /// Asks it for its members.
     fn view(&mut self) -> Result<View, String>;
+    /// What it could not make sense of, or complained of, since it started.
+    fn complaints(&mut self) -> Vec<String>;
+}
+
+/// Fails if an agent complains: in an undisturbed cluster no byte may be lost on a peer.
+pub(crate) fn assert_no_complaints(agents: &mut [&mut dyn Agent]) {
+    for agent in agents {
+        let complaints = agent.complaints();
+        assert!(complaints.is_empty(), "{} complains: {complaints:#?}", agent.name());
+    }
+}
+
+/// Whether a line of a log is a warning or an error. What a busy machine causes does not count: a late answer says nothing
+/// about the protocol.
+pub(crate) fn is_complaint(line: &str) -> bool {
+    (line.contains("[ERR]") || line.contains("[WARN]"))
+        && !["Refuting a suspect message", "network may be misconfigured"]
+            .iter()
+            .any(|late| line.contains(late))
 }
 
 /// The view in which all of `agents` are alive.

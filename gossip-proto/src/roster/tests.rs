@@ -35,6 +35,7 @@ fn found_by_name_and_address_until_forgotten() {
     assert_eq!(roster.at("[::ffff:10.0.0.7]:7946".parse().unwrap()), Some(7));
     let key = roster.key(7);
     roster.pin(7);
+    roster.set_standing(7, Standing::Dead, Instant::ORIGIN);
     roster.untrack(7);
     assert_eq!((roster.resolve(key), roster.len(), roster.num_members()), (Some(7), 49, 49));
     roster.unpin(7);

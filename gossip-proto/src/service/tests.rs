@@ -1,0 +1,411 @@
+//! Serf's rules on a single node: intents, events, push/pull, leaving (serf.md 2–4).
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::ring::Seen;
+use super::*;
+use crate::output::{ChangeKind, Event, Outcome, Source};
+use crate::roster::{LOCAL, WireAddr};
+use crate::swim::{AliveClaim, Swim, Upper, Via};
+use crate::wire::serf::{JoinIntent, LeaveIntent, PushPull, PushPullParts, Query, RecentEvent, UserEvent};
+use crate::{Config, Instant, NonceSecret, Seed, Status};
+
+struct Bed {
+    swim: Swim,
+    services: Services,
+}
+
+impl Bed {
+    fn new() -> Self {
+        Self::with(ServiceConfig::default())
+    }
+
+    fn with(config: ServiceConfig) -> Self {
+        let seed = Seed::from_u64(1);
+        let membership = Config::lan("self", "10.0.0.1:7946".parse().unwrap());
+        let mut swim = Swim::new(Instant::ORIGIN, membership, &seed, NonceSecret::new([0; 32])).unwrap();
+        swim.roster.serviced = true;
+        let keyed = Keyed::new(&mut crate::rng::Rng::from_seed(&seed, 2));
+        let mut services = Services::new(config, keyed);
+        swim.start(&mut services);
+        services.start(&mut swim);
+        let mut bed = Self { swim, services };
+        bed.changes();
+        bed
+    }
+
+    fn alive(&mut self, name: &str, incarnation: u32) {
+        let addr = WireAddr::new(&[10, 0, 0, name.len() as u8 + 10]).unwrap();
+        let claim = AliveClaim {
+            name: name.as_bytes(),
+            incarnation,
+            addr,
+            port: 7946,
+            metadata: &[0xff, 0x80],
+            versions: [1, 5, 2, 2, 5, 5],
+        };
+        let source = Source::unauthenticated(addr.socket(7946));
+        self.swim.alive(&mut self.services, &claim, Via::Datagram(source));
+    }
+
+    fn dead(&mut self, name: &str, incarnation: u32, by: &str) {
+        let slot = self.swim.roster.find(name.as_bytes()).unwrap();
+        let cause = crate::Cause::Declared { by: by.into() };
+        self.swim.dead(&mut self.services, slot, incarnation, by.as_bytes(), cause);
+    }
+
+    fn leave_intent(&mut self, name: &str, ltime: u64, prune: bool) -> bool {
+        let intent = LeaveIntent { ltime, node: name.as_bytes().into(), prune };
+        self.services.leave_intent(&mut self.swim, &intent, false)
+    }
+
+    fn join_intent(&mut self, name: &str, ltime: u64) -> bool {
+        self.services.join_intent(&mut self.swim, &JoinIntent { ltime, node: name.as_bytes().into() })
+    }
+
+    fn event(&mut self, ltime: u64, name: &str, payload: &str) -> bool {
+        let event =
+            UserEvent { ltime, name: name.as_bytes().into(), payload: payload.as_bytes().into(), coalesce: false };
+        self.services.user_event(&mut self.swim, &event)
+    }
+
+    fn says(&self, name: &str) -> Option<Status> {
+        self.swim.roster.find(name.as_bytes()).and_then(|slot| self.swim.roster.get(slot).says)
+    }
+
+    fn ltime(&self, name: &str) -> u64 {
+        self.services.member(self.swim.roster.find(name.as_bytes()).unwrap()).ltime
+    }
+
+    fn changes(&mut self) -> Vec<ChangeKind> {
+        core::iter::from_fn(|| self.swim.poll_membership().map(|change| change.kind)).collect()
+    }
+
+    fn events(&mut self) -> usize {
+        let mut n = 0;
+        while let Some(event) = self.swim.events.poll(&mut self.swim.buffers) {
+            n += usize::from(matches!(event, Event::UserEvent { .. }));
+        }
+        n
+    }
+
+    fn run(&mut self, duration: Duration) {
+        let end = self.swim.now + duration;
+        let mut buf = [0; 1400];
+        loop {
+            while self.swim.poll_transmit(&self.services, &mut buf).is_some() {}
+            self.swim.settle(&mut self.services);
+            while self.swim.poll_stream().is_some() {}
+            let at = self.swim.poll_timeout().unwrap();
+            if at > end {
+                self.swim.advance(end);
+                return;
+            }
+            self.swim.timeout(&mut self.services, at);
+            self.swim.settle(&mut self.services);
+        }
+    }
+
+    fn merge(&mut self, state: &[u8], join: bool) {
+        let from = Source::unauthenticated("10.0.0.2:7946".parse().unwrap());
+        self.services.merge_state(&mut self.swim, from, join, state);
+        let mut work = 10_000;
+        self.services.merge_states(&mut self.swim, &mut work);
+        assert!(work > 0);
+    }
+}
+
+fn state(times: [u64; 3], statuses: &[(&str, u64)], left: &[&str], events: &[(u64, &str)]) -> Vec<u8> {
+    let [ltime, event_ltime, query_ltime] = times;
+    let mut out = alloc::vec![2];
+    let statuses: Vec<(&[u8], u64)> = statuses.iter().map(|&(name, t)| (name.as_bytes(), t)).collect();
+    let left: Vec<&[u8]> = left.iter().map(|name| name.as_bytes()).collect();
+    let events: Vec<_> = events
+        .iter()
+        .map(|&(t, name)| Some((t, [RecentEvent { name: name.as_bytes().into(), payload: Default::default() }].into_iter())))
+        .collect();
+    let parts = PushPullParts {
+        ltime,
+        event_ltime,
+        query_ltime,
+        status_ltimes: statuses.into_iter(),
+        left_members: left.into_iter(),
+        events: events.into_iter(),
+    };
+    parts.encode(&mut out).unwrap();
+    out
+}
+
+// upstream: TestSerf_leaveIntent_bufferEarly
+// upstream: TestSerf_joinIntent_bufferEarly
+// upstream: TestSerf_join_pendingIntent
+#[test]
+fn intents_may_come_before_their_member() {
+    let mut bed = Bed::new();
+    assert!(bed.join_intent("a", 10) && !bed.join_intent("a", 10));
+    bed.alive("a", 1);
+    assert_eq!((bed.says("a"), bed.ltime("a")), (Some(Status::Alive), 10));
+    assert!(bed.leave_intent("bb", 12, false) && !bed.leave_intent("bb", 12, false));
+    bed.alive("bb", 1);
+    assert_eq!((bed.says("bb"), bed.ltime("bb"), bed.services.clock.time()), (Some(Status::Leaving), 12, 13));
+}
+
+// upstream: TestSerf_join_pendingIntents
+#[test]
+fn of_early_intents_the_newest_counts() {
+    let mut bed = Bed::new();
+    assert!(bed.join_intent("a", 5));
+    assert!(bed.leave_intent("a", 6, false));
+    assert!(!bed.join_intent("a", 6));
+    bed.alive("a", 1);
+    assert_eq!((bed.says("a"), bed.ltime("a")), (Some(Status::Leaving), 6));
+}
+
+// upstream: TestSerf_leaveIntent_oldMessage
+// upstream: TestSerf_leaveIntent_newer
+// upstream: TestSerf_joinIntent_resetLeaving
+#[test]
+fn newer_intents_win() {
+    let mut bed = Bed::new();
+    bed.alive("a", 1);
+    assert!(bed.join_intent("a", 12));
+    assert!(!bed.leave_intent("a", 10, false) && !bed.leave_intent("a", 12, false));
+    assert_eq!(bed.says("a"), Some(Status::Alive));
+    assert!(bed.leave_intent("a", 14, false));
+    assert_eq!((bed.says("a"), bed.services.clock.time()), (Some(Status::Leaving), 15));
+    assert!(bed.join_intent("a", 15));
+    assert_eq!((bed.says("a"), bed.ltime("a")), (Some(Status::Alive), 15));
+    assert_eq!(bed.changes(), [ChangeKind::Joined], "intents alone are no events");
+}
+
+#[test]
+fn with_the_intent_it_left_without_it_failed() {
+    let mut bed = Bed::new();
+    bed.alive("a", 1);
+    bed.alive("bb", 1);
+    bed.changes();
+    bed.leave_intent("a", 5, false);
+    bed.dead("a", 1, "a");
+    // Serf looks at the intent alone, not at how membership was left.
+    bed.dead("bb", 1, "bb");
+    assert_eq!((bed.says("a"), bed.says("bb")), (Some(Status::Left), Some(Status::Failed)));
+    assert_eq!(bed.changes(), [ChangeKind::Left, ChangeKind::Failed]);
+    assert_eq!((bed.services.num_left(), bed.services.num_failed()), (1, 1));
+}
+
+#[test]
+fn a_failed_member_can_be_forced_out_and_forgotten() {
+    let mut bed = Bed::new();
+    bed.alive("a", 1);
+    bed.dead("a", 1, "x");
+    bed.changes();
+    assert!(bed.leave_intent("a", 5, false));
+    assert_eq!((bed.says("a"), bed.changes()), (Some(Status::Left), alloc::vec![ChangeKind::Left]));
+    assert!(bed.leave_intent("a", 6, true));
+    assert_eq!((bed.says("a"), bed.changes()), (None, alloc::vec![ChangeKind::Reaped]));
+    assert_eq!((bed.services.num_left(), bed.services.num_failed(), bed.services.listed), (0, 0, 1));
+}
+
+#[test]
+fn a_pruned_member_that_objects_stays() {
+    let mut bed = Bed::new();
+    bed.alive("a", 1);
+    bed.alive("bb", 1);
+    assert!(bed.leave_intent("a", 5, true) && bed.leave_intent("bb", 6, true));
+    assert!(bed.join_intent("a", 7));
+    bed.run(Duration::from_secs(7));
+    assert_eq!((bed.says("a"), bed.says("bb")), (Some(Status::Alive), None));
+}
+
+#[test]
+fn the_node_objects_to_being_forced_out() {
+    let mut bed = Bed::new();
+    assert!(!bed.leave_intent("self", 20, false));
+    assert_eq!((bed.says("self"), bed.ltime("self"), bed.services.clock.time()), (Some(Status::Alive), 21, 22));
+}
+
+#[test]
+fn failed_and_left_members_are_forgotten_in_time() {
+    let mut config = ServiceConfig::default();
+    config.reconnect_timeout(Duration::from_secs(100)).tombstone_timeout(Duration::from_secs(200));
+    let mut bed = Bed::with(config);
+    bed.alive("a", 1);
+    bed.alive("bb", 1);
+    bed.leave_intent("bb", 5, false);
+    bed.dead("a", 1, "x");
+    bed.dead("bb", 1, "bb");
+    bed.changes();
+    bed.run(Duration::from_secs(99));
+    assert_eq!((bed.says("a"), bed.says("bb")), (Some(Status::Failed), Some(Status::Left)));
+    bed.run(Duration::from_secs(2));
+    assert_eq!((bed.says("a"), bed.says("bb")), (None, Some(Status::Left)));
+    bed.run(Duration::from_secs(100));
+    assert_eq!((bed.says("bb"), bed.changes()), (None, alloc::vec![ChangeKind::Reaped; 2]));
+    assert_eq!(bed.swim.roster.find(b"a"), None, "the slot is free");
+}
+
+#[test]
+fn a_member_that_failed_long_ago_can_come_back() {
+    let mut bed = Bed::new();
+    bed.alive("a", 1);
+    bed.dead("a", 1, "x");
+    // SWIM has forgotten it by then, Serf has not.
+    bed.run(Duration::from_secs(60));
+    assert_eq!(bed.says("a"), Some(Status::Failed));
+    bed.changes();
+    bed.alive("a", 1);
+    assert_eq!((bed.says("a"), bed.changes()), (Some(Status::Alive), alloc::vec![ChangeKind::Joined]));
+}
+
+// upstream: TestSerf_userEvent_sameClock
+// upstream: TestSerf_userEvent_oldMessage
+#[test]
+fn user_events_arrive_once() {
+    let mut bed = Bed::new();
+    assert!(bed.event(1, "first", "x") && bed.event(1, "first", "newpayload") && bed.event(1, "other", "x"));
+    assert!(!bed.event(1, "first", "x"));
+    assert_eq!(bed.events(), 3);
+    assert!(bed.event(2000, "late", ""));
+    assert!(!bed.event(2001 - 513, "old", "") && bed.event(2001 - 512, "just", ""));
+    assert_eq!((bed.swim.stats.user_events_old, bed.swim.stats.user_events_duplicate), (1, 1));
+}
+
+#[test]
+fn a_ring_of_eight_drops_what_is_older() {
+    // serf.md 2.3: B = 8, clock 21: 12 is dropped, 13 accepted.
+    let mut config = ServiceConfig::default();
+    config.event_buffer(8);
+    let mut bed = Bed::with(config);
+    bed.event(20, "now", "");
+    assert!(!bed.event(12, "old", "") && bed.event(13, "just", ""));
+}
+
+// upstream: TestDelegate_MergeRemoteState
+#[test]
+fn a_remote_state_moves_clocks_and_statuses() {
+    let mut bed = Bed::new();
+    bed.alive("gone", 1);
+    bed.merge(&state([42, 50, 100], &[("test", 20), ("gone", 15)], &["gone"], &[(45, "test")]), false);
+    assert_eq!(
+        (bed.services.clock.time(), bed.services.event_clock.time(), bed.services.query_clock.time()),
+        (42, 50, 100)
+    );
+    assert_eq!(bed.services.recent.get(&"test".into()), Some((intents::Intent::Join, 20)));
+    assert_eq!((bed.says("gone"), bed.ltime("gone")), (Some(Status::Leaving), 16));
+    assert_eq!(bed.events(), 1);
+}
+
+#[test]
+fn tombstones_do_not_grow_with_every_exchange() {
+    // serf.md Q11: upstream raises the time by one at each.
+    let mut bed = Bed::new();
+    bed.alive("a", 1);
+    bed.leave_intent("a", 10, false);
+    bed.dead("a", 1, "a");
+    for _ in 0..5 {
+        bed.merge(&state([11, 1, 1], &[("a", 10)], &["a"], &[]), false);
+    }
+    assert_eq!((bed.ltime("a"), bed.services.clock.time()), (10, 11));
+}
+
+#[test]
+fn what_this_node_tells_can_be_read_back() {
+    let mut bed = Bed::new();
+    bed.alive("a", 1);
+    bed.alive("bb", 1);
+    bed.leave_intent("bb", 7, false);
+    bed.dead("bb", 1, "bb");
+    bed.event(3, "deploy", "v1");
+    let mut out = Vec::new();
+    bed.services.encode_state(&bed.swim, &mut out);
+    let (state, _) = PushPull::decode(&out[1..]).unwrap();
+    assert_eq!((state.ltime, state.event_ltime, state.query_ltime), (8, 4, 1));
+    let names: Vec<_> = state.left_members(&out[1..]).collect();
+    assert_eq!(names, [&b"bb"[..]]);
+    assert_eq!(state.status_ltimes(&out[1..]).count(), 3);
+    assert_eq!(state.events(&out[1..]).count(), 1);
+}
+
+#[test]
+fn times_far_ahead_are_refused_by_gossip_and_followed_in_an_exchange() {
+    let mut bed = Bed::new();
+    let from = Source::unauthenticated("10.0.0.2:7946".parse().unwrap());
+    let far = 1 << 40;
+    let mut message = alloc::vec![3];
+    UserEvent { ltime: far, name: (&b"x"[..]).into(), ..Default::default() }.encode(&mut message).unwrap();
+    bed.services.message(&mut bed.swim, from, false, &message);
+    assert_eq!((bed.services.event_clock.time(), bed.swim.stats.ltime_refused), (1, 1));
+    bed.merge(&state([1, far, 1], &[], &[], &[]), false);
+    assert_eq!(bed.services.event_clock.time(), far);
+    bed.services.message(&mut bed.swim, from, false, &message);
+    assert_eq!(bed.events(), 1);
+    bed.merge(&state([u64::MAX, u64::MAX, u64::MAX], &[("self", u64::MAX)], &[], &[]), false);
+    assert_eq!((bed.services.event_clock.time(), bed.ltime("self")), (far + 1, 0));
+}
+
+#[test]
+fn remembered_intents_are_bounded_and_age() {
+    let mut config = ServiceConfig::default();
+    config.max_recent_intents(3);
+    let mut bed = Bed::with(config);
+    for name in ["a", "b", "c", "d"] {
+        bed.join_intent(name, 5);
+    }
+    assert_eq!((bed.services.recent.len(), bed.swim.stats.intents_full), (3, 1));
+    bed.run(Duration::from_secs(400));
+    assert_eq!(bed.services.recent.len(), 0);
+}
+
+#[test]
+fn queries_are_passed_on_once_and_only_if_harmless() {
+    let mut bed = Bed::new();
+    let query = Query { ltime: 1, id: 7, name: (&b"load"[..]).into(), ..Default::default() };
+    assert!(bed.services.query(&mut bed.swim, &query) && !bed.services.query(&mut bed.swim, &query));
+    let silent = Query { id: 8, flags: 2, ..query.clone() };
+    assert!(!bed.services.query(&mut bed.swim, &silent));
+    let filters = [Default::default()];
+    let crash = Query { id: 9, filters: crate::wire::field::List::Lent(&filters), ..query };
+    assert!(!bed.services.query(&mut bed.swim, &crash));
+    assert_eq!(bed.swim.stats.queries_malformed, 1);
+}
+
+#[test]
+fn leaving_alone_ends_at_once_and_in_company_in_steps() {
+    let mut bed = Bed::new();
+    bed.services.leave(&mut bed.swim).unwrap();
+    bed.run(Duration::from_millis(1));
+    let completion = bed.swim.poll_completion().unwrap();
+    assert_eq!(completion.outcome, Outcome::Left { announced: true });
+    assert_eq!((bed.says("self"), bed.services.life), (Some(Status::Left), Life::Left));
+
+    let mut bed = Bed::new();
+    bed.alive("a", 1);
+    let operation = bed.services.leave(&mut bed.swim).unwrap();
+    assert!(bed.services.leave(&mut bed.swim).is_err());
+    assert_eq!(bed.says("self"), Some(Status::Leaving));
+    bed.run(Duration::from_secs(15));
+    let completion = bed.swim.poll_completion().unwrap();
+    assert_eq!((completion.operation, bed.says("self")), (operation, Some(Status::Left)));
+    assert_eq!(completion.outcome, Outcome::Left { announced: true });
+}
+
+#[test]
+fn an_event_that_no_datagram_carries_is_refused() {
+    let mut config = ServiceConfig::default();
+    config.user_event_size_limit(9216);
+    let mut bed = Bed::with(config);
+    assert!(bed.services.fire(&mut bed.swim, b"big", &[0; 1380], false).is_err());
+    assert!(bed.services.fire(&mut bed.swim, b"big", &[0; 1300], false).is_ok());
+    assert_eq!((bed.services.event_clock.time(), bed.events()), (2, 1));
+    assert_eq!(bed.services.events.insert(1, b"big", &[0; 1300]), Seen::Duplicate);
+    // serf.md 3.11: with a name of one byte 481 bytes of payload are the most at the default limit.
+    let mut bed = Bed::new();
+    assert!(bed.services.fire(&mut bed.swim, b"n", &[0; 482], false).is_err());
+    assert!(bed.services.fire(&mut bed.swim, b"n", &[0; 481], false).is_ok());
+}
+
+#[test]
+fn local_slot_is_the_first() {
+    assert_eq!(Bed::new().swim.roster.find(b"self"), Some(LOCAL));
+}

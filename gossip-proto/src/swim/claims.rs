@@ -65,7 +65,7 @@ impl Swim {
         // What is false about this node must be answered in whatever form it comes: others may have taken it.
         let own = *name == *self.config.name.as_bytes();
         let six = versions.get(..6).and_then(|v| <[u8; 6]>::try_from(v).ok());
-        let Some(versions) = six.filter(|versions| own || in_order(versions)).or(own.then_some([0; 6])) else {
+        let Some(versions) = six.filter(|versions| own || in_order(versions)).or_else(|| own.then_some([0; 6])) else {
             self.stats.alive_bad_versions += 1;
             return None;
         };

@@ -39,6 +39,8 @@ use core::time::Duration;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+#[cfg(test)]
+pub(crate) use self::claims::{AliveClaim, Via};
 pub(crate) use self::rumors::Lane;
 pub(crate) use self::schedule::Deadline;
 pub(crate) use self::upper::{News, Upper, Waiter};

@@ -80,7 +80,10 @@ impl Swim {
                 stream: false,
                 stream_answered: false,
             });
-            self.push_outgoing(Outgoing::Probe);
+            // On a socket that stays full the last one's still waits, and will be this one's.
+            if !self.outgoing.iter().any(|outgoing| matches!(outgoing, Outgoing::Probe)) {
+                self.push_outgoing(Outgoing::Probe);
+            }
             self.ticks.set(Tick::Phase, self.now + self.probe_span());
             return;
         }

@@ -129,7 +129,11 @@ impl Swim {
     }
 
     /// Takes a frame of a recording; the entry's body once it is whole, except for the first entry, which it acts on.
-    pub(crate) fn take_frame<U: Upper>(&mut self, upper: &U, frame: &[u8]) -> Result<Option<Vec<u8>>, ReplayError> {
+    pub(crate) fn take_frame<U: Upper>(
+        &mut self,
+        upper: &U,
+        frame: &[u8],
+    ) -> Result<Option<Vec<u8>>, ReplayError> {
         let Some(replay) = &mut self.replay else {
             self.replay = Some(self.begin_replay(upper, frame)?);
             return Ok(None);

@@ -235,7 +235,7 @@ impl<'a> Item<'a> for u64 {
         for shift in (0..70).step_by(7) {
             let byte = input.byte()?;
             let bits = Self::from(byte & 0x7f);
-            if bits > u64::MAX >> shift.min(63) {
+            if bits > Self::MAX >> shift.min(63) {
                 return None;
             }
             value |= bits << shift;
@@ -432,7 +432,10 @@ impl<'a> Item<'a> for Source {
     }
 
     fn take(input: &mut Parser<'a>) -> Option<Self> {
-        Some(Self { addr: Item::take(input)?, identity: <Option<u64> as Item<'_>>::take(input)?.map(IdentityId) })
+        Some(Self {
+            addr: Item::take(input)?,
+            identity: <Option<u64> as Item<'_>>::take(input)?.map(IdentityId),
+        })
     }
 }
 
@@ -454,7 +457,10 @@ impl<'a> Item<'a> for JoinTarget {
     }
 
     fn take(input: &mut Parser<'a>) -> Option<Self> {
-        Some(Self { addr: Item::take(input)?, name: <Option<&[u8]> as Item<'_>>::take(input)?.map(Name::new) })
+        Some(Self {
+            addr: Item::take(input)?,
+            name: <Option<&[u8]> as Item<'_>>::take(input)?.map(Name::new),
+        })
     }
 }
 

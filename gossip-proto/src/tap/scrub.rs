@@ -30,7 +30,8 @@ impl Scrub {
     pub(crate) fn key(&self, key: &mut [u8]) {
         let digest = sip128::SipHasher24::new_with_keys(self.salt.0, self.salt.1).hash(key);
         for (index, block) in (0u64..).zip(key.chunks_mut(8)) {
-            let bytes = SipHasher24::new_with_keys(digest.h1, digest.h2).hash(&index.to_le_bytes()).to_le_bytes();
+            let bytes =
+                SipHasher24::new_with_keys(digest.h1, digest.h2).hash(&index.to_le_bytes()).to_le_bytes();
             block.copy_from_slice(&bytes[..block.len()]);
         }
     }
@@ -87,7 +88,9 @@ impl Scrub {
 
     fn query(&self, body: &mut [u8]) {
         let is_about_keys = match Query::decode(body) {
-            Ok((query, _)) => query.name.starts_with(b"_serf_") && query.name.windows(4).any(|part| part == b"-key"),
+            Ok((query, _)) => {
+                query.name.starts_with(b"_serf_") && query.name.windows(4).any(|part| part == b"-key")
+            }
             Err(_) => return self.blank(body),
         };
         if is_about_keys {
@@ -201,7 +204,7 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 /// Decodes padded base64; `None` for anything that is not what an encoder writes.
 fn decode_base64(text: &[u8], out: &mut [u8]) -> Option<usize> {
-    if text.is_empty() || text.len() % 4 != 0 || text.len() > MAX_KEY_TEXT {
+    if text.is_empty() || !text.len().is_multiple_of(4) || text.len() > MAX_KEY_TEXT {
         return None;
     }
     let padding = text.iter().rev().take_while(|&&byte| byte == b'=').count();
@@ -223,7 +226,8 @@ fn decode_base64(text: &[u8], out: &mut [u8]) -> Option<usize> {
 /// Writes padded base64 over `text`, which has room for exactly that.
 fn encode_base64(bytes: &[u8], text: &mut [u8]) {
     for (group, place) in bytes.chunks(3).zip(text.chunks_mut(4)) {
-        let bits = group.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - group.len()));
+        let bits =
+            group.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - group.len()));
         for (index, byte) in place.iter_mut().enumerate() {
             let digit = (bits >> (18 - 6 * index)) & 63;
             *byte = if index <= group.len() { ALPHABET[digit as usize] } else { b'=' };
@@ -233,7 +237,16 @@ fn encode_base64(bytes: &[u8], text: &mut [u8]) {
 
 // Fields in Go declaration order, in which a struct may arrive as an array (serf.md 0.3).
 const QUERY: &[&[u8]] = &[
-    b"LTime", b"ID", b"Addr", b"Port", b"SourceNode", b"Filters", b"Flags", b"RelayFactor", b"Timeout", b"Name",
+    b"LTime",
+    b"ID",
+    b"Addr",
+    b"Port",
+    b"SourceNode",
+    b"Filters",
+    b"Flags",
+    b"RelayFactor",
+    b"Timeout",
+    b"Name",
     b"Payload",
 ];
 const QUERY_RESPONSE: &[&[u8]] = &[b"LTime", b"ID", b"From", b"Flags", b"Payload"];

@@ -72,7 +72,9 @@ fn one_key_has_one_pseudonym_raw_and_in_base64() {
 
 #[test]
 fn base64_is_that_of_rfc_4648() {
-    for (bytes, text) in [("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE=")] {
+    for (bytes, text) in
+        [("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE=")]
+    {
         let (mut decoded, mut encoded) = ([0; 48], vec![0; text.len()]);
         assert_eq!(decode_base64(text.as_bytes(), &mut decoded), Some(bytes.len()));
         assert_eq!(&decoded[..bytes.len()], bytes.as_bytes());
@@ -120,7 +122,10 @@ fn keys_in_answers_are_replaced() {
         }
         let response = QueryResponse::decode(&inner[1..]).unwrap().0;
         let answer = KeyResponse::decode(&response.payload[1..]).unwrap().0;
-        assert_eq!((answer.ok, &*answer.message, &*answer.primary_key), (true, &b"truncated"[..], &pseudonym_text()[..]));
+        assert_eq!(
+            (answer.ok, &*answer.message, &*answer.primary_key),
+            (true, &b"truncated"[..], &pseudonym_text()[..])
+        );
         let keys: Vec<_> = answer.keys.iter().collect();
         assert_eq!((&*keys[0], keys[1].len()), (&pseudonym_text()[..], 11));
     }
@@ -155,7 +160,9 @@ fn other_shapes_of_the_same_message_hide_nothing() {
     // A field given twice: the first one does not count, but is there.
     let mut twice = vec![SerfType::Query.byte()];
     put_map_header(&mut twice, 3).unwrap();
-    for (name, value) in [(&b"Payload"[..], &request()[..]), (b"Payload", &request()), (b"Name", b"_serf_use-key")] {
+    for (name, value) in
+        [(&b"Payload"[..], &request()[..]), (b"Payload", &request()), (b"Name", b"_serf_use-key")]
+    {
         put_raw(&mut twice, name).unwrap();
         put_raw(&mut twice, value).unwrap();
     }

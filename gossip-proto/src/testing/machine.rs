@@ -150,8 +150,8 @@ impl<M: Subject> Bench<'_, M> {
                 self.advance(Duration::from_millis(millis), false);
             }
             2 => {
-                let tenths = u64::from(self.arguments.byte());
-                self.advance(Duration::from_millis(tenths * 100), true);
+                let steps = u64::from(self.arguments.byte());
+                self.advance(Duration::from_millis(steps * 20), true);
             }
             3 => {
                 let datagram = self.arguments.bytes().to_vec();
@@ -286,7 +286,7 @@ impl<M: Subject> Bench<'_, M> {
 
     fn probe_traffic(&mut self) -> Vec<u8> {
         let [kind, which, about, addr] = self.arguments.array();
-        let seq = self.pings.get(usize::from(which)).copied().unwrap_or(which.into());
+        let seq = self.pings.get(usize::from(which)).copied().unwrap_or_else(|| which.into());
         let (node, addr) = (name(about), [10, 0, 0, addr % 16]);
         let mut message = Vec::new();
         let _ = match kind % 4 {

@@ -115,7 +115,13 @@ impl Tally {
 
     /// As [`judge`](Self::judge), for a case in which several rules may apply at once: `ours` has a code for each way in
     /// which our outcome is another, and each needs a rule; `matches` is about the recorded outcome with these applied.
-    pub(crate) fn judge_all(&mut self, case: &Case, facts: Facts<'_>, ours: &[&str], matches: Result<(), String>) {
+    pub(crate) fn judge_all(
+        &mut self,
+        case: &Case,
+        facts: Facts<'_>,
+        ours: &[&str],
+        matches: Result<(), String>,
+    ) {
         self.cases += 1;
         let mut verdict = matches;
         for rule in self.rules.iter_mut().filter(|rule| rule.covers(&case.name, facts)) {

@@ -35,11 +35,15 @@ pub(crate) fn membership_with(name: &str, host: u8, configure: impl FnOnce(&mut 
 
 /// A membership machine.
 pub(crate) fn machine(config: Config, seed: u64) -> Membership {
-    Membership::new(Instant::ORIGIN, config, Seed::from_u64(seed), NonceSecret::new([seed as u8; 32])).expect("a config")
+    Membership::new(Instant::ORIGIN, config, Seed::from_u64(seed), NonceSecret::new([seed as u8; 32]))
+        .expect("a config")
 }
 
 /// One message: its type and what `encode` appends.
-pub(crate) fn message<E: core::fmt::Debug>(kind: MessageType, encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Vec<u8> {
+pub(crate) fn message<E: core::fmt::Debug>(
+    kind: MessageType,
+    encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Vec<u8> {
     let mut bytes = vec![kind.byte()];
     encode(&mut bytes).expect("a vector has room");
     bytes
@@ -235,8 +239,11 @@ impl Script {
     pub(crate) fn drain(&mut self, member: SocketAddr) -> Vec<Vec<u8>> {
         let mut seen = Vec::new();
         loop {
-            self.datagram(member, &message(MessageType::Ping, |bytes| Ping { seq: 1, ..Ping::default() }.encode(bytes)))
-                .expect("a ping");
+            self.datagram(
+                member,
+                &message(MessageType::Ping, |bytes| Ping { seq: 1, ..Ping::default() }.encode(bytes)),
+            )
+            .expect("a ping");
             let sent = self.sent();
             let rumors: Vec<_> = sent.iter().flat_map(|sent| &sent.messages[1..]).cloned().collect();
             if rumors.is_empty() {

@@ -195,7 +195,8 @@ impl<M: Machine> Net<M> {
 
     /// When something happens next.
     fn next(&self) -> Option<Instant> {
-        let timers = self.hosts.iter().filter(|host| !host.down).filter_map(|host| host.machine.poll_timeout());
+        let timers =
+            self.hosts.iter().filter(|host| !host.down).filter_map(|host| host.machine.poll_timeout());
         timers.chain(self.flights.iter().map(|flight| flight.at)).min()
     }
 
@@ -204,7 +205,9 @@ impl<M: Machine> Net<M> {
         self.flights.sort_by_key(|flight| (flight.at, flight.serial));
         let due = self.flights.partition_point(|flight| flight.at <= self.now);
         for mut flight in self.flights.drain(..due).collect::<Vec<_>>() {
-            let Some(host) = self.hosts.iter_mut().find(|host| host.addr == flight.to && !host.down) else { continue };
+            let Some(host) = self.hosts.iter_mut().find(|host| host.addr == flight.to && !host.down) else {
+                continue;
+            };
             let source = Source::unauthenticated(flight.from);
             let _ = host.machine.handle_datagram(self.now, source, &mut flight.bytes);
         }
@@ -257,7 +260,9 @@ impl<M: Machine> Net<M> {
             match self.fate.as_mut().map_or(Fate::Deliver, |rule| rule(from, to, &bytes)) {
                 Fate::Deliver => self.inject(from, to, bytes),
                 Fate::Lose => {}
-                Fate::Fail(why) => self.hosts[index].machine.handle_transmit_failed(self.now, transmit.id, why),
+                Fate::Fail(why) => {
+                    self.hosts[index].machine.handle_transmit_failed(self.now, transmit.id, why)
+                }
             }
         }
     }
@@ -283,7 +288,8 @@ impl<M: Machine> Net<M> {
         let source = Source::unauthenticated(self.hosts[index].addr);
         let peer = self.hosts.iter().position(|host| host.addr == to && !host.down);
         let peer = peer.filter(|_| !self.no_streams.contains(&to));
-        let accepted = peer.and_then(|peer| Some((peer, self.hosts[peer].machine.accept_stream(now, source).ok()?)));
+        let accepted =
+            peer.and_then(|peer| Some((peer, self.hosts[peer].machine.accept_stream(now, source).ok()?)));
         let Some((peer, accepted)) = accepted else {
             return self.hosts[index].machine.handle_stream_failed(now, id, StreamFailure::Unreachable);
         };
@@ -380,7 +386,9 @@ impl<M: Machine> Net<M> {
                 Event::Conflict { name, known, claimed } => {
                     Note::Conflict { name: String::from_utf8_lossy(name).into_owned(), known, claimed }
                 }
-                Event::MergeRequested { id, members, deadline, .. } => Note::MergeRequested { id, members, deadline },
+                Event::MergeRequested { id, members, deadline, .. } => {
+                    Note::MergeRequested { id, members, deadline }
+                }
                 Event::Stalled { late } => Note::Stalled(late),
                 Event::RosterFull => Note::RosterFull,
                 Event::Lagged { lost } => Note::Lagged(lost),

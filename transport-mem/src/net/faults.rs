@@ -112,6 +112,16 @@ impl<M: Machine> Network<M> {
         self.world.links.stall_streams(from.0, to.0, on);
     }
 
+    /// Limits the datagrams that one path carries; who sends a larger one is told at once. `None` lifts the limit.
+    pub fn set_path(&mut self, from: NodeId, to: NodeId, max_datagram: Option<usize>) {
+        self.world.links.set_limit(from.0, to.0, max_datagram);
+    }
+
+    /// Whether sockets report that no process listens at a destination, as those of one machine do. Default off.
+    pub fn report_unreachable(&mut self, on: bool) {
+        self.world.settings.report_unreachable = on;
+    }
+
     /// The most bytes of a stream that arrive at a time; 1 hands streams over byte by byte. At least 1.
     pub fn set_max_segment(&mut self, bytes: usize) {
         self.world.settings.max_segment = bytes.max(1);

@@ -3,7 +3,7 @@
 //! Nothing here reads a clock, draws from the operating system, or iterates over a hashed container: two runs with one
 //! seed are equal byte for byte, see [`Trace`]. The network is also the reference for how to drive a machine.
 //!
-//! ```no_run
+//! ```
 //! use core::time::Duration;
 //! use gossip_proto::{Config, Membership, Seed};
 //! use transport_mem::net::Network;

@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use std::collections::{BTreeMap, VecDeque};
 
 use gossip_proto::{
-    Instant, Machine, Name, NonceSecret, Seed, Source, StreamAction, StreamFailure, StreamId,
+    Instant, Machine, Name, NonceSecret, Seed, Source, StreamAction, StreamFailure, StreamId, TransmitFailure,
 };
 
 use crate::conn::{ConnKey, Side, State};
@@ -110,6 +110,7 @@ impl<M: Machine> Node<M> {
         self.power = Power::Up;
         self.io = true;
         self.starts += 1;
+        world.alive[self.number as usize] = true;
         world.mark(self.number);
     }
 
@@ -117,6 +118,7 @@ impl<M: Machine> Node<M> {
     pub(crate) fn stop(&mut self, power: Power, world: &mut World) {
         self.machine = None;
         self.power = power;
+        world.alive[self.number as usize] = false;
         self.wake = None;
         self.inbox_bytes = 0;
         self.waiting.clear();
@@ -384,8 +386,13 @@ impl<M: Machine> Node<M> {
         buffer.resize(buffer.len().max(machine.config().datagram_size()), 0);
         let mut any = false;
         while let Some(transmit) = machine.poll_transmit(world.now, &mut buffer) {
-            world.send(self.number, transmit.to, &buffer[..transmit.len]);
             any = true;
+            if let Err(why) = world.send(self.number, transmit.to, &buffer[..transmit.len]) {
+                machine.handle_transmit_failed(world.now, transmit.id, why);
+                if let TransmitFailure::TooBig(limit) = why {
+                    machine.handle_path(world.now, transmit.to, limit);
+                }
+            }
         }
         world.buffer = buffer;
         any

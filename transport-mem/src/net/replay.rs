@@ -6,7 +6,7 @@ use std::thread;
 
 /// What a scenario was run with. When the test panics while this lives, it prints the line that repeats the run.
 ///
-/// ```no_run
+/// ```
 /// # use transport_mem::net::Replay;
 /// let replay = Replay::new("cluster", "join_converges", 7, 50);
 /// let (seed, nodes) = (replay.seed(), replay.nodes()); // 7 and 50, or what the environment says

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::HashMap;
 
-use gossip_proto::{Instant, Seed, StreamId};
+use gossip_proto::{Instant, Seed, StreamId, TransmitFailure};
 
 use crate::conn::{ConnKey, Conns, Side, State};
 use crate::link::{Links, RETRANSMIT};
@@ -73,6 +73,8 @@ pub(crate) struct World {
     /// Only looked up in, never iterated: its order depends on the process.
     pub(crate) nodes: HashMap<SocketAddr, u32>,
     pub(crate) addresses: Vec<SocketAddr>,
+    /// Whether a process listens there.
+    pub(crate) alive: Vec<bool>,
     pub(crate) settings: Settings,
     segments: Rng,
     dirty: Vec<u32>,
@@ -89,6 +91,8 @@ pub(crate) struct Settings {
     pub(crate) max_segment: usize,
     /// Streams tell the reader when the writer is done, as QUIC's do.
     pub(crate) half_close: bool,
+    /// Sockets hear, and say, that no process listens at the destination.
+    pub(crate) report_unreachable: bool,
     pub(crate) keep_log: bool,
 }
 
@@ -104,10 +108,12 @@ impl World {
             traffic: Traffic::default(),
             nodes: HashMap::new(),
             addresses: Vec::new(),
+            alive: Vec::new(),
             settings: Settings {
                 socket_buffer: 2 << 20, // what Serf's agents ask their kernel for (spec 1.1)
                 max_segment: 16 << 10,
                 half_close: false,
+                report_unreachable: false,
                 keep_log: true,
             },
             segments: Rng::new(seed, Purpose::Segment, 0),
@@ -125,6 +131,7 @@ impl World {
             *old = addr;
         } else {
             self.addresses.push(addr);
+            self.alive.push(false);
             self.marked.push(false);
         }
         self.nodes.insert(addr, node);
@@ -146,15 +153,25 @@ impl World {
         }
     }
 
-    pub(crate) fn send(&mut self, from: u32, to: SocketAddr, bytes: &[u8]) {
+    /// Takes a datagram, or says why the socket does not.
+    pub(crate) fn send(&mut self, from: u32, to: SocketAddr, bytes: &[u8]) -> Result<(), TransmitFailure> {
         self.traffic.datagrams += 1;
         self.traffic.datagram_bytes += bytes.len() as u64;
         let peer = self.nodes.get(&to).copied();
         self.trace.bytes(Entry::Datagram, self.now, from, peer.unwrap_or(NOBODY), bytes);
         let Some(to) = peer else {
             self.traffic.datagrams_lost += 1;
-            return;
+            return self.unreachable();
         };
+        let limit = self.links.limit(from, to);
+        if bytes.len() > limit {
+            self.traffic.datagrams_lost += 1;
+            return Err(TransmitFailure::TooBig(limit));
+        }
+        if !self.alive[to as usize] {
+            self.traffic.datagrams_lost += 1;
+            return self.unreachable();
+        }
         let fate = self.links.datagram(from, to);
         if fate.copies[0].is_none() {
             self.traffic.datagrams_lost += 1;
@@ -163,6 +180,12 @@ impl World {
             let buffer = self.pool.put(bytes);
             self.queue.push(self.now + delay, Event::Datagram { to, from, buffer });
         }
+        Ok(())
+    }
+
+    /// What a socket says of a destination where no process listens: mostly nothing.
+    fn unreachable(&self) -> Result<(), TransmitFailure> {
+        if self.settings.report_unreachable { Err(TransmitFailure::Unreachable) } else { Ok(()) }
     }
 
     pub(crate) fn connect(&mut self, from: u32, id: StreamId, to: SocketAddr, deadline: Instant) -> ConnKey {

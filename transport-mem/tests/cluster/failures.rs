@@ -9,6 +9,7 @@ use crate::support::*;
 
 /// spec 4.8: the first probe of a dead node comes soon, since all others probe; after it the suspicion (spec 4.7), which
 /// confirmations shorten; then the news must spread.
+// upstream: TestMemberlist_JoinShutdown
 #[test]
 fn a_crash_is_noticed_by_all_in_time_and_not_too_soon() {
     for (seed, nodes) in seeds(0..4).flat_map(|seed| [3, 5, 10, 30, 100].map(|nodes| (seed, nodes))) {
@@ -87,6 +88,7 @@ fn several_crashes_at_once_are_all_noticed() {
     }
 }
 
+// upstream: TestMemberList_ResetNodes
 #[test]
 fn the_dead_are_forgotten() {
     let replay = Replay::new("cluster", "failures::the_dead_are_forgotten", 1, 10);
@@ -187,6 +189,7 @@ fn loss_alone_kills_nobody() {
 }
 
 /// spec 4.8: a member whose datagrams are dropped somewhere still answers stream pings.
+// upstream: TestMemberList_ProbeNode_FallbackTCP
 #[test]
 fn a_node_without_datagrams_lives_by_its_streams() {
     let replay = Replay::new("cluster", "failures::a_node_without_datagrams_lives_by_its_streams", 6, 8);
@@ -277,5 +280,24 @@ fn crashes_and_restarts_without_end_settle_once_they_stop() {
             net.join(node, &all[..2]);
         }
         converge(&mut net, 120 * SECOND);
+    }
+}
+
+/// What sockets of one machine report ends the direct phase of a probe early, and nothing else.
+#[test]
+fn a_crash_is_noticed_where_sockets_report_it() {
+    for seed in seeds(0..5) {
+        let replay = Replay::new("cluster", "failures::a_crash_is_noticed_where_sockets_report_it", seed, 10);
+        let (mut net, nodes) = cluster(&replay);
+        net.report_unreachable(true);
+        net.crash(nodes[4]);
+        let crashed = net.now();
+        let bound = 10 * SECOND + suspicion_max(10);
+        until(&mut net, bound, "failed everywhere", |net| net.all_see(nodes[4], Status::Failed));
+        assert!(net.now() - crashed >= suspicion_min(10), "a report is no proof");
+        assert!(net.running().any(|node| net.machine(node).unwrap().stats().transmit_failed > 0));
+        net.restart(nodes[4]);
+        net.join(nodes[4], &nodes[..1]);
+        converge(&mut net, push_pull_bound(10));
     }
 }

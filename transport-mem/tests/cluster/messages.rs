@@ -14,6 +14,7 @@ fn payloads(net: &Net, node: NodeId) -> Vec<Vec<u8>> {
     net.log(node).events.iter().filter_map(|(_, news)| payload(news)).collect()
 }
 
+// upstream: TestMemberlist_SendTo
 #[test]
 fn a_direct_message_arrives_once_by_either_way() {
     let replay = Replay::new("cluster", "messages::a_direct_message_arrives_once_by_either_way", 1, 5);
@@ -57,6 +58,7 @@ fn a_broadcast_ends_in_time_and_is_sent_as_often_as_the_limit_says() {
     }
 }
 
+// upstream: TestMemberList_Ping
 #[test]
 fn a_ping_measures_the_round_trip() {
     let replay = Replay::new("cluster", "messages::a_ping_measures_the_round_trip", 1, 3);

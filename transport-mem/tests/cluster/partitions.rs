@@ -17,7 +17,7 @@ fn a_short_partition_leaves_no_trace() {
         net.partition(&[&nodes[..8]]);
         net.run_for(3 * SECOND);
         net.heal();
-        converge(&mut net, 2 * push_pull_period(20));
+        converge(&mut net, push_pull_bound(20));
         net.run_for(60 * SECOND);
         assert!(net.agrees(), "{}", net.table());
     }
@@ -68,6 +68,6 @@ fn a_link_that_flaps_does_not_split_the_cluster() {
             let wrong = failures(&net).into_iter().filter(|(_, failed, _)| *failed == name).count();
             assert!(wrong <= 2, "{wrong} nodes gave {name} up");
         }
-        converge(&mut net, 2 * push_pull_period(16));
+        converge(&mut net, push_pull_bound(16));
     }
 }

@@ -60,6 +60,7 @@ fn kinds(net: &Net, viewer: NodeId, subject: NodeId) -> Vec<ChangeKind> {
     net.log(viewer).changes.iter().filter(|change| change.name == *name).map(|change| change.kind).collect()
 }
 
+// upstream: TestSerf_eventsUser
 #[test]
 fn a_user_event_reaches_everybody_exactly_once() {
     for (seed, nodes) in seeds(0..3).flat_map(|seed| [3, 20, 60].map(|nodes| (seed, nodes))) {
@@ -89,6 +90,7 @@ fn a_user_event_reaches_everybody_exactly_once() {
     }
 }
 
+// upstream: TestSerf_Join_IgnoreOld
 #[test]
 fn a_newcomer_hears_old_events_unless_it_asks_not_to() {
     for ignore in [false, true] {
@@ -119,7 +121,7 @@ fn events_that_follow_each_other_have_rising_lamport_times() {
     let (mut net, nodes) = cluster(&replay);
     for &node in nodes.iter().take(5) {
         net.with(node, |machine, now| machine.user_event(now, b"step", b"", false).unwrap());
-        until(&mut net, 40 * SECOND, "the event everywhere", |net| {
+        until(&mut net, 65 * SECOND, "the event everywhere", |net| {
             let count = heard(net, node).len();
             nodes.iter().all(|other| heard(net, *other).len() == count)
         });
@@ -132,6 +134,7 @@ fn events_that_follow_each_other_have_rising_lamport_times() {
     }
 }
 
+// upstream: TestSerf_SetTags
 #[test]
 fn new_tags_reach_everybody() {
     for seed in seeds(0..3) {
@@ -140,7 +143,7 @@ fn new_tags_reach_everybody() {
         let tags = vec![(Bytes::from("role"), Bytes::from("db")), (Bytes::from("rack"), Bytes::from("7"))];
         net.with(nodes[3], |machine, now| machine.set_tags(now, tags).unwrap());
         let name = net.name(nodes[3]).clone();
-        until(&mut net, 35 * SECOND, "the tags everywhere", |net| {
+        until(&mut net, 65 * SECOND, "the tags everywhere", |net| {
             net.running().all(|node| {
                 let member = net.machine(node).unwrap().find(name.as_bytes()).unwrap();
                 let tags: Vec<_> = member.tags().map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
@@ -156,6 +159,7 @@ fn new_tags_reach_everybody() {
 }
 
 /// serf.md 4: who announced its leave is left, not failed, and stays listed.
+// upstream: TestSerf_eventsLeave
 #[test]
 fn a_leave_is_seen_as_such_by_all_and_remembered() {
     for (seed, nodes) in seeds(0..3).flat_map(|seed| [2, 10, 40].map(|nodes| (seed, nodes))) {
@@ -183,6 +187,7 @@ fn a_leave_is_seen_as_such_by_all_and_remembered() {
     }
 }
 
+// upstream: TestSerf_reconnect, TestSerf_eventsFailed
 #[test]
 fn a_failed_member_stays_listed_and_comes_back_by_itself() {
     for seed in seeds(0..3) {
@@ -231,6 +236,7 @@ fn a_long_partition_heals_by_itself() {
     }
 }
 
+// upstream: TestSerf_RemoveFailedNode, TestSerf_RemoveFailedNode_prune, TestSerf_forceLeaveFailed
 #[test]
 fn an_operator_turns_failed_into_left() {
     for (seed, prune) in seeds(0..2).flat_map(|seed| [(seed, false), (seed, true)]) {
@@ -240,7 +246,7 @@ fn an_operator_turns_failed_into_left() {
         until(&mut net, 60 * SECOND, "failed everywhere", |net| net.all_see(nodes[5], Status::Failed));
         let name = net.name(nodes[5]).clone();
         net.with(nodes[0], |machine, now| machine.force_leave(now, name.as_bytes(), prune).unwrap());
-        until(&mut net, 35 * SECOND, "left or forgotten everywhere", |net| {
+        until(&mut net, 65 * SECOND, "left or forgotten everywhere", |net| {
             net.running()
                 .all(|node| net.status(node, nodes[5]) == if prune { None } else { Some(Status::Left) })
         });
@@ -261,17 +267,18 @@ fn forcing_out_a_living_member_fails() {
     assert!(net.agrees(), "{}", net.table());
 }
 
+// upstream: TestSerf_joinLeaveJoin
 #[test]
 fn a_node_that_left_can_come_back() {
     let replay = Replay::new("cluster", "services::a_node_that_left_can_come_back", 4, 8);
     let (mut net, nodes) = cluster(&replay);
     net.with(nodes[2], |machine, now| machine.leave(now).unwrap());
-    until(&mut net, 35 * SECOND, "left everywhere", |net| net.all_see(nodes[2], Status::Left));
+    until(&mut net, 65 * SECOND, "left everywhere", |net| net.all_see(nodes[2], Status::Left));
     net.run_for(5 * SECOND);
     net.crash(nodes[2]);
     net.restart(nodes[2]);
     net.join(nodes[2], &nodes[..1]);
-    until(&mut net, 40 * SECOND, "agreement", Network::agrees);
+    until(&mut net, 65 * SECOND, "agreement", Network::agrees);
     for &node in nodes.iter().filter(|node| **node != nodes[2]) {
         assert_eq!(kinds(&net, node, nodes[2]).last(), Some(&ChangeKind::Joined));
     }

@@ -100,10 +100,11 @@ pub(crate) fn suspicion_max(nodes: usize) -> Duration {
     if nodes < 4 { min } else { min * 6 }
 }
 
-/// spec 4.10: how often each node exchanges its whole state with another.
-pub(crate) fn push_pull_period(nodes: usize) -> Duration {
+/// spec 4.10: how long a new node may take until it has exchanged its whole state with another: up to one interval of
+/// stagger, and then one that grows with the cluster. What gossip missed by chance is known by then.
+pub(crate) fn push_pull_bound(nodes: usize) -> Duration {
     let scale = if nodes <= 32 { 1 } else { (nodes as f64).log2().ceil() as u32 - 4 };
-    30 * SECOND * scale
+    30 * SECOND * (1 + scale) + 5 * SECOND
 }
 
 pub(crate) fn lossy(loss: f64) -> Conditions {
