@@ -12,7 +12,7 @@ pub(crate) fn text(cause: &Cause) -> String {
         Cause::Alive { incarnation } => format!("it says that it is alive (incarnation {incarnation})"),
         Cause::Exchange { with } => format!("learnt in an exchange with {with}"),
         Cause::Probe { waited, helpers, nacks, stream } => {
-            let mut text = format!("no answer to our ping within {}", short(*waited));
+            let mut text = format!("no answer to a ping within {}", short(*waited));
             match (*helpers, *nacks) {
                 (0, _) => {}
                 (1, 0) => text.push_str("; 1 helper pinged it too"),
@@ -113,10 +113,10 @@ mod tests {
         let probe = |helpers, nacks, stream| {
             text(&Cause::Probe { waited: Duration::from_millis(500), helpers, nacks, stream })
         };
-        assert_eq!(probe(0, 0, false), "no answer to our ping within 500 ms");
+        assert_eq!(probe(0, 0, false), "no answer to a ping within 500 ms");
         assert_eq!(
             probe(3, 2, true),
-            "no answer to our ping within 500 ms; 3 helpers pinged it too, 2 of them got no answer either; TCP failed \
+            "no answer to a ping within 500 ms; 3 helpers pinged it too, 2 of them got no answer either; TCP failed \
              as well"
         );
         assert!(probe(1, 1, false).ends_with("1 helper pinged it too and got no answer either"));

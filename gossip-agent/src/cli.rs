@@ -35,7 +35,8 @@ pub(crate) enum Command {
 
 /// What `gossip agent` can be told; the names are Serf's.
 #[derive(Args, Clone, Debug, Default)]
-#[command(after_long_help = AGENT_HELP)]
+// As with Go, the last value of a flag counts.
+#[command(after_long_help = AGENT_HELP, args_override_self = true)]
 pub(crate) struct AgentArgs {
     /// Name of this node, unique in the cluster [default: the host name]
     #[arg(long, value_name = "NAME")]
@@ -216,23 +217,31 @@ Signals:
   HUP   reads the configuration again: log level and tags change
   A second signal, or a farewell that takes more than 3 seconds, ends with 1.
 
-Events (--events json): one object per line on standard output; its `type` is one of
-  ready    the node runs: name, addr, bind, encrypted, members (a list as in the answer to `members`)
-  member   change (joined, updated, suspected, refuted, failed, left, reaped), event (Serf's name, where it has
-           one), name, addr, tags, status, incarnation, local, cause {kind, text, and what belongs to the kind}
-  user     a user event: ltime, name, payload, coalesce
-  conflict two nodes use one name: name, known, claimed
-  stalled  this process did not run for late_ms;  roster-full;  lagged (lost: events that were not printed)
-  done, error, members, stats, ping   answers to commands
-  end      the last line: reason
-  Each has `time` (UTC). Bytes that are not UTF-8 stand in base64 under the name with `_base64` appended; new types
-  and fields may be added.
+Events (--events json): one object per line on standard output. Its `type` is one of
+  ready        the node runs: name, addr, bind, encrypted, members
+  member       change: joined, updated, suspected, refuted, failed, left or reaped;
+               event: Serf's name of it, where it has one;
+               name, addr, tags, status, incarnation, local;
+               cause: kind, text, and what belongs to the kind
+  user         a user event: ltime, name, payload, coalesce
+  conflict     two nodes use one name: name, known, claimed
+  stalled      this process did not run for late_ms
+  roster-full  a member was not admitted
+  lagged       lost: how many events were not printed
+  done, error, members, stats, ping
+               answers to commands
+  end          the last line: reason
+  Each has `time` (UTC). Bytes that are not UTF-8 stand in base64 under the name with
+  `_base64` appended. New types and fields may be added.
 
-Commands (--stdin): one object per line on standard input; an `id` in it is repeated in the answer
-  {\"event\": \"name\", \"payload\": \"text\", \"coalesce\": true}   sends a user event (or payload_base64)
-  {\"tags\": {\"key\": \"value\"}}      replaces this node's tags
+Commands (--stdin): one object per line on standard input. An `id` in it is repeated in
+the answer.
+  {\"event\": \"name\", \"payload\": \"text\", \"coalesce\": true}
+                                  sends a user event (or payload_base64)
+  {\"tags\": {\"key\": \"value\"}}       replaces this node's tags
   {\"join\": [\"host:port\"]}         joins more members
-  {\"force_leave\": \"name\", \"prune\": false}   makes a failed member leave
+  {\"force_leave\": \"name\", \"prune\": false}
+                                  makes a failed member leave
   {\"ping\": \"name\"}                measures the round trip time
   {\"members\": true}   {\"stats\": true}   {\"leave\": true}";
 
@@ -256,7 +265,7 @@ mod tests {
     #[test]
     fn flags_become_a_layer() {
         let layer = agent(
-            "gossip agent -node n -bind 127.0.0.1:0 -advertise=10.0.0.1 -join a -join b --retry-join c -tag role=web \
+            "gossip agent -node m -node n -bind 127.0.0.1:0 -advertise=10.0.0.1 -join a -join b --retry-join c -tag role=web \
              -tag x=y=z -encrypt k -label blue -profile wan -protocol 4 -log-level debug -retry-interval 1m30s \
              -retry-max 2 -replay -compression all"
                 .replace("  ", " ")

@@ -39,10 +39,8 @@ pub(crate) async fn retry_join(cluster: Cluster<Node>, settings: Settings) -> Re
     }
     let mut failed = 0;
     loop {
-        let error = match join(&cluster, &settings.retry_join, settings.replay_on_join).await {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
-        };
+        let joined = join(&cluster, &settings.retry_join, settings.replay_on_join).await;
+        let Err(error) = joined else { return Ok(()) };
         failed += 1;
         if settings.retry_max > 0 && failed > settings.retry_max {
             tracing::error!("agent: maximum retry join attempts made, exiting");

@@ -1,12 +1,13 @@
 //! The built binary: what it refuses and how, and two agents that meet over real sockets.
 
+use core::time::Duration;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -150,6 +151,26 @@ fn an_agent_that_can_join_nobody_ends() {
     let last: Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
     assert_eq!(last["type"], "end");
     assert!(last["reason"].as_str().unwrap().contains(&addr));
+}
+
+#[test]
+fn retry_join_gives_up_only_when_it_is_told_to() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = silent.local_addr().unwrap().to_string();
+    let retry = ["-retry-join", &addr, "-retry-interval", "1s"];
+    let begun = Instant::now();
+    let output =
+        gossip(&[&["agent", "-node", "n", "-bind", "127.0.0.1:0", "-retry-max", "1"], &retry[..]].concat());
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "it tries twice");
+    assert!(log.contains("retrying in 1.") && log.contains(&addr) && log.contains("maximum retry"), "{log}");
+
+    let mut b = Agent::start("b", &retry);
+    thread::sleep(Duration::from_millis(300));
+    drop(silent);
+    let _a = Agent::start("a", &["-bind", &addr]);
+    b.wait_change("joined", "a");
 }
 
 /// A running agent.

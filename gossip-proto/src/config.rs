@@ -6,10 +6,10 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use crate::Name;
 use crate::error::ConfigError;
 use crate::wire::keyring::Keyring;
 use crate::wire::layers::Compression;
-use crate::Name;
 
 /// Most bytes of metadata a node may carry (spec 1.11).
 pub const MAX_METADATA: usize = 512;
@@ -43,7 +43,9 @@ impl Cidr {
             (a ^ b).checked_shr(host_bits).unwrap_or(0) == 0
         }
         match (self.network, address.to_canonical()) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => matches(a.to_bits().into(), b.to_bits().into(), 32, self.prefix),
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                matches(a.to_bits().into(), b.to_bits().into(), 32, self.prefix)
+            }
             (IpAddr::V6(a), IpAddr::V6(b)) => matches(a.to_bits(), b.to_bits(), 128, self.prefix),
             _ => false,
         }
@@ -345,7 +347,9 @@ impl ServiceConfig {
         if !(min..=max).contains(&self.serf_protocol) {
             return Err(ConfigError::ProtocolVersion { version: self.serf_protocol, min, max });
         }
-        let range = |ok, parameter, allowed| if ok { Ok(()) } else { Err(ConfigError::OutOfRange { parameter, allowed }) };
+        let range = |ok, parameter, allowed| {
+            if ok { Ok(()) } else { Err(ConfigError::OutOfRange { parameter, allowed }) }
+        };
         range((1..=65_536).contains(&self.event_buffer), "event_buffer", "1 to 65536")?;
         range(self.user_event_size_limit <= 9216, "user_event_size_limit", "at most 9216 bytes")?;
         Ok(())

@@ -106,7 +106,11 @@ macro_rules! machine {
                     taken
                 }
 
-                fn join(&mut self, now: Instant, targets: &[JoinTarget]) -> Result<OperationId, CommandError> {
+                fn join(
+                    &mut self,
+                    now: Instant,
+                    targets: &[JoinTarget],
+                ) -> Result<OperationId, CommandError> {
                     self.swim.advance(now);
                     self.swim.record(|now| Input::Join { now, targets: targets.into() });
                     let operation = self.swim.join(targets)?;

@@ -39,7 +39,12 @@ pub trait Machine: sealed::Sealed {
 
     /// A datagram arrived. It is opened in place. An error means it was dropped, counted, and nothing changed;
     /// it is safe to ignore.
-    fn handle_datagram(&mut self, now: Instant, source: Source, datagram: &mut [u8]) -> Result<(), PacketError>;
+    fn handle_datagram(
+        &mut self,
+        now: Instant,
+        source: Source,
+        datagram: &mut [u8],
+    ) -> Result<(), PacketError>;
 
     /// Time passed. Call it when `poll_timeout` is due, after all that has arrived was handed over (drain before
     /// judge), and again while `poll_timeout` is still due.
@@ -66,7 +71,13 @@ pub trait Machine: sealed::Sealed {
     /// Bytes arrived on a stream, `fin` if no more will follow. Says how many were consumed: fewer than given means
     /// that the memory for exchanges is used up; offer the rest again after other streams have closed or when the
     /// machine was next polled. After an error go on polling: an error reply may follow before `Close`.
-    fn handle_stream_data(&mut self, now: Instant, id: StreamId, data: &[u8], fin: bool) -> Result<usize, StreamError>;
+    fn handle_stream_data(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        data: &[u8],
+        fin: bool,
+    ) -> Result<usize, StreamError>;
 
     // 2. What the application wants.
 
@@ -81,7 +92,12 @@ pub trait Machine: sealed::Sealed {
     fn send(&mut self, now: Instant, to: MemberKey, payload: Bytes) -> Result<(), CommandError>;
 
     /// Sends a user message by stream. Ends with [`Outcome::Sent`].
-    fn send_reliable(&mut self, now: Instant, to: MemberKey, payload: Bytes) -> Result<OperationId, CommandError>;
+    fn send_reliable(
+        &mut self,
+        now: Instant,
+        to: MemberKey,
+        payload: Bytes,
+    ) -> Result<OperationId, CommandError>;
 
     /// Measures the round trip time to a member, once, within the probe timeout. Ends with [`Outcome::Ping`].
     fn ping(&mut self, now: Instant, to: MemberKey) -> Result<OperationId, CommandError>;

@@ -83,7 +83,9 @@ impl Membership {
 
     fn replay_own(&mut self, input: Input<'_>) -> Result<(), ReplayError> {
         match input {
-            Input::SetMetadata { now, metadata } => drop(self.set_metadata(now, Bytes::copy_from_slice(metadata))),
+            Input::SetMetadata { now, metadata } => {
+                drop(self.set_metadata(now, Bytes::copy_from_slice(metadata)))
+            }
             Input::Broadcast { now, payload } => drop(self.broadcast(now, Bytes::copy_from_slice(payload.0))),
             Input::SetUserState { state } => self.set_user_state(Bytes::copy_from_slice(state)),
             _ => return Err(ReplayError::Mismatch),
@@ -128,7 +130,15 @@ impl Upper for Plain {
 
     fn timeout(&mut self, _swim: &mut Swim, _timer: u64) {}
 
-    fn ping_completed(&mut self, _swim: &mut Swim, _slot: u32, _rtt: Duration, _payload: &[u8], _at: Instant) {}
+    fn ping_completed(
+        &mut self,
+        _swim: &mut Swim,
+        _slot: u32,
+        _rtt: Duration,
+        _payload: &[u8],
+        _at: Instant,
+    ) {
+    }
 
     fn ack_payload(&self, _out: &mut Vec<u8>) {}
 
@@ -151,7 +161,10 @@ impl Admission {
     /// Whether a member with this metadata keeps the rule.
     pub(crate) fn admits(&self, metadata: &[u8]) -> bool {
         let tag = |name: &Bytes| {
-            crate::wire::serf::Tags::of(metadata).map_while(Result::ok).filter(|(key, _)| **key == **name).last()
+            crate::wire::serf::Tags::of(metadata)
+                .map_while(Result::ok)
+                .filter(|(key, _)| **key == **name)
+                .last()
         };
         match self {
             Self::MetadataPrefix(prefix) => metadata.starts_with(prefix),

@@ -99,7 +99,12 @@ impl Node {
     ///
     /// # Errors
     /// No member has that name, or the node has left.
-    pub fn force_leave(&mut self, now: Instant, name: &[u8], prune: bool) -> Result<OperationId, CommandError> {
+    pub fn force_leave(
+        &mut self,
+        now: Instant,
+        name: &[u8],
+        prune: bool,
+    ) -> Result<OperationId, CommandError> {
         self.swim.advance(now);
         self.swim.record(|now| Input::ForceLeave { now, name, prune });
         self.upper.force_leave(&mut self.swim, name, prune)
@@ -109,7 +114,11 @@ impl Node {
     ///
     /// # Errors
     /// As [`Machine::join`].
-    pub fn join_ignoring_old(&mut self, now: Instant, targets: &[JoinTarget]) -> Result<OperationId, CommandError> {
+    pub fn join_ignoring_old(
+        &mut self,
+        now: Instant,
+        targets: &[JoinTarget],
+    ) -> Result<OperationId, CommandError> {
         self.swim.advance(now);
         self.swim.record(|now| Input::JoinIgnoringOld { now, targets: targets.into() });
         let operation = self.swim.join(targets)?;
@@ -125,7 +134,9 @@ impl Node {
     fn replay_own(&mut self, input: Input<'_>) -> Result<(), ReplayError> {
         match input {
             Input::SetTags { now, tags } => drop(self.set_tags(now, tags.into_owned())),
-            Input::UserEvent { now, name, payload, coalesce } => drop(self.user_event(now, name, payload, coalesce)),
+            Input::UserEvent { now, name, payload, coalesce } => {
+                drop(self.user_event(now, name, payload, coalesce))
+            }
             Input::ForceLeave { now, name, prune } => drop(self.force_leave(now, name, prune)),
             Input::JoinIgnoringOld { now, targets } => drop(self.join_ignoring_old(now, &targets)),
             _ => return Err(ReplayError::Mismatch),

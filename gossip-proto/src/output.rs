@@ -328,7 +328,9 @@ impl fmt::Display for JoinFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stream(StreamFailure::Unreachable) => f.write_str("connection refused or unreachable"),
-            Self::Stream(StreamFailure::Reset) => f.write_str("connection closed by the peer (wrong label, or not a gossip node)"),
+            Self::Stream(StreamFailure::Reset) => {
+                f.write_str("connection closed by the peer (wrong label, or not a gossip node)")
+            }
             Self::Stream(StreamFailure::TimedOut) => f.write_str("timed out"),
             Self::Stream(StreamFailure::Local) => f.write_str("local failure"),
             Self::Remote(text) => write!(f, "remote error: {text}"),

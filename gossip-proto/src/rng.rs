@@ -115,22 +115,9 @@ impl Rng {
         }
     }
 
-    /// Uniform in `[0, 1)`, a multiple of 2⁻⁵³.
-    pub(crate) fn unit_f64(&mut self) -> f64 {
-        const STEP: f64 = 1.0 / (1u64 << 53) as f64;
-        (self.next_u64() >> 11) as f64 * STEP
-    }
-
     /// Uniform below `limit` in whole nanoseconds; zero if `limit` is zero.
     pub(crate) fn duration_below(&mut self, limit: Duration) -> Duration {
         Duration::from_nanos(self.below64(nanos(limit)))
-    }
-
-    /// Puts the items in a uniformly random order (Fisher and Yates).
-    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
-        for end in (1..items.len()).rev() {
-            items.swap(end, self.below64(end as u64 + 1) as usize);
-        }
     }
 }
 
@@ -155,8 +142,7 @@ const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
-    use alloc::{format, vec};
+    use alloc::format;
 
     #[test]
     fn is_xoshiro256_star_star() {
@@ -196,11 +182,8 @@ mod tests {
     fn derived_choices_are_pinned() {
         let mut rng = Rng::from_seed(&Seed::from_u64(7), 3);
         assert_eq!([10, 100, u32::MAX].map(|n| rng.below(n)), GOLDEN_BELOW);
-        assert_eq!(rng.unit_f64().to_bits(), GOLDEN_UNIT);
+        rng.next_u64();
         assert_eq!(rng.duration_below(Duration::from_secs(1)), GOLDEN_DURATION);
-        let mut items: Vec<u8> = (0..10).collect();
-        rng.shuffle(&mut items);
-        assert_eq!(items, GOLDEN_SHUFFLE);
     }
 
     #[test]
@@ -231,22 +214,6 @@ mod tests {
 
         assert_eq!((rng.below(0), rng.below64(0), rng.below(1), rng.below64(1)), (0, 0, 0, 0));
         assert_eq!(rng.duration_below(Duration::ZERO), Duration::ZERO);
-        assert!((0..1000).all(|_| (0.0..1.0).contains(&rng.unit_f64())));
-    }
-
-    #[test]
-    fn shuffle_reaches_every_order_equally() {
-        let mut rng = Rng::from_seed(&Seed::from_u64(2), 0);
-        let mut counts = vec![0u32; 27];
-        for _ in 0..60_000 {
-            let mut items = [0usize, 1, 2];
-            rng.shuffle(&mut items);
-            counts[items[0] * 9 + items[1] * 3 + items[2]] += 1;
-        }
-        let seen: Vec<u32> = counts.into_iter().filter(|&count| count > 0).collect();
-        assert_eq!(seen.len(), 6);
-        assert!(seen.iter().all(|count| count.abs_diff(10_000) < 548), "{seen:?}");
-        rng.shuffle::<u8>(&mut []);
     }
 
     const GOLDEN_SEED: &str = "956eeb2f2632d7bd03f166b233e3ef28529f0f135767524794e34a0effe11c58";
@@ -255,7 +222,5 @@ mod tests {
     const GOLDEN_STREAM_1: [u64; 3] =
         [8_182_073_803_749_936_752, 6_550_273_516_358_286_653, 18_359_197_647_015_324_539];
     const GOLDEN_BELOW: [u32; 3] = [5, 33, 2_449_940_189];
-    const GOLDEN_UNIT: u64 = 4_595_807_820_241_026_712;
     const GOLDEN_DURATION: Duration = Duration::from_nanos(103_008_866);
-    const GOLDEN_SHUFFLE: [u8; 10] = [4, 0, 8, 3, 1, 2, 6, 9, 5, 7];
 }

@@ -3,10 +3,11 @@
 //! A node is fed a mix of everything that arrives in datagrams, its own timers run, its probes are answered, and all its
 //! outputs are polled; allocations are counted by the allocator itself.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::net::SocketAddr;
-use std::time::Duration;
+use core::alloc::{GlobalAlloc, Layout};
+use core::cell::{Cell, RefCell};
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::alloc::System;
 
 use gossip_proto::wire::compound::Packer;
 use gossip_proto::wire::keyring::{Key, Keyring, Nonces};
@@ -103,7 +104,7 @@ impl Peers {
 
     /// A packet, in the layers of the cluster.
     fn packet(&mut self, buf: &mut [u8], fill: impl FnOnce(&Self, &mut Packer<'_>)) -> usize {
-        let layers = std::mem::take(&mut self.layers);
+        let layers = core::mem::take(&mut self.layers);
         let mut envelope = Envelope::new(&layers, buf, 1400, false).unwrap();
         let mut packer = Packer::new(envelope.body());
         fill(self, &mut packer);
@@ -115,7 +116,7 @@ impl Peers {
 }
 
 thread_local! {
-    static IPS: std::cell::RefCell<Vec<&'static [u8; 4]>> = const { std::cell::RefCell::new(Vec::new()) };
+    static IPS: RefCell<Vec<&'static [u8; 4]>> = const { RefCell::new(Vec::new()) };
 }
 
 fn put(packer: &mut Packer<'_>, kind: u8, encode: impl FnOnce(&mut SliceSink<'_>) -> Result<(), Full>) {
@@ -232,7 +233,9 @@ fn drain(node: &mut Node, peers: &mut Peers, now: Instant) {
         if let Some(seq) = pinged {
             let mut reply = [0; 1400];
             let len = peers.packet(&mut reply, |_, packer| {
-                put(packer, MessageType::Ack.byte(), |sink| Ack { seq, payload: (&[][..]).into() }.encode(sink));
+                put(packer, MessageType::Ack.byte(), |sink| {
+                    Ack { seq, payload: (&[][..]).into() }.encode(sink)
+                });
             });
             node.handle_datagram(now, Source::unauthenticated(transmit.to), &mut reply[..len]).unwrap();
         }
@@ -276,8 +279,14 @@ fn run(members: usize, keyring: Option<Keyring>) -> u64 {
     let allocations = rounds(10_000);
     let stats = node.stats();
     assert!(stats.probes_succeeded > 100, "{stats:?}");
-    assert!(stats.user_events > 25_000 && stats.relays > 25_000 && stats.suspect_accepted > 25_000, "{stats:?}");
-    assert_eq!((stats.dropped_decode, stats.dropped_malformed, stats.relay_refused, stats.relay_full), (0, 0, 0, 0));
+    assert!(
+        stats.user_events > 25_000 && stats.relays > 25_000 && stats.suspect_accepted > 25_000,
+        "{stats:?}"
+    );
+    assert_eq!(
+        (stats.dropped_decode, stats.dropped_malformed, stats.relay_refused, stats.relay_full),
+        (0, 0, 0, 0)
+    );
     println!("{members} members: {allocations} allocations, {} bytes per member", node.memory() / members);
     allocations
 }

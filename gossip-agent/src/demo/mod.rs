@@ -1,5 +1,6 @@
 //! `gossip demo`: a cluster in one process lives through a day, and tells what it sees.
 
+mod crash;
 mod screen;
 mod stage;
 mod story;

@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use anstyle::{AnsiColor, Style};
 
+use super::stage::Sighting;
+
 /// What kind of news a line is; it decides the sign and the colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
@@ -100,6 +102,46 @@ impl Screen {
     }
 }
 
+/// The lines of many nodes about one thing, of which only the first few are shown if they are too many.
+pub(crate) struct Crowd<'a> {
+    screen: &'a Screen,
+    pub(crate) names: &'a [String],
+    /// Lines so far, those not shown among them.
+    pub(crate) told: usize,
+    untold: usize,
+}
+
+impl<'a> Crowd<'a> {
+    pub(crate) fn new(screen: &'a Screen, names: &'a [String]) -> Self {
+        Self { screen, names, told: 0, untold: 0 }
+    }
+
+    pub(crate) fn say(&mut self, sighting: &Sighting, tone: Tone, text: impl Display) {
+        self.say_at(sighting.at, tone, sighting.by, text);
+    }
+
+    pub(crate) fn say_at(&mut self, at: Instant, tone: Tone, who: usize, text: impl Display) {
+        self.told += 1;
+        if self.names.len() > MANY && self.told > SHOWN {
+            self.untold += 1;
+        } else {
+            self.screen.line(at, tone, &self.names[who], text);
+        }
+    }
+
+    pub(crate) fn rest(self) {
+        match self.untold {
+            0 => {}
+            1 => self.screen.note("and one more like these"),
+            untold => self.screen.note(format_args!("and {untold} more like these")),
+        }
+    }
+}
+
+/// With more nodes than this, not everybody's lines are shown.
+pub(crate) const MANY: usize = 8;
+/// So many are, of each kind.
+const SHOWN: usize = 5;
 const ACTORS: [AnsiColor; 6] = [
     AnsiColor::BrightCyan,
     AnsiColor::BrightMagenta,

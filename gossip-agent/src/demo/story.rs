@@ -1,14 +1,14 @@
 //! What happens in the demo, chapter by chapter, and what is measured on the way.
 
-use core::fmt::Display;
 use core::time::Duration;
 use std::time::Instant;
 
-use transport_tokio::{Cause, ChangeKind, Name, Notice, Status};
+use transport_tokio::{ChangeKind, Notice, Status};
 
-use super::screen::{Screen, Tone};
+use super::crash;
+use super::screen::{Crowd, MANY, Screen, Tone};
 use super::stage::{Sighting, Stage};
-use crate::cause::{self, list, short};
+use crate::cause::short;
 use crate::config::Problem;
 
 /// What the story measured.
@@ -45,7 +45,7 @@ pub(crate) async fn tell(stage: &mut Stage, screen: &mut Screen) -> Result<Numbe
     spread(stage, screen, &mut numbers).await?;
     // The last but one crashes and returns, the last one leaves.
     let (victim, leaver) = (stage.len() - 2, stage.len() - 1);
-    crash(stage, screen, &mut numbers, victim).await?;
+    crash::tell(stage, screen, &mut numbers, victim).await?;
     come_back(stage, screen, &mut numbers, victim).await?;
     farewell(stage, screen, &mut numbers, leaver).await?;
     numbers.false_suspicions = stage.false_alarms();
@@ -129,210 +129,6 @@ async fn spread(stage: &mut Stage, screen: &mut Screen, numbers: &mut Numbers) -
     numbers.event = order;
     stage.pause(BREATH).await;
     Ok(())
-}
-
-async fn crash(
-    stage: &mut Stage,
-    screen: &mut Screen,
-    numbers: &mut Numbers,
-    victim: usize,
-) -> Result<(), Problem> {
-    screen.chapter(
-        "One crashes",
-        "Each node pings one other at a time. Without an answer it asks helpers to try, and tries TCP, before it doubts.",
-    );
-    let names = stage.names().to_vec();
-    let began = Instant::now();
-    screen.line(began, Tone::Bad, &names[victim], "crashes: its ports close, without a farewell");
-    stage.kill(victim).await;
-    let mut tally = Tally::new(Crowd::new(screen, &names), victim, began);
-    let mut doubters = Doubters::new(stage).await;
-    let deadline = Instant::now() + patience(stage);
-    while !stage.all_believe(victim, Status::Failed) {
-        if Instant::now() >= deadline {
-            return Err(late("the crash to be found out", patience(stage)));
-        }
-        // Between two sightings there is time to look whose own pings fail.
-        match stage.next(Instant::now() + Duration::from_millis(20)).await {
-            Some(sighting) => tally.hear(&sighting),
-            None => tally.confirm(&doubters.new_ones(stage).await),
-        }
-    }
-    numbers.failed_everywhere = Some(began.elapsed());
-    let (suspected, declared, accusers) = tally.finish();
-    let since = suspected.as_ref().map_or(Duration::ZERO, |(after, _)| *after);
-    numbers.suspected = suspected;
-    numbers.declared = declared;
-    numbers.accusers = accusers.iter().map(ToString::to_string).collect();
-    if let (Some(declared), [first, others @ ..]) = (declared, accusers.as_slice())
-        && !others.is_empty()
-    {
-        let longest = stage.longest_suspicion();
-        screen.note(format_args!(
-            "{first} alone would have waited up to {}; {} agreed, and so it took {}",
-            short(longest),
-            list(others),
-            short(declared.saturating_sub(since))
-        ));
-    }
-    stage.pause(BREATH).await;
-    Ok(())
-}
-
-/// Notices which nodes have got no answer to a ping of their own.
-struct Doubters(Vec<u64>);
-
-impl Doubters {
-    async fn new(stage: &Stage) -> Self {
-        Self(stage.failed_probes().await)
-    }
-
-    async fn new_ones(&mut self, stage: &Stage) -> Vec<usize> {
-        let now = stage.failed_probes().await;
-        let grown = (0..now.len()).filter(|&node| now[node] > self.0[node]).collect();
-        self.0 = now;
-        grown
-    }
-}
-
-/// What is told and measured while a crash is found out.
-struct Tally<'a> {
-    crowd: Crowd<'a>,
-    victim: usize,
-    began: Instant,
-    suspected: Option<(Duration, usize)>,
-    declared: Option<Duration>,
-    accusers: Vec<Name>,
-    /// Who said already that its own ping failed.
-    doubted: Vec<usize>,
-}
-
-impl<'a> Tally<'a> {
-    fn new(crowd: Crowd<'a>, victim: usize, began: Instant) -> Self {
-        Self {
-            crowd,
-            victim,
-            began,
-            suspected: None,
-            declared: None,
-            accusers: Vec::new(),
-            doubted: Vec::new(),
-        }
-    }
-
-    fn hear(&mut self, sighting: &Sighting) {
-        let Notice::Change { member, kind, cause } = &sighting.notice else { return };
-        if member.name != self.crowd.names[self.victim].as_str() {
-            return;
-        }
-        let after = sighting.at.saturating_duration_since(self.began);
-        let who = &member.name;
-        match (kind, cause) {
-            (ChangeKind::Suspected, cause) => {
-                self.suspected.get_or_insert((after, sighting.by));
-                match cause {
-                    Cause::Accused { by, .. } => {
-                        self.crowd.say(sighting, Tone::Note, format!("hears that {by} suspects {who}"));
-                    }
-                    cause => {
-                        self.doubted.push(sighting.by);
-                        self.crowd.say(
-                            sighting,
-                            Tone::Doubt,
-                            format!("suspects {who}: {}", cause::text(cause)),
-                        );
-                    }
-                }
-            }
-            (ChangeKind::Refuted, _) => {
-                self.crowd.say(sighting, Tone::Good, format!("hears that {who} is well"))
-            }
-            (ChangeKind::Failed, cause) => {
-                if self.declared.is_none() {
-                    // Those who hear it next fill the screen anew.
-                    self.crowd.told = 0;
-                }
-                self.declared.get_or_insert(after);
-                if let Cause::Expired { accusers, .. } = cause
-                    && self.accusers.is_empty()
-                {
-                    self.accusers = accusers.to_vec();
-                }
-                match cause {
-                    Cause::Declared { by } => {
-                        self.crowd.say(
-                            sighting,
-                            Tone::Note,
-                            format!("hears from {by} that {who} has failed"),
-                        );
-                    }
-                    cause => {
-                        self.crowd.say(
-                            sighting,
-                            Tone::Bad,
-                            format!("declares {who} failed: {}", cause::text(cause)),
-                        );
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Nodes whose own pings failed as well: to the first suspicion they add theirs.
-    fn confirm(&mut self, doubters: &[usize]) {
-        if self.suspected.is_none() || self.declared.is_some() {
-            return;
-        }
-        for &by in doubters {
-            if !self.doubted.contains(&by) {
-                self.doubted.push(by);
-                let text = "confirms: no answer to its own ping either";
-                self.crowd.say_at(Instant::now(), Tone::Doubt, by, text);
-            }
-        }
-    }
-
-    fn finish(self) -> (Option<(Duration, String)>, Option<Duration>, Vec<Name>) {
-        let suspected = self.suspected.map(|(after, by)| (after, self.crowd.names[by].clone()));
-        self.crowd.rest();
-        (suspected, self.declared, self.accusers)
-    }
-}
-
-/// The lines of many nodes about one thing, of which only the first few are shown if they are too many.
-struct Crowd<'a> {
-    screen: &'a Screen,
-    names: &'a [String],
-    told: usize,
-    untold: usize,
-}
-
-impl<'a> Crowd<'a> {
-    fn new(screen: &'a Screen, names: &'a [String]) -> Self {
-        Self { screen, names, told: 0, untold: 0 }
-    }
-
-    fn say(&mut self, sighting: &Sighting, tone: Tone, text: impl Display) {
-        self.say_at(sighting.at, tone, sighting.by, text);
-    }
-
-    fn say_at(&mut self, at: Instant, tone: Tone, who: usize, text: impl Display) {
-        self.told += 1;
-        if self.names.len() > MANY && self.told > SHOWN {
-            self.untold += 1;
-        } else {
-            self.screen.line(at, tone, &self.names[who], text);
-        }
-    }
-
-    fn rest(self) {
-        match self.untold {
-            0 => {}
-            1 => self.screen.note("and one more like these"),
-            untold => self.screen.note(format_args!("and {untold} more like these")),
-        }
-    }
 }
 
 async fn come_back(
@@ -440,20 +236,16 @@ async fn until(
 }
 
 /// However fast the story goes, a busy machine is given some time for each step.
-fn patience(stage: &Stage) -> Duration {
+pub(crate) fn patience(stage: &Stage) -> Duration {
     stage.pace().millis(30_000).max(Duration::from_secs(20))
 }
 
-fn late(what: &str, waited: Duration) -> Problem {
+pub(crate) fn late(what: &str, waited: Duration) -> Problem {
     Problem::new(format!(
         "waited {} for {what}; is this machine very busy? try again with --speed 0.5",
         short(waited)
     ))
 }
 
-/// With more nodes than this, not everybody's lines are shown.
-const MANY: usize = 8;
-/// So many are, of each kind.
-const SHOWN: usize = 5;
 /// Time to read between two chapters, in milliseconds.
-const BREATH: u64 = 1800;
+pub(crate) const BREATH: u64 = 2300;

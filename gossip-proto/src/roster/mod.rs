@@ -334,7 +334,14 @@ impl Roster {
     }
 
     /// What an alive message says of a member.
-    pub(crate) fn set_content(&mut self, slot: u32, addr: WireAddr, port: u16, metadata: &[u8], versions: [u8; 6]) {
+    pub(crate) fn set_content(
+        &mut self,
+        slot: u32,
+        addr: WireAddr,
+        port: u16,
+        metadata: &[u8],
+        versions: [u8; 6],
+    ) {
         let record = self.get(slot);
         if record.addr != addr || record.port != port {
             self.unindex_address(slot);

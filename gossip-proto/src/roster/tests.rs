@@ -39,7 +39,10 @@ fn found_by_name_and_address_until_forgotten() {
     roster.untrack(7);
     assert_eq!((roster.resolve(key), roster.len(), roster.num_members()), (Some(7), 49, 49));
     roster.unpin(7);
-    assert_eq!((roster.resolve(key), roster.find(b"node-7"), roster.at("10.0.0.7:7946".parse().unwrap())), (None, None, None));
+    assert_eq!(
+        (roster.resolve(key), roster.find(b"node-7"), roster.at("10.0.0.7:7946".parse().unwrap())),
+        (None, None, None)
+    );
     let slot = add(&mut roster, 99);
     assert_eq!(slot, 7, "slots are used again");
     assert_eq!(roster.resolve(key), None, "but an old key names nobody");
@@ -50,7 +53,10 @@ fn an_address_follows_its_member() {
     let mut roster = roster(3);
     let addr = WireAddr::new(&[10, 9, 9, 9]).unwrap();
     roster.set_content(1, addr, 1, b"", [1, 5, 2, 0, 0, 0]);
-    assert_eq!((roster.at("10.9.9.9:1".parse().unwrap()), roster.at("10.0.0.1:7946".parse().unwrap())), (Some(1), None));
+    assert_eq!(
+        (roster.at("10.9.9.9:1".parse().unwrap()), roster.at("10.0.0.1:7946".parse().unwrap())),
+        (Some(1), None)
+    );
 }
 
 #[test]

@@ -120,7 +120,8 @@ impl Services {
         if intent.ltime <= self.member(slot).ltime {
             return false;
         }
-        self.member_mut(slot).ltime = intent.ltime;
+        let member = self.member_mut(slot);
+        (member.ltime, member.pruned) = (intent.ltime, false);
         let record = swim.roster.get_mut(slot);
         if record.says == Some(Status::Leaving) {
             record.says = Some(Status::Alive);
@@ -158,6 +159,7 @@ impl Services {
     fn prune(&mut self, swim: &mut Swim, slot: u32) {
         let turn = self.member(slot).turn;
         if swim.roster.get(slot).says == Some(Status::Leaving) {
+            self.member_mut(slot).pruned = true;
             let wait = swim.config.broadcast_timeout + self.config.leave_propagate_delay;
             swim.arm_service(swim.now + wait, Task::Prune { slot, turn }.pack());
         } else {

@@ -13,6 +13,8 @@ pub(crate) struct ServiceMember {
     pub(crate) ltime: u64,
     /// When it failed or left.
     gone: Option<Instant>,
+    /// An operator wants it forgotten, unless it objects (Q15).
+    pub(crate) pruned: bool,
     /// Counts what the member went through, so that a timer of an earlier turn does nothing.
     pub(crate) turn: u32,
 }
@@ -56,7 +58,7 @@ impl Services {
                 let turn = self.turned(slot);
                 let intent = self.recent.get(&swim.roster.get(slot).name);
                 let ltime = intent.map_or(0, |(_, ltime)| ltime);
-                *self.member_mut(slot) = ServiceMember { ltime, gone: None, turn };
+                *self.member_mut(slot) = ServiceMember { ltime, gone: None, pruned: false, turn };
                 let leaving = intent.is_some_and(|(intent, _)| intent == Intent::Leave);
                 swim.roster.get_mut(slot).says = Some(if leaving { Status::Leaving } else { Status::Alive });
                 swim.roster.pin(slot);
@@ -66,7 +68,8 @@ impl Services {
             Some(was) => {
                 self.uncount(was);
                 self.turned(slot);
-                self.member_mut(slot).gone = None;
+                let member = self.member_mut(slot);
+                (member.gone, member.pruned) = (None, false);
                 swim.roster.get_mut(slot).says = Some(Status::Alive);
             }
         }
@@ -75,7 +78,12 @@ impl Services {
     fn member_gone(&mut self, swim: &mut Swim, slot: u32) {
         // Serf goes by the intent alone: a node that leaves membership without one has failed (serf.md 4.3).
         match swim.roster.get(slot).says {
-            Some(Status::Leaving) => self.set_gone(swim, slot, Status::Left),
+            Some(Status::Leaving) => {
+                self.set_gone(swim, slot, Status::Left);
+                if self.member(slot).pruned {
+                    self.forget(swim, slot);
+                }
+            }
             Some(Status::Alive) => self.set_gone(swim, slot, Status::Failed),
             _ => {}
         }
@@ -126,13 +134,16 @@ impl Services {
         swim.roster.unpin(slot);
     }
 
-    /// A member's timer fired; only the turn it was set in counts.
-    pub(crate) fn member_due(&mut self, swim: &mut Swim, slot: u32, turn: u32, pruned: bool) {
-        if self.members.get(slot as usize).is_none_or(|member| member.turn != turn) {
-            return;
+    /// A failed or left member's time is up; only the turn the timer was set in counts.
+    pub(crate) fn member_due(&mut self, swim: &mut Swim, slot: u32, turn: u32) {
+        if self.members.get(slot as usize).is_some_and(|member| member.turn == turn) {
+            self.forget(swim, slot);
         }
-        // A pruned member that objected meanwhile is alive again and stays (Q15).
-        if !pruned || matches!(swim.roster.get(slot).says, Some(Status::Leaving | Status::Left)) {
+    }
+
+    /// A pruned member had the time to object.
+    pub(crate) fn prune_due(&mut self, swim: &mut Swim, slot: u32, turn: u32) {
+        if self.members.get(slot as usize).is_some_and(|member| member.turn == turn && member.pruned) {
             self.forget(swim, slot);
         }
     }

@@ -5,13 +5,11 @@ use alloc::vec::Vec;
 use hashbrown::HashSet;
 
 use super::Services;
-use crate::{Name, Status};
 use crate::hash::Keyed;
 use crate::swim::Swim;
 use crate::wire::field::Span;
-use crate::wire::serf::{
-    JoinIntent, LeaveIntent, PushPull, PushPullParts, RecentEvent, SerfType, UserEvent,
-};
+use crate::wire::serf::{JoinIntent, LeaveIntent, PushPull, PushPullParts, RecentEvent, SerfType, UserEvent};
+use crate::{Name, Status};
 
 /// A received state on its way in, taken up again where it was left.
 #[derive(Debug)]
@@ -30,7 +28,9 @@ impl Services {
     pub(crate) fn encode_state(&self, swim: &Swim, out: &mut Vec<u8>) {
         let (mut statuses, mut left) = (Vec::new(), Vec::new());
         for slot in 0..swim.roster.slots() {
-            let Some(record) = swim.roster.used(slot).filter(|record| record.says.is_some()) else { continue };
+            let Some(record) = swim.roster.used(slot).filter(|record| record.says.is_some()) else {
+                continue;
+            };
             statuses.push((record.name.as_bytes(), self.member(slot).ltime));
             if record.says == Some(Status::Left) {
                 left.push(record.name.as_bytes());
@@ -40,7 +40,10 @@ impl Services {
             .events
             .iter()
             .map(|(ltime, events)| {
-                Some((ltime, events.map(|(name, payload)| RecentEvent { name: name.into(), payload: payload.into() })))
+                Some((
+                    ltime,
+                    events.map(|(name, payload)| RecentEvent { name: name.into(), payload: payload.into() }),
+                ))
             })
             .collect();
         out.push(SerfType::PushPull.byte());
@@ -61,7 +64,9 @@ impl Services {
     /// Takes a remote's state in: the clocks at once, the lists in slices.
     pub(crate) fn begin_state(&mut self, swim: &mut Swim, join: bool, state: &[u8]) {
         let decoded = match state.split_first() {
-            Some((&kind, body)) if kind == SerfType::PushPull.byte() => PushPull::decode(body).map(|(s, _)| (s, body)),
+            Some((&kind, body)) if kind == SerfType::PushPull.byte() => {
+                PushPull::decode(body).map(|(s, _)| (s, body))
+            }
             _ => {
                 swim.stats.serf_unknown_type += 1;
                 return;
@@ -140,8 +145,12 @@ impl Services {
             for event in entry.events.iter() {
                 *work = work.saturating_sub(1);
                 // Whether it may be coalesced is not remembered (Q13). What comes this way is not gossiped again.
-                let event =
-                    UserEvent { ltime: entry.ltime, name: event.name, payload: event.payload, coalesce: false };
+                let event = UserEvent {
+                    ltime: entry.ltime,
+                    name: event.name,
+                    payload: event.payload,
+                    coalesce: false,
+                };
                 self.user_event(swim, &event);
             }
         }
@@ -162,11 +171,5 @@ impl Services {
         } else {
             self.join_intent(swim, &JoinIntent { ltime, node: name.into() });
         }
-    }
-
-    /// Time of the newest intent about this node.
-    #[cfg(test)]
-    pub(crate) fn local_ltime(&self) -> u64 {
-        self.member(crate::roster::LOCAL).ltime
     }
 }

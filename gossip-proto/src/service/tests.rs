@@ -65,8 +65,12 @@ impl Bed {
     }
 
     fn event(&mut self, ltime: u64, name: &str, payload: &str) -> bool {
-        let event =
-            UserEvent { ltime, name: name.as_bytes().into(), payload: payload.as_bytes().into(), coalesce: false };
+        let event = UserEvent {
+            ltime,
+            name: name.as_bytes().into(),
+            payload: payload.as_bytes().into(),
+            coalesce: false,
+        };
         self.services.user_event(&mut self.swim, &event)
     }
 
@@ -123,7 +127,9 @@ fn state(times: [u64; 3], statuses: &[(&str, u64)], left: &[&str], events: &[(u6
     let left: Vec<&[u8]> = left.iter().map(|name| name.as_bytes()).collect();
     let events: Vec<_> = events
         .iter()
-        .map(|&(t, name)| Some((t, [RecentEvent { name: name.as_bytes().into(), payload: Default::default() }].into_iter())))
+        .map(|&(t, name)| {
+            Some((t, [RecentEvent { name: name.as_bytes().into(), payload: Default::default() }].into_iter()))
+        })
         .collect();
     let parts = PushPullParts {
         ltime,
@@ -222,7 +228,10 @@ fn a_pruned_member_that_objects_stays() {
 fn the_node_objects_to_being_forced_out() {
     let mut bed = Bed::new();
     assert!(!bed.leave_intent("self", 20, false));
-    assert_eq!((bed.says("self"), bed.ltime("self"), bed.services.clock.time()), (Some(Status::Alive), 21, 22));
+    assert_eq!(
+        (bed.says("self"), bed.ltime("self"), bed.services.clock.time()),
+        (Some(Status::Alive), 21, 22)
+    );
 }
 
 #[test]

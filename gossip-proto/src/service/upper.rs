@@ -8,12 +8,12 @@ use core::time::Duration;
 use siphasher::sip::SipHasher13;
 
 use super::{Farewell, Life, Services, Task};
+use crate::Instant;
 use crate::error::CommandError;
 use crate::output::{OperationId, Outcome, Source};
 use crate::swim::{Lane, News, Swim, Upper, Waiter};
 use crate::wire::msgpack::DecodeError;
 use crate::wire::serf::{JoinIntent, LeaveIntent, Query, SerfType, UserEvent};
-use crate::Instant;
 
 impl Upper for Services {
     fn admits(&self, swim: &Swim, metadata: &[u8]) -> bool {
@@ -59,15 +59,23 @@ impl Upper for Services {
 
     fn timeout(&mut self, swim: &mut Swim, timer: u64) {
         match Task::unpack(timer) {
-            Task::Forget { slot, turn } => self.member_due(swim, slot, turn, false),
-            Task::Prune { slot, turn } => self.member_due(swim, slot, turn, true),
+            Task::Forget { slot, turn } => self.member_due(swim, slot, turn),
+            Task::Prune { slot, turn } => self.prune_due(swim, slot, turn),
             Task::Farewell(step) => self.farewell_out(swim, step, false),
             Task::Intents => self.purge_intents(swim),
             Task::Reconnect => self.reconnect(swim),
         }
     }
 
-    fn ping_completed(&mut self, _swim: &mut Swim, _slot: u32, _rtt: Duration, _payload: &[u8], _at: Instant) {}
+    fn ping_completed(
+        &mut self,
+        _swim: &mut Swim,
+        _slot: u32,
+        _rtt: Duration,
+        _payload: &[u8],
+        _at: Instant,
+    ) {
+    }
 
     fn ack_payload(&self, _out: &mut Vec<u8>) {}
 
@@ -194,7 +202,8 @@ impl Services {
                 self.announced &= in_full;
                 self.life = Life::Leaving(Farewell::Propagating);
                 let next = Task::Farewell(Farewell::Propagating as u32).pack();
-                let wait = if swim.has_company() { self.config.leave_propagate_delay } else { Duration::ZERO };
+                let wait =
+                    if swim.has_company() { self.config.leave_propagate_delay } else { Duration::ZERO };
                 swim.arm_service(swim.now + wait, next);
             }
             Farewell::Propagating => {
@@ -207,7 +216,12 @@ impl Services {
     }
 
     /// Takes another node for left, on an operator's word (serf.md 4.9).
-    pub(crate) fn force_leave(&mut self, swim: &mut Swim, name: &[u8], prune: bool) -> Result<OperationId, CommandError> {
+    pub(crate) fn force_leave(
+        &mut self,
+        swim: &mut Swim,
+        name: &[u8],
+        prune: bool,
+    ) -> Result<OperationId, CommandError> {
         if self.life != Life::Alive {
             return Err(CommandError::Left);
         }

@@ -4,9 +4,9 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::Swim;
+use crate::Status;
 use crate::output::{Cause, ChangeKind, MembershipChange};
 use crate::roster::{NONE, Reported};
-use crate::Status;
 
 /// Members whose change has not been polled.
 #[derive(Debug)]
@@ -30,10 +30,6 @@ struct Pending {
 impl Changes {
     pub(crate) const fn new() -> Self {
         Self { queue: VecDeque::new(), pending: Vec::new(), free: Vec::new(), shown: None }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
     }
 
     /// Whether the next poll will do anything, if only let go of what was shown.
@@ -60,7 +56,12 @@ impl Swim {
 
     /// It is forgotten.
     pub(crate) fn mark_reaped(&mut self, slot: u32) {
-        self.pending(slot, Cause::Aged).reaped = true;
+        // What brought it down stays the cause of that, if it was not polled before.
+        let cause = match self.roster.get(slot).pending {
+            NONE => Cause::Aged,
+            index => self.changes.pending[index as usize].cause.clone(),
+        };
+        self.pending(slot, cause).reaped = true;
     }
 
     fn pending(&mut self, slot: u32, cause: Cause) -> &mut Pending {
@@ -99,7 +100,7 @@ impl Swim {
             let pending = &mut self.changes.pending[index];
             match next_kind(reported, status, pending) {
                 Some((kind, now_reported)) => {
-                    let cause = pending.cause.clone();
+                    let cause = if kind == ChangeKind::Reaped { Cause::Aged } else { pending.cause.clone() };
                     self.roster.get_mut(slot).reported = now_reported;
                     let key = self.roster.key(slot);
                     self.roster.pin(slot);
@@ -150,7 +151,9 @@ fn next_kind(reported: Reported, status: Status, pending: &mut Pending) -> Optio
         (Reported::Alive, Status::Suspect) => Some((ChangeKind::Suspected, Reported::Suspect)),
         (Reported::Suspect, Status::Alive | Status::Leaving) => Some((ChangeKind::Refuted, Reported::Alive)),
         (Reported::Alive | Reported::Suspect, Status::Failed) => Some((ChangeKind::Failed, Reported::Failed)),
-        (Reported::Alive | Reported::Suspect | Reported::Failed, Status::Left) => Some((ChangeKind::Left, Reported::Left)),
+        (Reported::Alive | Reported::Suspect | Reported::Failed, Status::Left) => {
+            Some((ChangeKind::Left, Reported::Left))
+        }
         _ => core::mem::take(&mut pending.updated).then_some((ChangeKind::Updated, reported)),
     }
 }

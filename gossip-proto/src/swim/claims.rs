@@ -28,15 +28,13 @@ pub(crate) enum Via {
     Datagram(Source),
     /// A push/pull.
     Exchange(SocketAddr),
-    /// This node itself.
-    Own,
 }
 
 impl Via {
     fn cause(self, said: impl FnOnce() -> Cause) -> Cause {
         match self {
             Self::Exchange(with) => Cause::Exchange { with },
-            Self::Datagram(_) | Self::Own => said(),
+            Self::Datagram(_) => said(),
         }
     }
 }
@@ -53,7 +51,8 @@ impl Swim {
         metadata: &'a [u8],
         versions: &[u8],
     ) -> Option<AliveClaim<'a>> {
-        let Some(addr) = WireAddr::new(addr).filter(|_| !name.is_empty() && metadata.len() <= crate::config::MAX_METADATA)
+        let Some(addr) =
+            WireAddr::new(addr).filter(|_| !name.is_empty() && metadata.len() <= crate::config::MAX_METADATA)
         else {
             self.stats.claim_malformed += 1;
             return None;
@@ -65,7 +64,9 @@ impl Swim {
         // What is false about this node must be answered in whatever form it comes: others may have taken it.
         let own = *name == *self.config.name.as_bytes();
         let six = versions.get(..6).and_then(|v| <[u8; 6]>::try_from(v).ok());
-        let Some(versions) = six.filter(|versions| own || in_order(versions)).or_else(|| own.then_some([0; 6])) else {
+        let Some(versions) =
+            six.filter(|versions| own || in_order(versions)).or_else(|| own.then_some([0; 6]))
+        else {
             self.stats.alive_bad_versions += 1;
             return None;
         };
@@ -143,10 +144,8 @@ impl Swim {
 
     /// Takes a new name into the table; `None` if it is full.
     fn admit(&mut self, claim: &AliveClaim<'_>) -> Option<u32> {
-        let slot = self
-            .roster
-            .find(claim.name)
-            .or_else(|| self.roster.insert(claim.name, claim.addr, claim.port));
+        let slot =
+            self.roster.find(claim.name).or_else(|| self.roster.insert(claim.name, claim.addr, claim.port));
         match slot {
             Some(slot) => self.roster.track(slot),
             None => {
@@ -159,7 +158,14 @@ impl Swim {
         slot
     }
 
-    fn accept_alive<U: Upper>(&mut self, upper: &mut U, slot: u32, claim: &AliveClaim<'_>, new: bool, via: Via) {
+    fn accept_alive<U: Upper>(
+        &mut self,
+        upper: &mut U,
+        slot: u32,
+        claim: &AliveClaim<'_>,
+        new: bool,
+        via: Via,
+    ) {
         self.stats.alive_accepted += 1;
         self.end_suspicion(slot);
         let record = self.roster.get(slot);
@@ -236,7 +242,10 @@ impl Swim {
     }
 
     fn confirm(&mut self, slot: u32, incarnation: u32, by: &[u8]) {
-        let Some(running) = self.roster.get(slot).suspicion.and_then(|key| self.suspicions.get_mut(key)) else { return };
+        let Some(running) = self.roster.get(slot).suspicion.and_then(|key| self.suspicions.get_mut(key))
+        else {
+            return;
+        };
         if !running.suspicion.confirm(self.now, by) {
             return;
         }
@@ -274,7 +283,14 @@ impl Swim {
     }
 
     /// The dead handler (spec 4.5); a node that declares itself leaves.
-    pub(crate) fn dead<U: Upper>(&mut self, upper: &mut U, slot: u32, incarnation: u32, by: &[u8], cause: Cause) {
+    pub(crate) fn dead<U: Upper>(
+        &mut self,
+        upper: &mut U,
+        slot: u32,
+        incarnation: u32,
+        by: &[u8],
+        cause: Cause,
+    ) {
         let leave = self.roster.get(slot).name.as_bytes() == by;
         let belief = self.belief(slot);
         match decide(Some(&belief), Claim::Dead { incarnation, leave }) {
@@ -334,7 +350,14 @@ impl Swim {
         self.announce(lane, Some(slot), len, Rumor::Alive(slot), waiter);
     }
 
-    fn announce_accusation(&mut self, slot: u32, dead: bool, incarnation: u32, by: &[u8], waiter: Option<Waiter>) {
+    fn announce_accusation(
+        &mut self,
+        slot: u32,
+        dead: bool,
+        incarnation: u32,
+        by: &[u8],
+        waiter: Option<Waiter>,
+    ) {
         let node = Cow::Borrowed(self.roster.get(slot).name.as_bytes());
         let len = 1 + Accusation { incarnation, node, from: Cow::Borrowed(by) }.encoded_len();
         let rumor = Rumor::Accusation { slot, dead, incarnation, by: Name::new(by) };

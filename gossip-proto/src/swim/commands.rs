@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::outgoing::Outgoing;
 use super::streams::Purpose;
-use super::{Awaited, Deadline, Notice, Swim, Upper, News, Waiter};
+use super::{Awaited, Deadline, News, Notice, Swim, Upper, Waiter};
 use crate::error::{CommandError, ConfigError};
 use crate::machine::JoinTarget;
 use crate::output::{Cause, Completion, JoinFailure, OperationId, Outcome, StreamFailure};
@@ -135,7 +135,8 @@ impl Swim {
 
     /// One address of a join is done.
     pub(crate) fn join_progress(&mut self, key: u64, with: SocketAddr, result: Result<(), JoinFailure>) {
-        let Some(Operation { kind: Kind::Join { outstanding, contacted, failed }, .. }) = self.operations.get_mut(key)
+        let Some(Operation { kind: Kind::Join { outstanding, contacted, failed }, .. }) =
+            self.operations.get_mut(key)
         else {
             return;
         };
@@ -183,7 +184,11 @@ impl Swim {
     }
 
     /// New metadata for this node (spec 4.22).
-    pub(crate) fn set_metadata<U: Upper>(&mut self, upper: &mut U, metadata: Bytes) -> Result<OperationId, CommandError> {
+    pub(crate) fn set_metadata<U: Upper>(
+        &mut self,
+        upper: &mut U,
+        metadata: Bytes,
+    ) -> Result<OperationId, CommandError> {
         if self.leaving {
             return Err(CommandError::Left);
         }
@@ -216,7 +221,11 @@ impl Swim {
         if self.push_outgoing(Outgoing::User { to, payload }) { Ok(()) } else { Err(CommandError::Congested) }
     }
 
-    pub(crate) fn send_reliable(&mut self, to: MemberKey, payload: Bytes) -> Result<OperationId, CommandError> {
+    pub(crate) fn send_reliable(
+        &mut self,
+        to: MemberKey,
+        payload: Bytes,
+    ) -> Result<OperationId, CommandError> {
         let slot = self.roster.resolve(to).ok_or(CommandError::UnknownMember)?;
         let max = crate::wire::stream::MAX_FRAME as usize - 1024;
         if payload.len() > max {
@@ -254,7 +263,9 @@ impl Swim {
     /// started after the send could even run backwards.
     pub(crate) fn ping_sent(&mut self, key: u64) {
         let now = self.now;
-        let Some(Operation { kind: Kind::Ping { sent, .. }, timer }) = self.operations.get_mut(key) else { return };
+        let Some(Operation { kind: Kind::Ping { sent, .. }, timer }) = self.operations.get_mut(key) else {
+            return;
+        };
         *sent = Some(now);
         if let Some(timer) = *timer {
             self.timers.rearm(timer, now + self.config.probe_timeout);
@@ -262,7 +273,9 @@ impl Swim {
     }
 
     pub(crate) fn ping_answered(&mut self, key: u64) {
-        let Some(Operation { kind: Kind::Ping { seq, sent, .. }, .. }) = self.operations.get(key) else { return };
+        let Some(Operation { kind: Kind::Ping { seq, sent, .. }, .. }) = self.operations.get(key) else {
+            return;
+        };
         let rtt = sent.map(|sent| self.now.saturating_duration_since(sent));
         self.awaited.remove(seq);
         self.complete(key, Outcome::Ping { rtt });

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use crate::output::{Event, RequestId, Source};
 use crate::Instant;
+use crate::output::{Event, RequestId, Source};
 
 /// Byte buffers that are used again, so that messages cost no allocation once the node is warm.
 #[derive(Debug)]
@@ -113,10 +113,14 @@ impl EventRing {
         let Stored { kind, bytes, split } = self.shown.insert(stored);
         let (first, rest) = bytes.split_at(*split);
         Some(match *kind {
-            Kind::UserEvent { ltime, coalesce } => Event::UserEvent { ltime, name: first, payload: rest, coalesce },
+            Kind::UserEvent { ltime, coalesce } => {
+                Event::UserEvent { ltime, name: first, payload: rest, coalesce }
+            }
             Kind::Message { from, reliable } => Event::Message { from, reliable, payload: rest },
             Kind::UserState { from, join } => Event::UserState { from, join, state: rest },
-            Kind::MergeRequested { id, from, members, deadline } => Event::MergeRequested { id, from, members, deadline },
+            Kind::MergeRequested { id, from, members, deadline } => {
+                Event::MergeRequested { id, from, members, deadline }
+            }
             Kind::Conflict { known, claimed } => Event::Conflict { name: first, known, claimed },
             Kind::Stalled { late } => Event::Stalled { late },
             Kind::RosterFull => Event::RosterFull,
@@ -156,7 +160,13 @@ impl super::Swim {
         self.push_event(Kind::UserState { from, join }, &[], state);
     }
 
-    pub(crate) fn emit_merge_requested(&mut self, id: RequestId, from: Source, members: usize, deadline: Instant) {
+    pub(crate) fn emit_merge_requested(
+        &mut self,
+        id: RequestId,
+        from: Source,
+        members: usize,
+        deadline: Instant,
+    ) {
         self.push_event(Kind::MergeRequested { id, from, members, deadline }, &[], &[]);
     }
 
@@ -189,7 +199,8 @@ mod tests {
         }
         assert_eq!(ring.poll(&mut buffers), Some(Event::Lagged { lost: 2 }));
         for i in 2..5u8 {
-            let event = Event::UserEvent { ltime: i.into(), name: b"name", payload: &[i; 6], coalesce: false };
+            let event =
+                Event::UserEvent { ltime: i.into(), name: b"name", payload: &[i; 6], coalesce: false };
             assert_eq!(ring.poll(&mut buffers), Some(event));
         }
         assert_eq!(ring.poll(&mut buffers), None);

@@ -50,7 +50,9 @@ impl Swim {
     pub(crate) fn exchange_tick(&mut self) {
         let mut chosen: SmallVec<[u32; 8]> = SmallVec::new();
         let roster = &self.roster;
-        let wanted = |slot| slot != LOCAL && roster.get(slot).tracked() && roster.get(slot).standing == Standing::Alive;
+        let wanted = |slot| {
+            slot != LOCAL && roster.get(slot).tracked() && roster.get(slot).standing == Standing::Alive
+        };
         roster.order().sample(&mut self.rng, 1, wanted, &mut chosen);
         let begun = chosen.first().is_some_and(|&slot| {
             let (to, key) = (self.roster.get(slot).socket(), self.roster.key(slot));
@@ -119,8 +121,11 @@ impl Swim {
         let reply = matches!(stream.purpose, Purpose::Inbound);
         let mut user_state = Vec::new();
         upper.local_state(self, join, &mut user_state);
-        let header =
-            PushPullHeader { nodes: self.snapshot.nodes as i64, user_state_len: user_state.len() as i64, join };
+        let header = PushPullHeader {
+            nodes: self.snapshot.nodes as i64,
+            user_state_len: user_state.len() as i64,
+            join,
+        };
         let mut head = Vec::with_capacity(64);
         head.push(MessageType::PushPull.byte());
         if header.encode(&mut head).is_err() {
@@ -134,7 +139,12 @@ impl Swim {
     }
 
     /// One of our exchanges is over; a join counts it, the schedule goes on from here.
-    pub(crate) fn exchange_ended(&mut self, operation: Option<u64>, with: SocketAddr, result: Result<(), JoinFailure>) {
+    pub(crate) fn exchange_ended(
+        &mut self,
+        operation: Option<u64>,
+        with: SocketAddr,
+        result: Result<(), JoinFailure>,
+    ) {
         match operation {
             Some(operation) => self.join_progress(operation, with, result),
             None => self.schedule_exchange(),

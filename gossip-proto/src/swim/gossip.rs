@@ -27,7 +27,14 @@ impl Waiter {
 
 impl Swim {
     /// Queues a rumor; about the same member it displaces what was queued (spec 4.11).
-    pub(crate) fn announce(&mut self, lane: Lane, subject: Option<u32>, len: usize, rumor: Rumor, waiter: Option<Waiter>) {
+    pub(crate) fn announce(
+        &mut self,
+        lane: Lane,
+        subject: Option<u32>,
+        len: usize,
+        rumor: Rumor,
+        waiter: Option<Waiter>,
+    ) {
         if let Some(slot) = subject {
             self.roster.pin(slot);
         }

@@ -3,13 +3,13 @@
 use super::claims::Via;
 use super::outgoing::Outgoing;
 use super::{Swim, Upper};
+use crate::Name;
 use crate::error::PacketError;
 use crate::output::{Cause, Source};
 use crate::roster::canonical;
 use crate::wire::message::{Accusation, Ack, Alive, IndirectPing, MessageType, Nack, Ping};
 use crate::wire::msgpack::DecodeError;
-use crate::wire::packet::{self, Unpacked, UnpackLimits};
-use crate::Name;
+use crate::wire::packet::{self, UnpackLimits, Unpacked};
 
 impl Swim {
     /// Strips the layers, in place. What is wrong is counted.
@@ -55,7 +55,12 @@ impl Swim {
         self.stats.dropped_type += found.misplaced as u64;
     }
 
-    pub(crate) fn message<U: Upper>(&mut self, upper: &mut U, source: Source, message: &[u8]) -> Result<(), DecodeError> {
+    pub(crate) fn message<U: Upper>(
+        &mut self,
+        upper: &mut U,
+        source: Source,
+        message: &[u8],
+    ) -> Result<(), DecodeError> {
         let Some((&kind, body)) = message.split_first() else { return Ok(()) };
         match MessageType::from_byte(kind) {
             Some(MessageType::Ping) => self.ping_received(source, &Ping::decode(body)?.0),
@@ -77,9 +82,14 @@ impl Swim {
                 let claim = Alive::decode(body)?.0;
                 if !self.config.admits_address(source.addr.ip()) {
                     self.stats.cidr_refused += 1;
-                } else if let Some(claim) =
-                    self.alive_claim(&claim.node, claim.incarnation, &claim.addr, claim.port, &claim.meta, &claim.vsn)
-                {
+                } else if let Some(claim) = self.alive_claim(
+                    &claim.node,
+                    claim.incarnation,
+                    &claim.addr,
+                    claim.port,
+                    &claim.meta,
+                    &claim.vsn,
+                ) {
                     self.alive(upper, &claim, Via::Datagram(source));
                 }
             }

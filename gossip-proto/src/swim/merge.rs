@@ -84,12 +84,21 @@ impl Verify {
 
     fn fits(&self) -> bool {
         let within = |(low, high): (u8, u8), (min, max)| low > high || (low >= min && high <= max);
-        !self.bad && within(self.protocol, self.common.protocol) && within(self.delegate, self.common.delegate)
+        !self.bad
+            && within(self.protocol, self.common.protocol)
+            && within(self.delegate, self.common.delegate)
     }
 }
 
 impl Swim {
-    pub(crate) fn begin_merge(&mut self, stream: u64, from: Source, inbound: bool, state: PushPull, held: usize) {
+    pub(crate) fn begin_merge(
+        &mut self,
+        stream: u64,
+        from: Source,
+        inbound: bool,
+        state: PushPull,
+        held: usize,
+    ) {
         let common = self.roster.ranges().common();
         let verify = Verify { common, protocol: (u8::MAX, 0), delegate: (u8::MAX, 0), bad: false };
         self.merges.push_back(Merge { state, from, stream, inbound, held, stage: Stage::Verify(verify) });
@@ -203,7 +212,8 @@ impl Swim {
     fn refuse_merge(&mut self, merge: Merge) {
         self.stats.merges_refused += 1;
         if merge.inbound {
-            let text = format!("merge refused by {}: versions or admission rules do not fit", self.config.name);
+            let text =
+                format!("merge refused by {}: versions or admission rules do not fit", self.config.name);
             self.answer_error(merge.stream, &text);
         } else {
             self.give_up(merge.stream, JoinFailure::Refused);

@@ -80,7 +80,12 @@ use crate::{Instant, NonceSecret, Seed, Stats};
 #[derive(Debug)]
 pub(crate) enum Rumor {
     Alive(u32),
-    Accusation { slot: u32, dead: bool, incarnation: u32, by: crate::Name },
+    Accusation {
+        slot: u32,
+        dead: bool,
+        incarnation: u32,
+        by: crate::Name,
+    },
     /// A service's broadcast: a user message, byte for byte as it was received or made, type byte included.
     Payload(Vec<u8>),
 }
@@ -172,12 +177,18 @@ pub(crate) struct Swim {
 }
 
 impl Swim {
-    pub(crate) fn new(now: Instant, mut config: Config, seed: &Seed, nonces: NonceSecret) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        now: Instant,
+        mut config: Config,
+        seed: &Seed,
+        nonces: NonceSecret,
+    ) -> Result<Self, ConfigError> {
         config.check()?;
         let mut private = Rng::from_seed(seed, 1);
         let keyed = Keyed::new(&mut private);
         let mut rng = Rng::from_seed(seed, 0);
-        let label = Label::new(&config.label).map_err(|_| ConfigError::LabelTooLong { len: config.label.len() })?;
+        let label =
+            Label::new(&config.label).map_err(|_| ConfigError::LabelTooLong { len: config.label.len() })?;
         let layers = Layers {
             label,
             skip_inbound_label_check: config.skip_inbound_label_check,
@@ -288,12 +299,13 @@ impl Swim {
         self.seq
     }
 
-    pub(crate) fn has_keyring(&self) -> bool {
-        self.layers.ring().is_some()
-    }
-
     pub(crate) fn memory(&self) -> usize {
         let tap = self.tap.as_ref().map_or(0, |tap| tap.memory());
-        self.roster.memory() + self.stream_bytes + self.events.memory() + self.buffers.memory() + self.snapshot.memory() + tap
+        self.roster.memory()
+            + self.stream_bytes
+            + self.events.memory()
+            + self.buffers.memory()
+            + self.snapshot.memory()
+            + tap
     }
 }

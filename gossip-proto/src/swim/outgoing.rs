@@ -19,17 +19,35 @@ use crate::wire::packet::Envelope;
 pub(crate) enum Outgoing {
     /// The running probe's ping.
     Probe,
-    IndirectPing { helper: MemberKey, seq: u32 },
+    IndirectPing {
+        helper: MemberKey,
+        seq: u32,
+    },
     /// An answer to a ping; with the payload of the layer above when it answers for this node.
-    Ack { to: SocketAddr, seq: u32, payload: bool },
-    Nack { to: SocketAddr, seq: u32 },
-    RelayPing { relay: u64 },
+    Ack {
+        to: SocketAddr,
+        seq: u32,
+        payload: bool,
+    },
+    Nack {
+        to: SocketAddr,
+        seq: u32,
+    },
+    RelayPing {
+        relay: u64,
+    },
     /// The application's own ping.
-    Ping { operation: u64 },
-    Gossip { to: MemberKey },
-    User { to: MemberKey, payload: Bytes },
+    Ping {
+        operation: u64,
+    },
+    Gossip {
+        to: MemberKey,
+    },
+    User {
+        to: MemberKey,
+        payload: Bytes,
+    },
 }
-
 
 impl Swim {
     /// Queues something to send. Bounded: what a remote can ask for is dropped when the socket does not keep up.
@@ -134,7 +152,12 @@ impl Swim {
     }
 
     /// Encodes what the packet is for; whether rumors may follow.
-    fn head<U: Upper>(&mut self, upper: &U, outgoing: &Outgoing, packer: &mut Packer<'_>) -> Result<bool, Full> {
+    fn head<U: Upper>(
+        &mut self,
+        upper: &U,
+        outgoing: &Outgoing,
+        packer: &mut Packer<'_>,
+    ) -> Result<bool, Full> {
         match outgoing {
             Outgoing::Probe => {
                 let (slot, seq, suspected) = self.probe_ping().ok_or(Full)?;
@@ -145,8 +168,11 @@ impl Swim {
                 }
                 // Tells the suspect, so that it can refute at once (Lifeguard §IV-C; spec 4.8).
                 let incarnation = self.roster.get(slot).incarnation;
-                let accusation =
-                    Accusation { incarnation, node: Cow::Borrowed(name), from: Cow::Borrowed(self.config.name.as_bytes()) };
+                let accusation = Accusation {
+                    incarnation,
+                    node: Cow::Borrowed(name),
+                    from: Cow::Borrowed(self.config.name.as_bytes()),
+                };
                 put(packer, MessageType::Suspect, |sink| accusation.encode(sink))?;
                 Ok(false)
             }

@@ -167,7 +167,9 @@ impl Swim {
         let Some(slot) = self.roster.resolve(target) else { return self.end_probe() };
         let mut chosen = core::mem::take(&mut self.chosen);
         let roster = &self.roster;
-        let helper = |s: u32| s != LOCAL && s != slot && roster.get(s).tracked() && roster.get(s).standing == Standing::Alive;
+        let helper = |s: u32| {
+            s != LOCAL && s != slot && roster.get(s).tracked() && roster.get(s).standing == Standing::Alive
+        };
         roster.order().sample(&mut self.rng, self.config.indirect_checks, helper, &mut chosen);
         let mut nacks_expected = 0;
         for &helper in &chosen {
@@ -178,7 +180,10 @@ impl Swim {
         let helpers = chosen.len() as u8;
         self.chosen = chosen;
         let stream = self.config.stream_pings && self.roster.get(slot).versions[1] >= 3;
-        let stream = stream && self.open_stream(self.roster.get(slot).socket(), Some(target), Purpose::Ping { seq }).is_some();
+        let stream = stream
+            && self
+                .open_stream(self.roster.get(slot).socket(), Some(target), Purpose::Ping { seq })
+                .is_some();
         if let Some(probe) = self.probe.as_mut() {
             (probe.helpers, probe.nacks_expected, probe.stream) = (helpers, nacks_expected, stream);
         }
@@ -233,7 +238,8 @@ impl Swim {
     /// An acknowledgement with the probe's number came, directly or forwarded.
     pub(crate) fn probe_answered<U: Upper>(&mut self, upper: &mut U, payload: &[u8]) {
         let Some(probe) = &self.probe else { return };
-        let rtt = (probe.phase == Phase::Direct && !probe.delayed).then(|| self.now.saturating_duration_since(probe.sent));
+        let rtt = (probe.phase == Phase::Direct && !probe.delayed)
+            .then(|| self.now.saturating_duration_since(probe.sent));
         let target = probe.target;
         self.probe_succeeded();
         if let (Some(rtt), Some(slot)) = (rtt, self.roster.resolve(target)) {

@@ -78,7 +78,6 @@ pub(crate) struct Rumors<T> {
     drawn_limits: [u32; LANES],
     accounts_before_draw: [Account; LANES],
     retired: VecDeque<Retired<T>>,
-    pruned: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -126,7 +125,6 @@ impl<T> Rumors<T> {
             drawn_limits: [0; LANES],
             accounts_before_draw: [Account::NEW; LANES],
             retired: VecDeque::new(),
-            pruned: 0,
         }
     }
 
@@ -174,7 +172,6 @@ impl<T> Rumors<T> {
             && let Some(last) = self.forest.last(tree)
         {
             self.forest.remove(tree, last);
-            self.pruned += 1;
             self.retire(last, Why::Pruned);
         }
     }
@@ -186,17 +183,6 @@ impl<T> Rumors<T> {
         self.unlink(id);
         self.retire(id, Why::Displaced);
         true
-    }
-
-    /// Retires everything.
-    pub(crate) fn clear(&mut self) {
-        self.abort();
-        for id in 0..self.entries.len() as u32 {
-            if self.entries[id as usize].is_some() {
-                self.unlink(id);
-                self.retire(id, Why::Displaced);
-            }
-        }
     }
 
     /// Chooses rumors for a packet with `room` bytes, each of which costs its length and `overhead`; returns how many.
@@ -271,6 +257,7 @@ impl<T> Rumors<T> {
     }
 
     /// What is queued about a subject.
+    #[cfg(test)]
     pub(crate) fn get_subject(&self, slot: u32) -> Option<&T> {
         Some(&self.entries[self.find(slot)? as usize].as_ref()?.value)
     }
@@ -281,17 +268,13 @@ impl<T> Rumors<T> {
     }
 
     /// How many rumors wait in one lane, without those of an unfinished draw.
+    #[cfg(test)]
     pub(crate) fn lane_len(&self, lane: Lane) -> usize {
         self.lanes[lane as usize].len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// How many rumors were lost because their lane was full.
-    pub(crate) fn pruned(&self) -> u64 {
-        self.pruned
     }
 
     /// Credits the lanes that compete for this packet, and lets each take what it has earned.

@@ -79,9 +79,8 @@ fn a_subject_has_one_rumor_in_all_lanes() {
     assert_eq!(displaced, Retired { value: "alive", notify: Some(1), transmits: 0, why: Why::Displaced });
     assert!(rumors.remove_subject(7));
     assert!(!rumors.remove_subject(7) && !rumors.contains_subject(7) && !rumors.contains_subject(99));
-    rumors.clear();
-    assert_eq!(retired(&mut rumors), [("suspect", 0, Why::Displaced), ("event", 0, Why::Displaced)]);
-    assert!(rumors.is_empty());
+    assert_eq!(retired(&mut rumors), [("suspect", 0, Why::Displaced)]);
+    assert_eq!(rumors.len(), 1);
 }
 
 #[test]
@@ -98,7 +97,7 @@ fn a_full_lane_loses_its_last() {
     rumors.insert(Lane::Event, None, 1, "tiny", None);
     assert_eq!(retired(&mut rumors), [("tiny", 0, Why::Pruned)], "also the new one itself");
     rumors.insert(Lane::Query, None, 1, "query", None);
-    assert_eq!((rumors.len(), rumors.pruned()), (4, 3), "the cap is per lane");
+    assert_eq!(rumors.len(), 4, "the cap is per lane");
 }
 
 #[test]

@@ -44,11 +44,6 @@ pub(crate) fn transmit_limit(mult: u32, n: usize) -> u32 {
     mult.saturating_mul(digits(n))
 }
 
-/// How long a query waits for answers by default (serf spec 5.1).
-pub(crate) fn query_timeout(gossip_interval: Duration, mult: u32, n: usize) -> Duration {
-    gossip_interval.saturating_mul(mult).saturating_mul(digits(n))
-}
-
 /// ⌈log₁₀(n + 1)⌉, which is the number of decimal digits of `n`, and 0 for 0.
 fn digits(n: usize) -> u32 {
     n.checked_ilog10().map_or(0, |log| log + 1)
@@ -117,13 +112,6 @@ mod tests {
             let interval = push_pull_interval(Duration::from_millis(row[0]), row[1] as usize);
             assert_eq!(interval, Duration::from_millis(row[2]), "{row:?}");
         });
-    }
-
-    #[test]
-    fn query_timeout_counts_digits() {
-        // The numbers of serf spec 5.1 for the LAN preset.
-        let lan = |n| query_timeout(Duration::from_millis(200), 16, n).as_millis();
-        assert_eq!([1, 9, 10, 99, 100].map(lan), [3200, 3200, 6400, 6400, 9600]);
     }
 
     #[test]

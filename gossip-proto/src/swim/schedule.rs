@@ -3,10 +3,10 @@
 use core::time::Duration;
 
 use super::{Swim, Upper, scale};
+use crate::Instant;
 use crate::config::Config;
 use crate::output::Wakeup;
 use crate::rng::Rng;
-use crate::Instant;
 
 /// The timers there is one of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,8 @@ impl Swim {
 
     fn tick(&mut self, tick: Tick, at: Instant) {
         // Ticks that were missed are not made up for.
-        let next = |interval: Duration| if at + interval > self.now { at + interval } else { self.now + interval };
+        let next =
+            |interval: Duration| if at + interval > self.now { at + interval } else { self.now + interval };
         match tick {
             Tick::Probe => {
                 self.ticks.set(tick, next(self.config.probe_interval));

@@ -8,6 +8,7 @@ use core::net::SocketAddr;
 use bytes::Bytes;
 
 use super::{Deadline, Swim, Upper};
+use crate::MemberKey;
 use crate::error::{Refused, StreamError};
 use crate::output::{JoinFailure, Outcome, Source, StreamAction, StreamFailure, StreamId, Written};
 use crate::roster::canonical;
@@ -19,7 +20,6 @@ use crate::wire::msgpack::Full;
 use crate::wire::stream::{
     Pending, Side, StreamLimits, StreamMessage, StreamReader, needs_materializing, write_stream,
 };
-use crate::MemberKey;
 
 /// What a stream is for.
 #[derive(Debug)]
@@ -64,7 +64,12 @@ impl Stream {
 
 impl Swim {
     /// Asks for a connection; `None` if too many streams are open.
-    pub(crate) fn open_stream(&mut self, to: SocketAddr, peer: Option<MemberKey>, purpose: Purpose) -> Option<u64> {
+    pub(crate) fn open_stream(
+        &mut self,
+        to: SocketAddr,
+        peer: Option<MemberKey>,
+        purpose: Purpose,
+    ) -> Option<u64> {
         if self.streams.len() - self.inbound >= self.config.max_streams {
             self.stats.streams_refused += 1;
             return None;
@@ -152,11 +157,18 @@ impl Swim {
     }
 
     /// Puts a message on a stream, in its layers.
-    pub(crate) fn write_message(&mut self, key: u64, encoded: Result<(), Full>, parts: &[&[u8]], close: bool) {
+    pub(crate) fn write_message(
+        &mut self,
+        key: u64,
+        encoded: Result<(), Full>,
+        parts: &[&[u8]],
+        close: bool,
+    ) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let opener = !matches!(stream.purpose, Purpose::Inbound);
         let mut bytes = Vec::new();
-        let written = write_stream(&self.layers, opener, parts, &mut self.nonces, &mut self.deflater, &mut bytes);
+        let written =
+            write_stream(&self.layers, opener, parts, &mut self.nonces, &mut self.deflater, &mut bytes);
         if encoded.is_err() || written.is_err() {
             return self.stream_failed(key, StreamFailure::Local);
         }
@@ -244,12 +256,7 @@ impl Swim {
     }
 
     /// Looks what the reader made of its bytes.
-    fn progress<U: Upper>(
-        &mut self,
-        upper: &mut U,
-        key: u64,
-        fed: Fed,
-    ) -> Result<usize, StreamError> {
+    fn progress<U: Upper>(&mut self, upper: &mut U, key: u64, fed: Fed) -> Result<usize, StreamError> {
         let Some(stream) = self.streams.get_mut(key) else { return Err(StreamError::Unknown) };
         match fed.taken {
             Ok(taken) => {
@@ -273,7 +280,9 @@ impl Swim {
                 self.stats.streams_malformed += 1;
                 match fault {
                     Fault::Answered(text) if inbound => self.answer_error(key, &text),
-                    Fault::Closed | Fault::Cut => self.give_up(key, JoinFailure::Stream(StreamFailure::Reset)),
+                    Fault::Closed | Fault::Cut => {
+                        self.give_up(key, JoinFailure::Stream(StreamFailure::Reset))
+                    }
                     Fault::Odd | Fault::Answered(_) => self.give_up(key, JoinFailure::Protocol),
                 }
                 Err(StreamError::Refused)

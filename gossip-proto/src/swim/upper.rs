@@ -8,8 +8,8 @@ use core::time::Duration;
 use siphasher::sip::SipHasher13;
 
 use super::Swim;
-use crate::output::Source;
 use crate::Instant;
+use crate::output::Source;
 
 /// What memberlist calls NotifyJoin, NotifyLeave and NotifyUpdate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

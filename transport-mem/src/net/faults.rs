@@ -36,12 +36,18 @@ impl<M: Machine> Network<M> {
     }
 
     /// Starts a node again that has crashed or vanished, with a new machine from its factory.
+    ///
+    /// # Panics
+    /// If it is running.
     pub fn restart(&mut self, node: NodeId) {
         assert!(self.machine(node).is_none(), "{} is running", self.name(node));
         self.boot(node.0);
     }
 
     /// As [`Network::restart`], at another address.
+    ///
+    /// # Panics
+    /// If it is running, or another node is at that address.
     pub fn restart_at(&mut self, node: NodeId, addr: SocketAddr) {
         assert!(self.machine(node).is_none(), "{} is running", self.name(node));
         self.world.bind(node.0, addr);

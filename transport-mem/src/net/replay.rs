@@ -22,7 +22,7 @@ pub struct Replay {
 impl Replay {
     /// The parameters of a run: `SEED` and `NODES` of the environment, or these.
     pub fn new(suite: &'static str, test: &'static str, seed: u64, nodes: usize) -> Self {
-        let nodes = from_env("NODES").map_or(nodes, |nodes| usize::try_from(nodes).unwrap_or(nodes as usize));
+        let nodes = from_env("NODES").map_or(nodes, |nodes| nodes as usize);
         Self { suite, test, seed: seed_from_env(seed), nodes }
     }
 

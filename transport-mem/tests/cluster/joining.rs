@@ -167,19 +167,27 @@ fn a_farewell_is_seen_as_such_by_all() {
         until(&mut net, 6 * SECOND, "left everywhere", |net| {
             net.running().filter(|node| net.status(*node, leaver) != Some(Status::Left)).count() <= may_miss
         });
-        // Forgotten after 30 s (spec 4.13), and not taken for a failure.
-        net.run_for(20 * SECOND);
-        let sees_left = |node: &NodeId| net.status(*node, leaver) == Some(Status::Left);
-        assert!(net.running().filter(sees_left).count() + may_miss >= nodes.len() - 1, "{}", net.table());
-        until(&mut net, push_pull_bound(nodes.len()) + 60 * SECOND, "forgotten everywhere", |net| {
+        // Forgotten after 30 s (spec 4.13).
+        let bound = push_pull_bound(nodes.len()) + suspicion_max(nodes.len()) + 60 * SECOND;
+        until(&mut net, bound, "forgotten everywhere", |net| {
             net.running().all(|node| net.status(node, leaver).is_none())
         });
-        assert!(failures(&net).len() <= may_miss, "{:?}", failures(&net));
+        let heard =
+            |node: &NodeId| changes(&net, *node, leaver).any(|change| change.kind == ChangeKind::Left);
+        if net.running().any(|node| !heard(&node)) {
+            // It was never told, and may even have brought the leaver back after the others had forgotten it: with
+            // memberlist's tables nothing can prevent that.
+            continue;
+        }
+        assert_eq!(failures(&net), []);
         for &node in nodes.iter().filter(|node| **node != leaver) {
             let left = changes(&net, node, leaver).find(|change| change.kind == ChangeKind::Left);
             let cause = left.map(|change| &change.cause);
-            let expected = matches!(cause, Some(Cause::Farewell | Cause::Exchange { .. }));
-            assert!(expected || may_miss > 0, "{cause:?} at {}", net.name(node));
+            assert!(
+                matches!(cause, Some(Cause::Farewell | Cause::Exchange { .. })),
+                "{cause:?} at {}",
+                net.name(node)
+            );
         }
     }
 }

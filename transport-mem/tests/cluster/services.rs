@@ -246,13 +246,13 @@ fn an_operator_turns_failed_into_left() {
         until(&mut net, 60 * SECOND, "failed everywhere", |net| net.all_see(nodes[5], Status::Failed));
         let name = net.name(nodes[5]).clone();
         net.with(nodes[0], |machine, now| machine.force_leave(now, name.as_bytes(), prune).unwrap());
-        until(&mut net, 65 * SECOND, "left or forgotten everywhere", |net| {
-            net.running()
-                .all(|node| net.status(node, nodes[5]) == if prune { None } else { Some(Status::Left) })
-        });
+        // Who misses the intent by chance learns of it in an exchange; but of one with prune nobody remembers anything.
+        let expected = if prune { None } else { Some(Status::Left) };
+        let may_miss = usize::from(prune);
+        let differ = |net: &Net| net.running().filter(|node| net.status(*node, nodes[5]) != expected).count();
+        until(&mut net, 65 * SECOND, "left or forgotten everywhere", |net| differ(net) <= may_miss);
         net.run_for(100 * SECOND);
-        let settled = |node| net.status(node, nodes[5]) == if prune { None } else { Some(Status::Left) };
-        assert!(net.running().all(settled), "{}", net.table());
+        assert!(differ(&net) <= may_miss, "{}", net.table());
     }
 }
 
