@@ -110,10 +110,10 @@ impl Node {
         self.upper.force_leave(&mut self.swim, name, prune)
     }
 
-    /// Joins like [`Machine::join`], but user events from before are not delivered.
+    /// Joins like [`join`](crate::Machine::join), but user events from before are not delivered.
     ///
     /// # Errors
-    /// As [`Machine::join`].
+    /// As [`join`](crate::Machine::join).
     pub fn join_ignoring_old(
         &mut self,
         now: Instant,

@@ -136,6 +136,7 @@ impl Swim {
             Verdict::Refute => self.refute(claim.incarnation),
             Verdict::Insert | Verdict::Accept => {
                 if let Some(slot) = known.or_else(|| self.admit(claim)) {
+                    self.bind_identity(slot, socket, via);
                     self.accept_alive(upper, slot, claim, known.is_none(), via);
                 }
             }
@@ -375,10 +376,18 @@ impl Swim {
         let fits = source.identity.is_some() && bound.is_none_or(|bound| Some(bound) == source.identity);
         if !fits {
             self.stats.identity_refused += 1;
-        } else if let Some(slot) = known {
-            self.roster.get_mut(slot).identity = source.identity;
         }
         fits
+    }
+
+    /// The identity a member's own word first came under is its identity from then on.
+    fn bind_identity(&mut self, slot: u32, claimed: SocketAddr, via: Via) {
+        if let Via::Datagram(source) = via
+            && self.config.identities
+            && canonical(source.addr) == claimed
+        {
+            self.roster.get_mut(slot).identity = source.identity;
+        }
     }
 }
 

@@ -1,0 +1,133 @@
+//! What transports tell a machine beside bytes: identities, paths, packets that left late; and who is admitted.
+mod support;
+
+use bytes::Bytes;
+use core::time::Duration;
+use gossip_proto::wire::message::MessageType;
+use gossip_proto::wire::serf::encode_tags;
+use gossip_proto::*;
+use support::node::*;
+
+fn under(script: &mut Script, host: u8, identity: Option<u64>, bytes: &[u8]) {
+    let source = Source { addr: addr(host), identity: identity.map(IdentityId) };
+    script.machine.handle_datagram(script.now, source, &mut bytes.to_vec()).unwrap();
+}
+
+fn status(script: &Script, name: &str) -> Option<Status> {
+    script.machine.find(name.as_bytes()).map(|member| member.status)
+}
+
+#[test]
+fn what_a_member_says_of_itself_needs_its_identity() {
+    let mut script = Script::new(|config| {
+        config.identities(true);
+    });
+    under(&mut script, 2, None, &plain_alive("b", 2, 1));
+    assert_eq!((status(&script, "b"), script.machine.stats().identity_refused), (None, 1));
+    under(&mut script, 2, Some(7), &plain_alive("b", 2, 1));
+    assert_eq!(status(&script, "b"), Some(Status::Alive));
+    // Another one at the same address, with another key.
+    under(&mut script, 2, Some(8), &dead("b", 1, "b"));
+    under(&mut script, 2, Some(8), &plain_alive("b", 2, 5));
+    assert_eq!((status(&script, "b"), script.machine.stats().identity_refused), (Some(Status::Alive), 3));
+    assert_eq!(script.machine.find(b"b").unwrap().incarnation, 1);
+    under(&mut script, 2, Some(7), &dead("b", 1, "b"));
+    assert_eq!(status(&script, "b"), Some(Status::Left));
+}
+
+#[test]
+fn hearsay_needs_no_identity_of_the_member() {
+    let mut script = Script::new(|config| {
+        config.identities(true);
+    });
+    under(&mut script, 3, Some(3), &plain_alive("b", 2, 1));
+    assert_eq!((status(&script, "b"), script.machine.stats().identity_refused), (Some(Status::Alive), 0));
+}
+
+#[test]
+fn packets_keep_to_the_path() {
+    let mut script = Script::new(|config| {
+        config.gossip_interval(Duration::from_millis(200)).probe_interval(Duration::ZERO);
+    });
+    script.hear(&plain_alive("b", 2, 1));
+    script.machine.handle_path(script.now, addr(2), 600);
+    for host in 10..60 {
+        script.hear(&plain_alive(&format!("member-{host}"), host, 1));
+    }
+    let b = script.machine.find(b"b").unwrap().key;
+    let refused = script.machine.send(script.now, b, vec![0; 600].into()).unwrap_err();
+    let CommandError::TooBig { len: 600, max } = refused else { panic!("{refused:?}") };
+    assert!((590..600).contains(&max), "{max}");
+    script.machine.send(script.now, b, vec![0; max].into()).unwrap();
+    let (mut to_b, mut longest) = (0, 0);
+    let mut buf = [0; 1400];
+    for _ in 0..100 {
+        script.now = script.machine.poll_timeout().unwrap();
+        script.machine.handle_timeout(script.now);
+        while let Some(transmit) = script.machine.poll_transmit(script.now, &mut buf) {
+            if transmit.to == addr(2) {
+                assert!(transmit.len <= 600, "{} bytes", transmit.len);
+                to_b = to_b.max(transmit.len);
+            } else {
+                longest = longest.max(transmit.len);
+            }
+        }
+    }
+    assert!(to_b > 500 && longest > 1200, "packets are filled: {to_b} and {longest}");
+}
+
+#[test]
+fn a_ping_that_left_late_is_still_answered() {
+    let mut script = Script::new(|_| {});
+    script.hear(&plain_alive("b", 2, 1));
+    script.drain(addr(2));
+    let sent = loop {
+        script.next();
+        if let Some(sent) = script.one() {
+            break sent;
+        }
+    };
+    assert_eq!(sent.kinds()[0], MessageType::Ping);
+    script.machine.handle_transmit_delayed(script.now, sent.id);
+    let seq = sent.ping().seq;
+    script.datagram(addr(2), &ack(seq)).unwrap();
+    assert_eq!((script.machine.stats().probes_succeeded, status(&script, "b")), (1, Some(Status::Alive)));
+}
+
+fn tags(tags: &[(&str, &str)]) -> Vec<u8> {
+    let mut metadata = Vec::new();
+    encode_tags(&mut metadata, tags.iter().copied()).unwrap();
+    metadata
+}
+
+fn tagged(name: &str, host: u8, incarnation: u32, with: &[(&str, &str)]) -> Vec<u8> {
+    let meta = tags(with);
+    AliveOf { name, incarnation, addr: &[10, 0, 0, host], port: 7946, meta: &meta, vsn: &PLAIN }.encode()
+}
+
+#[test]
+fn members_must_keep_the_admission_rules() {
+    let dc = |value: &'static str| Admission::TagEquals(Bytes::from("dc"), Bytes::from(value));
+    let mut script = Script::new(|config| {
+        config.metadata(tags(&[("dc", "east"), ("id", "1")]).into());
+        config.admission(vec![dc("east"), Admission::TagRequired(Bytes::from("id"))]);
+    });
+    script.hear(&tagged("west", 2, 1, &[("dc", "west"), ("id", "2")]));
+    script.hear(&tagged("nobody", 3, 1, &[("dc", "east")]));
+    script.hear(&tagged("east", 4, 1, &[("dc", "east"), ("id", "4")]));
+    script.hear(&tagged("anywhere", 5, 1, &[("id", "5")]));
+    let names: Vec<_> = script.machine.members().map(|member| member.name.to_string()).collect();
+    assert_eq!(names, ["self", "east", "anywhere"]);
+    assert_eq!(script.machine.stats().admission_refused, 2);
+    // A member that would stop keeping them is not believed.
+    script.hear(&tagged("east", 4, 2, &[("dc", "west"), ("id", "4")]));
+    assert_eq!(script.machine.find(b"east").unwrap().incarnation, 1);
+}
+
+#[test]
+fn a_node_that_breaks_its_own_rules_does_not_start() {
+    let mut config = Config::lan("self", addr(1));
+    config.admission(vec![Admission::TagRequired(Bytes::from("id"))]);
+    let made = Membership::new(Instant::ORIGIN, config, Seed::from_u64(1), NonceSecret::new([0; 32]));
+    assert_eq!(made.err(), Some(ConfigError::ExcludedByAdmission));
+}
