@@ -22,6 +22,11 @@ use gossip_proto::{
 
 /// Streams are looked at this often; a driver with an event loop of its own waits for all sockets at once instead.
 const TICK: Duration = Duration::from_millis(5);
+/// A peer that does not read what it asked for is waited for no longer than this.
+const LINGER: Duration = Duration::from_secs(5);
+/// Datagrams between two looks at what is to be sent, and how many such batches may come before a timer is served.
+const BATCH: usize = 64;
+const BATCHES: usize = 16;
 
 /// A TCP connection and what it could not get rid of yet, in either direction.
 struct Connection {
@@ -29,7 +34,8 @@ struct Connection {
     unsent: Vec<u8>,
     unread: Vec<u8>,
     peer_done: bool,
-    closing: bool,
+    /// When the machine wanted it closed; what is unsent has a while left to go.
+    closing: Option<Clock>,
 }
 
 struct Driver {
@@ -43,6 +49,7 @@ struct Driver {
     opener: Sender<(StreamId, Option<TcpStream>)>,
     origin: Clock,
     datagram: Vec<u8>,
+    batches: usize,
 }
 
 impl Driver {
@@ -52,12 +59,17 @@ impl Driver {
 
     fn run(&mut self) -> Result<(), Box<dyn Error>> {
         loop {
-            // Drain before judge: all that has arrived is handed over before a timer may say that it has not.
-            self.receive_datagrams()?;
+            let more = self.receive_datagrams()?;
             self.receive_streams();
             let now = self.now();
             if self.machine.poll_timeout().is_some_and(|due| due <= now) {
-                self.machine.handle_timeout(now);
+                // Drain before judge: what has arrived is handed over before a timer may say that it has not; but a
+                // flood does not stop the clock.
+                self.batches += 1;
+                if !more || self.batches >= BATCHES {
+                    self.machine.handle_timeout(now);
+                    self.batches = 0;
+                }
             }
             self.send_datagrams();
             self.serve_streams();
@@ -76,13 +88,13 @@ impl Driver {
     }
 
     /// Sleeps until a datagram comes or something is due, then takes what is there: a batch, so that answers are not
-    /// held up by a flood.
-    fn receive_datagrams(&mut self) -> Result<(), Box<dyn Error>> {
+    /// held up by a flood. Whether there may be more.
+    fn receive_datagrams(&mut self) -> Result<bool, Box<dyn Error>> {
         let now = self.now();
         let due = self.machine.poll_timeout().unwrap_or(Instant::MAX).saturating_duration_since(now);
         self.udp.set_nonblocking(due.is_zero())?;
         self.udp.set_read_timeout(Some(due.clamp(Duration::from_millis(1), TICK)))?;
-        for _ in 0..64 {
+        for _ in 0..BATCH {
             match self.udp.recv_from(&mut self.datagram) {
                 Ok((len, from)) => {
                     let now = self.now();
@@ -93,14 +105,17 @@ impl Driver {
                         &mut self.datagram[..len],
                     );
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
-                // An ICMP message about a peer that is gone is no reason to stop.
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    return Ok(false);
+                }
+                // Neither a signal nor an ICMP message about a peer that is gone is a reason to stop.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionRefused) => {}
                 Err(error) => return Err(error.into()),
             }
             self.udp.set_nonblocking(true)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn receive_streams(&mut self) {
@@ -185,7 +200,7 @@ impl Driver {
                 StreamAction::Close { id } => {
                     self.opening.remove(&id);
                     if let Some(connection) = self.connections.get_mut(&id) {
-                        connection.closing = true;
+                        connection.closing = Some(Clock::now());
                     }
                 }
             }
@@ -194,14 +209,14 @@ impl Driver {
             let sent = match connection.socket.write(&connection.unsent) {
                 Ok(len) => len,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-                Err(_) if connection.closing => return false,
+                Err(_) if connection.closing.is_some() => return false,
                 Err(_) => {
                     self.machine.handle_stream_failed(now, *id, StreamFailure::Reset);
                     return false;
                 }
             };
             connection.unsent.drain(..sent);
-            !connection.closing || !connection.unsent.is_empty()
+            connection.closing.is_none_or(|since| !connection.unsent.is_empty() && since.elapsed() < LINGER)
         });
     }
 }
@@ -210,7 +225,7 @@ impl Connection {
     fn new(socket: TcpStream) -> Self {
         // A socket that can block would stop the node; if this fails, so will the first read.
         let _ = socket.set_nonblocking(true);
-        Self { socket, unsent: Vec::new(), unread: Vec::new(), peer_done: false, closing: false }
+        Self { socket, unsent: Vec::new(), unread: Vec::new(), peer_done: false, closing: None }
     }
 }
 
@@ -243,5 +258,5 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (opener, opened) = channel();
     let (connections, opening) = (BTreeMap::new(), BTreeSet::new());
     let (origin, datagram) = (Clock::now(), vec![0; 65_536]);
-    Driver { machine, udp, tcp, connections, opening, opened, opener, origin, datagram }.run()
+    Driver { machine, udp, tcp, connections, opening, opened, opener, origin, datagram, batches: 0 }.run()
 }

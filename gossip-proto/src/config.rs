@@ -20,6 +20,9 @@ pub const MAX_NAME: usize = 512;
 /// memberlist protocol versions that this implementation speaks (spec 3.1).
 pub const PROTOCOL_VERSIONS: (u8, u8) = (1, 5);
 
+/// No time of the configuration is longer: sums of them stay far from the end of the clock.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// A network in CIDR notation, for the allow list (spec 4.16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
@@ -292,6 +295,19 @@ impl Config {
         range(interval(self.push_pull_interval), "push_pull_interval", "0 (off) or at least 1 ms")?;
         range(self.probe_timeout >= Duration::from_millis(1), "probe_timeout", "at least 1 ms")?;
         range(self.stream_timeout >= Duration::from_millis(1), "stream_timeout", "at least 1 ms")?;
+        let bounded = [
+            (self.probe_interval, "probe_interval"),
+            (self.probe_timeout, "probe_timeout"),
+            (self.gossip_interval, "gossip_interval"),
+            (self.push_pull_interval, "push_pull_interval"),
+            (self.stream_timeout, "stream_timeout"),
+            (self.gossip_to_the_dead, "gossip_to_the_dead"),
+            (self.dead_node_reclaim, "dead_node_reclaim"),
+            (self.broadcast_timeout, "broadcast_timeout"),
+        ];
+        for (duration, parameter) in bounded {
+            range(duration <= LONGEST, parameter, "at most 366 days")?;
+        }
         range((2..=1 << 24).contains(&self.max_members), "max_members", "2 to 16777216")?;
         range(self.max_rumors >= 16, "max_rumors", "at least 16")?;
         range(self.max_streams >= 2, "max_streams", "at least 2")?;
@@ -351,6 +367,19 @@ impl ServiceConfig {
             if ok { Ok(()) } else { Err(ConfigError::OutOfRange { parameter, allowed }) }
         };
         range((1..=65_536).contains(&self.event_buffer), "event_buffer", "1 to 65536")?;
+        let bounded = [
+            (self.leave_propagate_delay, "leave_propagate_delay"),
+            (self.reconnect_timeout, "reconnect_timeout"),
+            (self.tombstone_timeout, "tombstone_timeout"),
+            (self.reconnect_interval, "reconnect_interval"),
+            (self.recent_intent_timeout, "recent_intent_timeout"),
+        ];
+        for (duration, parameter) in bounded {
+            range(duration <= LONGEST, parameter, "at most 366 days")?;
+        }
+        let interval = self.reconnect_interval;
+        let regular = interval.is_zero() || interval >= Duration::from_millis(10);
+        range(regular, "reconnect_interval", "0 (off) or at least 10 ms")?;
         range(self.user_event_size_limit <= 9216, "user_event_size_limit", "at most 9216 bytes")?;
         Ok(())
     }

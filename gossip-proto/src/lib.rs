@@ -1,7 +1,8 @@
 //! A gossip node as a pure state machine: timestamped inputs in, packets and events out.
 //!
 //! [`Node`] speaks the wire protocol of HashiCorp's Serf, [`Membership`] that of memberlist below it, so that either is a
-//! full member of clusters that run today. There is no clock, no randomness of its own, no I/O and no callback in here:
+//! member of clusters that run today. (Serf's queries, and with them key rotation by `serf keys`, are passed on and not yet
+//! answered.) There is no clock, no randomness of its own, no I/O and no callback in here:
 //! a run is a function of the configuration, the [`Seed`] and the timestamped inputs, and can be replayed bit for bit.
 //! Adapter crates bind the machine to sockets; a simulator and a fuzzer drive the very same code.
 //!

@@ -56,8 +56,9 @@ impl Membership {
         self.swim.set_metadata(&mut self.upper, metadata)
     }
 
-    /// Gossips a user message to all members; each is sent it once or more, so that receivers must tolerate copies.
-    /// Receivers do not pass it on: that is for the application to decide. Ends with [`crate::Outcome::Announced`].
+    /// Gossips a user message: it is sent to random members until the transmit limit is reached, so that in a large
+    /// cluster it reaches only some, and one may get it twice. Receivers that shall spread it broadcast it again
+    /// themselves (spec 4.20). Ends with [`crate::Outcome::Announced`].
     ///
     /// # Errors
     /// A message larger than one datagram carries, or the node has left.

@@ -141,6 +141,8 @@ stats! {
     user_events,
     /// Serf: user events dropped as duplicates.
     user_events_duplicate,
+    /// Serf: user events refused: too large, or too many remembered.
+    user_events_refused,
     /// Serf: user events dropped as too old.
     user_events_old,
     /// Serf: intents remembered for members not yet known, dropped because too many.

@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 
 use super::{Life, Services, Task};
+use crate::config::MAX_NAME;
 use crate::hash::Keyed;
 use crate::output::Cause;
 use crate::roster::LOCAL;
@@ -63,6 +64,10 @@ impl RecentIntents {
 
 impl Services {
     fn remember(&mut self, swim: &mut Swim, name: &[u8], intent: Intent, ltime: u64) -> bool {
+        if name.len() > MAX_NAME {
+            swim.stats.claim_malformed += 1;
+            return false;
+        }
         match self.recent.upsert(swim.now, name, intent, ltime) {
             Some(newer) => newer,
             None => {
@@ -160,8 +165,8 @@ impl Services {
         let turn = self.member(slot).turn;
         if swim.roster.get(slot).says == Some(Status::Leaving) {
             self.member_mut(slot).pruned = true;
-            let wait = swim.config.broadcast_timeout + self.config.leave_propagate_delay;
-            swim.arm_service(swim.now + wait, Task::Prune { slot, turn }.pack());
+            let wait = swim.config.broadcast_timeout.saturating_add(self.config.leave_propagate_delay);
+            self.arm_member(swim, slot, wait, Task::Prune { slot, turn });
         } else {
             self.forget(swim, slot);
         }

@@ -1,9 +1,12 @@
 //! Members as Serf sees them: kept for hours after they failed or left (serf.md 4.1, 4.3, 4.11, 4.13).
 
+use core::time::Duration;
+
 use super::intents::Intent;
 use super::{Services, Task};
 use crate::roster::LOCAL;
 use crate::swim::{News, Swim};
+use crate::timer::TimerId;
 use crate::{Instant, Status};
 
 /// What Serf remembers of a member besides its status.
@@ -15,6 +18,8 @@ pub(crate) struct ServiceMember {
     gone: Option<Instant>,
     /// An operator wants it forgotten, unless it objects (Q15).
     pub(crate) pruned: bool,
+    /// When it is forgotten.
+    timer: Option<TimerId>,
     /// Counts what the member went through, so that a timer of an earlier turn does nothing.
     pub(crate) turn: u32,
 }
@@ -33,10 +38,24 @@ impl Services {
         swim.roster.find(name).filter(|&slot| swim.roster.get(slot).says.is_some())
     }
 
-    fn turned(&mut self, slot: u32) -> u32 {
+    /// The member enters another turn of its life; a timer of the last one is taken back, or a flapping member would
+    /// pile them up.
+    fn turned(&mut self, swim: &mut Swim, slot: u32) -> u32 {
         let member = self.member_mut(slot);
         member.turn = (member.turn + 1) & 0x0fff_ffff;
-        member.turn
+        let (turn, timer) = (member.turn, member.timer.take());
+        if let Some(timer) = timer {
+            swim.cancel_service(timer);
+        }
+        turn
+    }
+
+    /// Sets the one timer a member has.
+    pub(super) fn arm_member(&mut self, swim: &mut Swim, slot: u32, wait: Duration, task: Task) {
+        let timer = swim.arm_service(swim.now + wait, task.pack());
+        if let Some(old) = self.member_mut(slot).timer.replace(timer) {
+            swim.cancel_service(old);
+        }
     }
 
     /// membership told of a change (serf.md 4.3).
@@ -55,10 +74,10 @@ impl Services {
         }
         match swim.roster.get(slot).says {
             None => {
-                let turn = self.turned(slot);
+                let turn = self.turned(swim, slot);
                 let intent = self.recent.get(&swim.roster.get(slot).name);
                 let ltime = intent.map_or(0, |(_, ltime)| ltime);
-                *self.member_mut(slot) = ServiceMember { ltime, gone: None, pruned: false, turn };
+                *self.member_mut(slot) = ServiceMember { ltime, turn, ..ServiceMember::default() };
                 let leaving = intent.is_some_and(|(intent, _)| intent == Intent::Leave);
                 swim.roster.get_mut(slot).says = Some(if leaving { Status::Leaving } else { Status::Alive });
                 swim.roster.pin(slot);
@@ -67,7 +86,7 @@ impl Services {
             }
             Some(was) => {
                 self.uncount(was);
-                self.turned(slot);
+                self.turned(swim, slot);
                 let member = self.member_mut(slot);
                 (member.gone, member.pruned) = (None, false);
                 swim.roster.get_mut(slot).says = Some(Status::Alive);
@@ -106,11 +125,12 @@ impl Services {
             }
         };
         swim.roster.get_mut(slot).says = Some(status);
-        let turn = self.turned(slot);
+        let turn = self.turned(swim, slot);
         let now = swim.now;
         let gone = *self.member_mut(slot).gone.get_or_insert(now);
         if slot != LOCAL {
-            swim.arm_service(gone + keep, Task::Forget { slot, turn }.pack());
+            let timer = swim.arm_service(gone + keep, Task::Forget { slot, turn }.pack());
+            self.member_mut(slot).timer = Some(timer);
         }
     }
 
@@ -126,7 +146,7 @@ impl Services {
     pub(crate) fn forget(&mut self, swim: &mut Swim, slot: u32) {
         let Some(was) = swim.roster.get(slot).says.filter(|_| slot != LOCAL) else { return };
         self.uncount(was);
-        self.turned(slot);
+        self.turned(swim, slot);
         self.listed -= 1;
         swim.service_members = self.listed;
         swim.mark_reaped(slot);

@@ -17,6 +17,8 @@ pub(crate) enum Seen {
 pub(crate) struct EventHistory {
     slots: Vec<EventSlot>,
     per_slot: usize,
+    /// Bytes of all names and payloads: what every exchange carries must stay far below what one may (spec 1.11).
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +43,7 @@ impl EventHistory {
     pub(crate) fn new(len: usize, per_slot: usize) -> Self {
         let mut slots = Vec::new();
         slots.resize_with(len, EventSlot::default);
-        Self { slots, per_slot }
+        Self { slots, per_slot, bytes: 0 }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -54,6 +56,7 @@ impl EventHistory {
         let index = (ltime % self.len()) as usize;
         let slot = &mut self.slots[index];
         if slot.ltime != ltime {
+            self.bytes -= slot.bytes.len();
             slot.ltime = ltime;
             slot.ends.clear();
             slot.bytes.clear();
@@ -61,9 +64,11 @@ impl EventHistory {
         if slot.events().any(|event| event == (name, payload)) {
             return Seen::Duplicate;
         }
-        if slot.ends.len() >= self.per_slot {
+        let len = name.len() + payload.len();
+        if slot.ends.len() >= self.per_slot || self.bytes + len > MAX_BYTES {
             return Seen::Full;
         }
+        self.bytes += len;
         slot.bytes.extend_from_slice(name);
         let name_end = slot.bytes.len() as u32;
         slot.bytes.extend_from_slice(payload);
@@ -76,6 +81,9 @@ impl EventHistory {
         self.slots.iter().filter(|slot| !slot.ends.is_empty()).map(|slot| (slot.ltime, slot.events()))
     }
 }
+
+/// Most bytes of remembered events.
+const MAX_BYTES: usize = 1 << 20;
 
 /// Query ids by time.
 #[derive(Debug)]

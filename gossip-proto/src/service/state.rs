@@ -89,8 +89,13 @@ impl Services {
                 None => {}
             }
         }
-        if join && !self.ignoring_old.is_empty() {
+        if join && !self.ignoring_old.is_empty() && self.event_clock.follows(state.event_ltime) {
             self.event_min = self.event_min.max(state.event_ltime);
+        }
+        let waiting: usize = self.merges.iter().map(|merge| merge.body.len()).sum();
+        if waiting + body.len() > swim.config.max_exchange_bytes {
+            swim.stats.exchange_memory_full += 1;
+            return;
         }
         self.merges.push_back(StateMerge {
             body: body.to_vec(),
@@ -142,7 +147,8 @@ impl Services {
                 swim.stats.ltime_refused += 1;
                 continue;
             }
-            for event in entry.events.iter() {
+            // More than a slot holds would be refused one by one.
+            for event in entry.events.iter().take(self.config.max_events_per_ltime) {
                 *work = work.saturating_sub(1);
                 // Whether it may be coalesced is not remembered (Q13). What comes this way is not gossiped again.
                 let event = UserEvent {

@@ -168,6 +168,7 @@ impl Services {
         let key = swim.begin_leave()?;
         // Before the intent is handled here, or the node would refute its own leave.
         self.life = Life::Leaving(Farewell::Intent);
+        swim.departing = true;
         self.leave_operation = Some(key);
         let name = swim.config.name.clone();
         let step = Task::Farewell(Farewell::Intent as u32).pack();
@@ -248,7 +249,7 @@ impl Services {
         if self.failed == 0 || self.life != Life::Alive {
             return;
         }
-        let alive = (self.listed - self.failed - self.left).max(1);
+        let alive = self.listed.saturating_sub(self.failed + self.left).max(1);
         if swim.rng.below64(alive as u64) >= self.failed as u64 {
             return;
         }

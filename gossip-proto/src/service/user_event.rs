@@ -10,6 +10,11 @@ use crate::wire::serf::{SerfType, UserEvent};
 impl Services {
     /// Handles a user event; whether to pass it on.
     pub(crate) fn user_event(&mut self, swim: &mut Swim, event: &UserEvent<'_>) -> bool {
+        // No Serf node lets a larger one out (serf.md 3.11).
+        if event.name.len() + event.payload.len() > MAX_USER_EVENT {
+            swim.stats.user_events_refused += 1;
+            return false;
+        }
         self.event_clock.witness(event.ltime);
         let now = self.event_clock.time();
         let ring = self.events.len();
@@ -28,7 +33,7 @@ impl Services {
                 false
             }
             Seen::Full => {
-                swim.stats.events_lost += 1;
+                swim.stats.user_events_refused += 1;
                 false
             }
         }
@@ -68,3 +73,6 @@ impl Services {
         Ok(OperationId(key))
     }
 }
+
+/// The largest user event there is: name and payload (serf.md 3.11).
+const MAX_USER_EVENT: usize = 9216;

@@ -95,10 +95,13 @@ impl Swim {
         loop {
             let slot = *self.changes.queue.front()?;
             let index = self.roster.get(slot).pending as usize;
-            let status = self.roster.get(slot).status();
+            let record = self.roster.get(slot);
+            let (status, listed) = (record.status(), self.roster.lists(record));
             let reported = self.roster.get(slot).reported;
             let pending = &mut self.changes.pending[index];
-            match next_kind(reported, status, pending) {
+            // One that a service no longer lists is gone for the application, whatever SWIM says of it.
+            let next = if listed || pending.reaped { next_kind(reported, status, pending) } else { None };
+            match next {
                 Some((kind, now_reported)) => {
                     let cause = if kind == ChangeKind::Reaped { Cause::Aged } else { pending.cause.clone() };
                     self.roster.get_mut(slot).reported = now_reported;

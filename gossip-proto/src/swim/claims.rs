@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 
 use super::{Deadline, Lane, News, Rumor, Suspicion, Swim, Upper, Waiter, scale};
 use crate::Name;
+use crate::config::{MAX_METADATA, MAX_NAME};
 use crate::output::{Cause, ChangeKind, Source};
 use crate::roster::precedence::{Belief, Claim, Verdict, decide, refutation};
 use crate::roster::{LOCAL, Standing, WireAddr, canonical};
@@ -51,9 +52,9 @@ impl Swim {
         metadata: &'a [u8],
         versions: &[u8],
     ) -> Option<AliveClaim<'a>> {
-        let Some(addr) =
-            WireAddr::new(addr).filter(|_| !name.is_empty() && metadata.len() <= crate::config::MAX_METADATA)
-        else {
+        // A longer name would fit no ping: such a member could never be suspected.
+        let fits = (1..=MAX_NAME).contains(&name.len()) && metadata.len() <= MAX_METADATA;
+        let Some(addr) = WireAddr::new(addr).filter(|_| fits) else {
             self.stats.claim_malformed += 1;
             return None;
         };
@@ -380,13 +381,19 @@ impl Swim {
         fits
     }
 
-    /// The identity a member's own word first came under is its identity from then on.
+    /// The identity a member's own word first came under is its identity from then on; at another address it is another
+    /// member's word.
     fn bind_identity(&mut self, slot: u32, claimed: SocketAddr, via: Via) {
-        if let Via::Datagram(source) = via
-            && self.config.identities
-            && canonical(source.addr) == claimed
-        {
-            self.roster.get_mut(slot).identity = source.identity;
+        if !self.config.identities {
+            return;
+        }
+        let direct = match via {
+            Via::Datagram(source) if canonical(source.addr) == claimed => source.identity,
+            _ => None,
+        };
+        let record = self.roster.get_mut(slot);
+        if direct.is_some() || record.socket() != claimed {
+            record.identity = direct;
         }
     }
 }

@@ -103,7 +103,7 @@ impl Swim {
     }
 
     pub(crate) fn join(&mut self, targets: &[JoinTarget]) -> Result<OperationId, CommandError> {
-        if self.leaving {
+        if self.leaving || self.departing {
             return Err(CommandError::Left);
         }
         if targets.is_empty() {
@@ -189,11 +189,16 @@ impl Swim {
         upper: &mut U,
         metadata: Bytes,
     ) -> Result<OperationId, CommandError> {
-        if self.leaving {
+        if self.leaving || self.departing {
             return Err(CommandError::Left);
         }
         if metadata.len() > crate::config::MAX_METADATA {
             return Err(ConfigError::MetadataTooLong { len: metadata.len() }.into());
+        }
+        let room = self.layers.max_packet_body(self.config.max_datagram, true);
+        let max = room.saturating_sub(super::OWN_ALIVE + self.config.name.as_bytes().len());
+        if metadata.len() > max {
+            return Err(CommandError::TooBig { len: metadata.len(), max });
         }
         let key = self.begin_announcement()?;
         let record = self.roster.get(LOCAL);

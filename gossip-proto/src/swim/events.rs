@@ -83,7 +83,12 @@ impl EventRing {
     fn push(&mut self, buffers: &mut Buffers, kind: Kind, first: &[u8], rest: &[u8]) -> u64 {
         let mut lost = 0;
         let cost = first.len() + rest.len() + OVERHEAD;
-        while self.bytes + cost > self.max {
+        if cost > self.max && self.bytes > self.max {
+            // One that is larger than the ring may wait in it, a second one not.
+            self.lost += 1;
+            return 1;
+        }
+        while cost <= self.max && self.bytes + cost > self.max {
             let Some(oldest) = self.queue.pop_front() else { break };
             self.bytes -= oldest.bytes.len() + OVERHEAD;
             buffers.give(oldest.bytes);

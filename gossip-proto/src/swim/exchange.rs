@@ -106,8 +106,12 @@ impl Swim {
             self.snapshot.nodes = building.nodes;
             self.snapshot.bytes = building.bytes.into();
         }
-        while let Some((key, join)) = self.snapshot.waiting.pop() {
-            *work = work.saturating_sub(1);
+        // Each reply goes through the services' table, and through compression or sealing where these are on.
+        let cost = 1 + self.roster.slots() as usize / 16;
+        while *work > 0
+            && let Some((key, join)) = self.snapshot.waiting.pop()
+        {
+            *work = work.saturating_sub(cost);
             self.write_state(upper, key, join);
         }
     }

@@ -4,6 +4,7 @@ use super::claims::Via;
 use super::outgoing::Outgoing;
 use super::{Swim, Upper};
 use crate::Name;
+use crate::config::MAX_NAME;
 use crate::error::PacketError;
 use crate::output::{Cause, Source};
 use crate::roster::canonical;
@@ -72,7 +73,9 @@ impl Swim {
             Some(MessageType::Nack) => self.answered(upper, Nack::decode(body)?.0.seq, None),
             Some(MessageType::Suspect) => {
                 let claim = Accusation::decode(body)?.0;
-                if let Some(slot) = self.known(&claim.node) {
+                if claim.from.len() > MAX_NAME {
+                    self.stats.claim_malformed += 1;
+                } else if let Some(slot) = self.known(&claim.node) {
                     let cause = Cause::Accused { by: Name::new(&claim.from), incarnation: claim.incarnation };
                     self.suspect(slot, claim.incarnation, &claim.from, cause);
                 }
@@ -103,6 +106,10 @@ impl Swim {
     }
 
     fn dead_received<U: Upper>(&mut self, upper: &mut U, source: Source, claim: &Accusation<'_>) {
+        if claim.from.len() > MAX_NAME {
+            self.stats.claim_malformed += 1;
+            return;
+        }
         let Some(slot) = self.known(&claim.node) else { return };
         let cause = if claim.from == claim.node {
             let socket = self.roster.get(slot).socket();

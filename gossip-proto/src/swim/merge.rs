@@ -45,6 +45,9 @@ struct Verify {
     bad: bool,
 }
 
+/// What going on with a stream costs in units of work.
+const RESUME_COST: usize = 64;
+
 /// The states on the wire (spec 3).
 const ALIVE: i64 = 0;
 const SUSPECT: i64 = 1;
@@ -115,11 +118,19 @@ impl Swim {
 
     /// Does what was put off, as far as `work` goes: states to send, streams to read, states to merge.
     pub(crate) fn work_off<U: Upper>(&mut self, upper: &mut U, work: &mut usize) {
+        if upper.has_backlog() {
+            // First and with half of it, so that a stream of exchanges cannot starve the services.
+            let mut half = work.div_ceil(2);
+            *work -= half;
+            upper.work_off(self, &mut half);
+            *work += half;
+        }
         while *work > 0 && self.has_own_backlog() {
             if self.state_is_wanted() {
                 self.build_state(upper, work);
             } else if let Some(key) = self.busy.pop_front() {
-                *work -= 1;
+                // Reading on inflates or checks up to 256 KiB, which is many states' worth of work.
+                *work = work.saturating_sub(RESUME_COST);
                 self.resume_stream(upper, key);
             } else if let Some(merge) = self.merges.pop_front() {
                 self.step(upper, merge, work);

@@ -113,6 +113,9 @@ enum Notice {
     Joined { operation: u64, contacted: usize },
 }
 
+/// What an alive message takes besides name and metadata, and its place in a compound.
+const OWN_ALIVE: usize = 96;
+
 /// The engine.
 #[derive(Debug)]
 pub(crate) struct Swim {
@@ -168,6 +171,8 @@ pub(crate) struct Swim {
     /// The last `handle_timeout`: what was due then is late only since then.
     settled: Instant,
     pub(crate) leaving: bool,
+    /// The layer above has begun to leave, which ends in `leaving`.
+    pub(crate) departing: bool,
     /// A stranger got its acknowledgement for the datagram at hand (W-8).
     stranger_acked: bool,
     chosen: SmallVec<[u32; 8]>,
@@ -199,11 +204,16 @@ impl Swim {
             seal_version: SealVersion::for_protocol(config.protocol_version),
             compression: config.compression,
         };
-        // The smallest useful packet is a ping with our name; anything tighter cannot take part.
-        if layers.max_packet_body(config.max_datagram, true) < 192 + config.name.as_bytes().len() {
-            return Err(ConfigError::NameTooLong {
-                len: config.name.as_bytes().len(),
-                max: layers.max_packet_body(config.max_datagram, true).saturating_sub(192),
+        // The largest packet every node needs is a probe for another, which names both ends.
+        let (body, name) = (layers.max_packet_body(config.max_datagram, true), config.name.as_bytes().len());
+        if body < 192 + name {
+            return Err(ConfigError::NameTooLong { len: name, max: body.saturating_sub(192) });
+        }
+        // What the node says of itself must fit one as well, or it could never refute.
+        if body < OWN_ALIVE + name + config.metadata.len() {
+            return Err(ConfigError::OutOfRange {
+                parameter: "max_datagram",
+                allowed: "room for the name and the metadata, and 96 bytes more",
             });
         }
         let mut roster = Roster::new(Keyed::new(&mut private), config.max_members);
@@ -254,6 +264,7 @@ impl Swim {
             stalled: Duration::ZERO,
             settled: now,
             leaving: false,
+            departing: false,
             stranger_acked: false,
             chosen: SmallVec::new(),
             seed: *seed,

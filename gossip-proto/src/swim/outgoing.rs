@@ -72,7 +72,8 @@ impl Swim {
 
     pub(crate) fn path(&mut self, to: SocketAddr, max_datagram: usize) {
         let to = canonical(to);
-        let max_datagram = max_datagram.min(65_507);
+        // Neither more than the driver lends room for, nor so little that nothing could be sent at all.
+        let max_datagram = max_datagram.min(self.config.max_datagram).max(MIN_PATH);
         if max_datagram == self.config.max_datagram {
             self.paths.remove(&to);
         } else if self.paths.len() < self.config.max_members || self.paths.contains_key(&to) {
@@ -254,3 +255,6 @@ pub(crate) fn put(
     let len = sink.len();
     packer.commit(len)
 }
+
+/// The smallest path that is believed in; it carries a ping.
+const MIN_PATH: usize = 256;

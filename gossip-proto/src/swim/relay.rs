@@ -27,7 +27,7 @@ impl Swim {
         let target = WireAddr::new(&ping.target).and_then(|addr| {
             let socket = addr.socket(port);
             let named = self.known(&ping.node).filter(|&slot| self.roster.get(slot).socket() == socket);
-            named.or_else(|| self.roster.at(socket))
+            named.or_else(|| self.roster.at(socket).filter(|_| ping.node.is_empty()))
         });
         // Anything but a member's address would make us send to whom the sender chooses (W-8).
         let Some(target) = target.filter(|&slot| self.roster.get(slot).tracked()) else {
@@ -48,7 +48,7 @@ impl Swim {
         let relay = Relay { target, seq, requester, their_seq: ping.seq, nack: ping.nack, timer: None };
         let key = self.relays.insert(relay);
         // The requester waits as long as we do: a nack sent at the end comes too late to be counted (W-13).
-        let wait = if ping.nack { self.config.probe_timeout * 4 / 5 } else { self.config.probe_timeout };
+        let wait = if ping.nack { self.config.probe_timeout / 5 * 4 } else { self.config.probe_timeout };
         let timer = self.timers.arm(self.now + wait, Deadline::Relay(key));
         if let Some(relay) = self.relays.get_mut(key) {
             relay.timer = Some(timer);

@@ -371,12 +371,24 @@ impl Swim {
     }
 
     pub(crate) fn stream_failed(&mut self, key: u64, why: StreamFailure) {
-        self.give_up(key, JoinFailure::Stream(why));
+        if !self.is_merging(key) {
+            self.give_up(key, JoinFailure::Stream(why));
+        }
+    }
+
+    /// Whether an exchange of ours has got its answer: what becomes of the connection no longer matters then.
+    fn is_merging(&self, key: u64) -> bool {
+        self.streams.get(key).is_some_and(|stream| {
+            stream.received && matches!(stream.purpose, Purpose::Exchange { .. } | Purpose::Reconnect)
+        })
     }
 
     pub(crate) fn stream_expired(&mut self, key: u64) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.timer = None;
+            if self.is_merging(key) {
+                return;
+            }
             self.stats.streams_timed_out += 1;
             self.give_up(key, JoinFailure::Stream(StreamFailure::TimedOut));
         }
