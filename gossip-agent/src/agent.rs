@@ -79,6 +79,8 @@ async fn serve(arguments: &AgentArgs, settings: Settings, log: log::Control, out
 /// Why the agent ends.
 enum End {
     Left,
+    /// Another node has the name; as upstream, that is an end like any other.
+    NameLost(String),
     /// Without a farewell, for the reason.
     Failed(String),
 }
@@ -170,7 +172,7 @@ impl Agent<'_> {
         let end = self.leave().await;
         let answer = match &end {
             End::Left => Ok(json!({})),
-            End::Failed(why) => Err(why.clone()),
+            End::NameLost(why) | End::Failed(why) => Err(why.clone()),
         };
         commands::reply(&self.output, "leave", id, answer).await;
         end
@@ -198,10 +200,12 @@ impl Agent<'_> {
     async fn finish(self, end: End, printer: Option<JoinHandle<()>>) -> ExitCode {
         let (reason, code) = match &end {
             End::Left => ("left".to_owned(), ExitCode::SUCCESS),
+            End::NameLost(why) => (why.clone(), ExitCode::SUCCESS),
             End::Failed(why) => (why.clone(), ExitCode::FAILURE),
         };
         match &end {
             End::Left => tracing::info!("agent: Graceful leave complete"),
+            End::NameLost(why) => tracing::warn!("agent: Serf shutdown detected, quitting: {why}"),
             End::Failed(why) => tracing::error!("agent: {why}"),
         }
         let _ = timeout(PATIENCE, self.cluster.shutdown()).await;
@@ -218,6 +222,7 @@ impl Agent<'_> {
 fn ended(reason: &EndReason) -> End {
     match reason {
         EndReason::Shutdown => End::Left,
+        EndReason::NameLost { .. } => End::NameLost(reason.to_string()),
         other => End::Failed(other.to_string()),
     }
 }

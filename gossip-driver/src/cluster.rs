@@ -81,7 +81,8 @@ impl<M: Machine + 'static> Cluster<M> {
     /// Stops the node without a farewell, and waits until its task has ended and its sockets are closed. To the others
     /// it has failed, unless it has left before.
     pub async fn shutdown(self) {
-        let _ = self.commands.send(Box::new(|core: &mut Core<M>, _| core.stop = true)).await;
+        let _ =
+            self.commands.send(Box::new(|core: &mut Core<M>, _| core.stop = Some(EndReason::Shutdown))).await;
         let ended = self.ended.clone();
         drop(self);
         let _ = ended.recv().await;

@@ -122,8 +122,8 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
             self.judge(now, heard);
         }
         let unsent = self.settle();
-        if self.core.stop || orphaned {
-            return Err(EndReason::Shutdown);
+        if let Some(reason) = self.core.stop.take().or_else(|| orphaned.then_some(EndReason::Shutdown)) {
+            return Err(reason);
         }
         let timer = self.set_timer(self.runtime.now());
         let accept = self.ready[ACCEPT] && self.streams.may_accept();

@@ -116,6 +116,15 @@ pub struct JoinReport {
 pub enum EndReason {
     /// [`crate::Cluster::shutdown`] was called, or all handles were dropped.
     Shutdown,
+    /// Another node has this node's name, by the word of the majority (Serf).
+    NameLost {
+        /// The other node's address.
+        other: SocketAddr,
+        /// How many nodes answered.
+        responses: usize,
+        /// How many of them know the name as this node's.
+        matching: usize,
+    },
     /// The transport is of no use any more.
     Transport(String),
     /// The loop's task was cancelled, with its runtime, or ended by a panic.
@@ -126,6 +135,12 @@ impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Shutdown => f.write_str("shut down"),
+            Self::NameLost { other, responses, matching } => {
+                write!(
+                    f,
+                    "minority in name conflict resolution [{matching} / {responses}]: the node at {other} has the name"
+                )
+            }
             Self::Transport(why) => write!(f, "the transport failed: {why}"),
             Self::Cancelled => f.write_str("the task was cancelled"),
         }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_channel::Sender;
-use gossip_proto::{ChangeKind, Instant, Machine, MemberKey, OperationId, Outcome};
+use gossip_proto::{ChangeKind, Completion, Instant, Machine, MemberKey, OperationId, Outcome};
 
+use crate::error::EndReason;
 use crate::log;
 use crate::notice::{MemberInfo, Notice};
 use crate::options::Options;
@@ -17,8 +18,8 @@ pub(crate) type Command<M> = Box<dyn FnOnce(&mut Core<M>, Instant) + Send>;
 /// The machine, and everybody who waits for its outputs.
 pub(crate) struct Core<M> {
     pub(crate) machine: M,
-    /// Set by a command: the loop ends.
-    pub(crate) stop: bool,
+    /// Set by a command or by the machine: the loop ends.
+    pub(crate) stop: Option<EndReason>,
     options: Options,
     operations: BTreeMap<OperationId, Sender<Outcome>>,
     publishers: Vec<Publisher>,
@@ -32,7 +33,7 @@ impl<M: Machine> Core<M> {
         let known = machine.members().map(|member| member.key).collect();
         Self {
             machine,
-            stop: false,
+            stop: None,
             options,
             operations: BTreeMap::new(),
             publishers: Vec::new(),
@@ -81,9 +82,17 @@ impl<M: Machine> Core<M> {
             }
         }
         while let Some(completion) = self.machine.poll_completion() {
-            if let Some(done) = self.operations.remove(&completion.operation) {
-                // Room for one is there; it fails only when nobody waits any more.
-                let _ = done.try_send(completion.outcome);
+            match completion {
+                Completion::Ended { operation, outcome } => {
+                    if let Some(done) = self.operations.remove(&operation) {
+                        // Room for one is there; it fails only when nobody waits any more.
+                        let _ = done.try_send(outcome);
+                    }
+                }
+                Completion::NameLost { other, responses, matching } => {
+                    self.stop = Some(EndReason::NameLost { other, responses, matching });
+                }
+                _ => {}
             }
         }
         while let Some(event) = self.machine.poll_event() {

@@ -79,7 +79,7 @@ impl Driver {
                 }
             }
             while let Some(completion) = self.machine.poll_completion() {
-                println!("{:?}", completion.outcome);
+                println!("{completion:?}");
             }
             while let Some(event) = self.machine.poll_event() {
                 println!("{event:?}");

@@ -270,13 +270,45 @@ pub enum Cause {
     Aged,
 }
 
-/// Second output: an operation ended. Never lost; at most one per open operation.
+/// Second output: what must not be missed. Never lost; bounded by the operations and questions that are open.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Completion {
-    /// The operation, as the command returned it.
-    pub operation: OperationId,
-    /// How it ended.
-    pub outcome: Outcome,
+#[non_exhaustive]
+pub enum Completion {
+    /// An operation ended.
+    Ended {
+        /// The operation, as the command returned it.
+        operation: OperationId,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Another node has this node's name, and the majority knows the name as the other's (serf.md 5.8). Shut down, without
+    /// a leave: that would make the other one leave.
+    NameLost {
+        /// The other node's address.
+        other: SocketAddr,
+        /// How many answered.
+        responses: usize,
+        /// How many of them know the name as ours.
+        matching: usize,
+    },
+}
+
+impl Completion {
+    /// The operation that ended, and how; `None` for anything else.
+    pub fn ended(self) -> Option<(OperationId, Outcome)> {
+        match self {
+            Self::Ended { operation, outcome } => Some((operation, outcome)),
+            Self::NameLost { .. } => None,
+        }
+    }
+
+    /// How an operation ended; `None` for anything else.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match self {
+            Self::Ended { outcome, .. } => Some(outcome),
+            Self::NameLost { .. } => None,
+        }
+    }
 }
 
 /// How an operation ended.

@@ -191,7 +191,7 @@ fn a_leave_that_nobody_hears_ends_in_time() {
     let mut machine = net.hosts.remove(0).machine;
     machine.handle_timeout(now + Duration::from_secs(5));
     let completion = machine.poll_completion().unwrap();
-    assert_eq!((completion.operation, completion.outcome), (leave, Outcome::Left { announced: false }));
+    assert_eq!(completion.ended(), Some((leave, Outcome::Left { announced: false })));
 }
 
 // upstream: TestMemberlist_JoinShutdown

@@ -300,7 +300,7 @@ fn a_ping_without_answer_ends_after_its_timeout() {
     script.fires_at_ms(600);
     assert_eq!(
         script.machine.poll_completion(),
-        Some(Completion { operation, outcome: Outcome::Ping { rtt: None } })
+        Some(Completion::Ended { operation, outcome: Outcome::Ping { rtt: None } })
     );
     script.datagram(addr(2), &ack(seq)).unwrap();
     assert_eq!(script.machine.poll_completion(), None);
@@ -309,7 +309,7 @@ fn a_ping_without_answer_ends_after_its_timeout() {
     let seq = script.one().unwrap().ping().seq;
     script.datagram(addr(2), &ack(seq)).unwrap();
     let outcome = Outcome::Ping { rtt: Some(Duration::ZERO) };
-    assert_eq!(script.machine.poll_completion(), Some(Completion { operation, outcome }));
+    assert_eq!(script.machine.poll_completion(), Some(Completion::Ended { operation, outcome }));
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn replay<M: Machine>(
                 let name = machine.member(key).expect("a member").name.to_string();
                 outputs.notes.push(Note::Change { name, kind, cause });
             }
-            Replayed::Completion(Completion { operation, outcome, .. }) => {
+            Replayed::Completion(Completion::Ended { operation, outcome }) => {
                 outputs.notes.push(Note::Done { operation, outcome });
             }
             Replayed::Event(event) => outputs.notes.push(note(&event)),

@@ -64,10 +64,11 @@ fn run() -> Result<(), Failure> {
     let mut contacted = 0;
     link.run_until(PATIENCE, Failure::Join, |nodes| {
         while let Some(completion) = nodes[Side::Left.index()].poll_completion() {
-            if let (true, Outcome::Joined { contacted: count, .. }) =
-                (completion.operation == join, completion.outcome)
-            {
-                contacted = count;
+            match completion.ended() {
+                Some((operation, Outcome::Joined { contacted: count, .. })) if operation == join => {
+                    contacted = count;
+                }
+                _ => {}
             }
         }
         contacted == 1
@@ -91,8 +92,11 @@ fn run() -> Result<(), Failure> {
     let leave = link[Side::Right].leave(now).map_err(|_| Failure::Command)?;
     link.run_until(PATIENCE, Failure::Leave, |[_, birch]| {
         while let Some(completion) = birch.poll_completion() {
-            if completion.operation == leave {
-                return completion.outcome == Outcome::Left { announced: true };
+            match completion.ended() {
+                Some((operation, outcome)) if operation == leave => {
+                    return outcome == Outcome::Left { announced: true };
+                }
+                _ => {}
             }
         }
         false

@@ -4,9 +4,7 @@
 use core::time::Duration;
 
 use bytes::Bytes;
-use gossip_proto::{
-    Completion, Config, Instant, JoinFailure, Machine, Membership, Name, Outcome, Seed, StreamFailure,
-};
+use gossip_proto::{Config, Instant, JoinFailure, Machine, Membership, Name, Outcome, Seed, StreamFailure};
 use transport_mem::Conditions;
 use transport_mem::net::{Network, News, NodeId};
 
@@ -72,7 +70,7 @@ fn messages(net: &Network<Membership>, node: NodeId) -> Vec<(Instant, Vec<u8>)> 
 }
 
 fn outcomes(net: &Network<Membership>, node: NodeId) -> Vec<(Instant, Outcome)> {
-    net.log(node).completions.iter().map(|(at, Completion { outcome, .. })| (*at, outcome.clone())).collect()
+    net.log(node).completions.iter().map(|(at, done)| (*at, done.outcome().unwrap().clone())).collect()
 }
 
 fn join_failure(net: &Network<Membership>, node: NodeId) -> Option<(Instant, JoinFailure)> {

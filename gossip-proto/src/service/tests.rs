@@ -385,7 +385,7 @@ fn leaving_alone_ends_at_once_and_in_company_in_steps() {
     bed.services.leave(&mut bed.swim).unwrap();
     bed.run(Duration::from_millis(1));
     let completion = bed.swim.poll_completion().unwrap();
-    assert_eq!(completion.outcome, Outcome::Left { announced: true });
+    assert_eq!(completion.outcome(), Some(&Outcome::Left { announced: true }));
     assert_eq!((bed.says("self"), bed.services.life), (Some(Status::Left), Life::Left));
 
     let mut bed = Bed::new();
@@ -395,8 +395,8 @@ fn leaving_alone_ends_at_once_and_in_company_in_steps() {
     assert_eq!(bed.says("self"), Some(Status::Leaving));
     bed.run(Duration::from_secs(15));
     let completion = bed.swim.poll_completion().unwrap();
-    assert_eq!((completion.operation, bed.says("self")), (operation, Some(Status::Left)));
-    assert_eq!(completion.outcome, Outcome::Left { announced: true });
+    assert_eq!(bed.says("self"), Some(Status::Left));
+    assert_eq!(completion.ended(), Some((operation, Outcome::Left { announced: true })));
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Swim {
         if let Some(timer) = operation.timer {
             self.timers.cancel(timer);
         }
-        self.completions.push_back(Completion { operation: OperationId(key), outcome });
+        self.completions.push_back(Completion::Ended { operation: OperationId(key), outcome });
     }
 
     pub(crate) fn poll_completion(&mut self) -> Option<Completion> {

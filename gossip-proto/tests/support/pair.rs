@@ -374,7 +374,7 @@ impl<M: Machine> Net<M> {
             let member = machine.member(key).expect("a member that changed can be looked at");
             notes.push(Note::Change { name: member.name.to_string(), kind, cause });
         }
-        while let Some(Completion { operation, outcome, .. }) = machine.poll_completion() {
+        while let Some((operation, outcome)) = machine.poll_completion().and_then(Completion::ended) {
             notes.push(Note::Done { operation, outcome });
         }
         while let Some(event) = machine.poll_event() {

@@ -113,7 +113,7 @@ fn sealed_and_labelled_clusters_admit_only_their_own() {
         net.run_for(40 * SECOND);
         for &stranger in &strangers {
             assert_eq!(net.machine(stranger).unwrap().members().count(), 1, "{}", net.table());
-            let joined = &net.log(stranger).completions[0].1.outcome;
+            let joined = net.log(stranger).completions[0].1.outcome().unwrap();
             assert!(
                 matches!(joined, Outcome::Joined { contacted: 0, failed } if failed.len() == 2),
                 "{joined:?}"
@@ -145,7 +145,7 @@ fn new_metadata_reaches_everybody() {
             assert_eq!(updates, 1, "{}", net.name(node));
         }
         net.run_for(6 * SECOND);
-        let announced = &net.log(nodes[7]).completions[0].1.outcome;
+        let announced = net.log(nodes[7]).completions[0].1.outcome().unwrap();
         assert_eq!(*announced, Outcome::Announced { in_time: true });
     }
 }
@@ -160,7 +160,7 @@ fn a_farewell_is_seen_as_such_by_all() {
         net.with(leaver, |machine, now| machine.leave(now).unwrap());
         until(&mut net, 6 * SECOND, "the end of the leave", |net| !net.log(leaver).completions.is_empty());
         let (_, completion) = &net.log(leaver).completions[0];
-        assert_eq!(completion.outcome, Outcome::Left { announced: true });
+        assert_eq!(completion.outcome(), Some(&Outcome::Left { announced: true }));
         net.crash(leaver);
         // Gossip may miss one in a large cluster by chance; that one hears of it in an exchange, or finds it dead.
         let may_miss = nodes.len() / 20;
@@ -199,7 +199,7 @@ fn the_last_two_can_leave_one_after_the_other() {
     for &node in &nodes {
         net.with(node, |machine, now| machine.leave(now).unwrap());
         until(&mut net, 6 * SECOND, "the end of the leave", |net| !net.log(node).completions.is_empty());
-        assert_eq!(net.log(node).completions[0].1.outcome, Outcome::Left { announced: true });
+        assert_eq!(net.log(node).completions[0].1.outcome(), Some(&Outcome::Left { announced: true }));
         net.crash(node);
     }
 }

@@ -154,7 +154,7 @@ fn new_tags_reach_everybody() {
             assert_eq!(kinds(&net, node, nodes[3]), [ChangeKind::Updated], "{}", net.name(node));
         }
         net.run_for(6 * SECOND);
-        assert_eq!(net.log(nodes[3]).completions[0].1.outcome, Outcome::Announced { in_time: true });
+        assert_eq!(net.log(nodes[3]).completions[0].1.outcome(), Some(&Outcome::Announced { in_time: true }));
     }
 }
 
@@ -169,7 +169,7 @@ fn a_leave_is_seen_as_such_by_all_and_remembered() {
         let leaver = nodes[1];
         net.with(leaver, |machine, now| machine.leave(now).unwrap());
         until(&mut net, 15 * SECOND, "the end of the leave", |net| !net.log(leaver).completions.is_empty());
-        assert_eq!(net.log(leaver).completions[0].1.outcome, Outcome::Left { announced: true });
+        assert_eq!(net.log(leaver).completions[0].1.outcome(), Some(&Outcome::Left { announced: true }));
         net.crash(leaver);
         until(&mut net, 65 * SECOND, "left everywhere", |net| net.all_see(leaver, Status::Left));
         net.run_for(120 * SECOND);
