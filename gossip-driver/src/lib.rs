@@ -9,6 +9,7 @@
 
 mod address;
 mod cluster;
+mod coalesce;
 mod conn;
 
 mod driver;
@@ -27,6 +28,7 @@ mod wake;
 
 pub use address::{AddressError, DEFAULT_PORT, Host, Target};
 pub use cluster::{Cluster, start};
+pub use coalesce::{Batch, Coalesced, Coalescer, Window};
 pub use error::{EndReason, Error, JoinError, JoinErrorKind, JoinReport};
 pub use gossip_proto;
 pub use notice::{MemberInfo, Notice};

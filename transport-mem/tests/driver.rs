@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use bytes::Bytes;
-use gossip_driver::{EndReason, Error, Notice, Options, Runtime};
+use gossip_driver::{Batch, Coalesced, Coalescer, EndReason, Error, Notice, Options, Runtime, Window};
 use gossip_proto::{ChangeKind, Config, Membership, Name, Node, Seed, ServiceConfig, Status};
 use transport_mem::{Bus, Cluster, Conditions, StartError, VirtualRuntime, start_membership, start_node};
 
@@ -337,5 +337,29 @@ fn a_bus_without_a_clock_delivers_at_once() {
         assert!(join.is_err(), "{join:?}");
         bus.heal();
         nodes[1].join(&["10.0.0.1"]).await.unwrap();
+    });
+}
+
+#[test]
+fn a_burst_of_joins_is_one_piece_of_news() {
+    let (runtime, bus) = world(9);
+    let nodes: Vec<_> = (0..6).map(|number| node(&bus, &runtime, number)).collect();
+    runtime.block_on(async {
+        let coalescer = Coalescer::new(Some(Window::SERF_AGENT), Some(Window::SERF_AGENT));
+        let mut news = Coalesced::new(nodes[0].subscribe().await, coalescer, runtime.clone());
+        let begun = runtime.now();
+        for node in &nodes[1..] {
+            node.join(&["10.0.0.1"]).await.unwrap();
+        }
+        let Some(Batch::Members { kind: ChangeKind::Joined, members }) = news.recv().await else { panic!() };
+        assert_eq!(members.len(), 5);
+        let waited = runtime.now() - begun;
+        assert!(SECOND <= waited && waited <= 4 * SECOND, "{waited:?}");
+        // What is held when the node ends is told all the same.
+        nodes[0].user_event("deploy", "v1", true).await.unwrap();
+        nodes[0].clone().shutdown().await;
+        let last = news.recv().await;
+        assert!(matches!(last, Some(Batch::Single(Notice::UserEvent { ltime: 1, .. }))), "{last:?}");
+        assert_eq!(news.recv().await, None);
     });
 }

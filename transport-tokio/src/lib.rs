@@ -33,8 +33,8 @@ pub use bind::{Bind, StartError};
 pub use gossip_driver;
 pub use gossip_driver::gossip_proto;
 pub use gossip_driver::{
-    Cluster, EndReason, Error, JoinError, JoinErrorKind, JoinReport, MemberInfo, Notice, Options,
-    Subscription,
+    Batch, Cluster, Coalesced, Coalescer, EndReason, Error, JoinError, JoinErrorKind, JoinReport, MemberInfo,
+    Notice, Options, Subscription, Window,
 };
 pub use gossip_proto::{
     Cause, ChangeKind, Clocks, Config, ConfigError, Membership, Name, Node, Seed, ServiceConfig, Stats,
