@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::Name;
 use crate::error::ConfigError;
+use crate::output::Clocks;
 use crate::wire::keyring::Keyring;
 use crate::wire::layers::Compression;
 
@@ -344,8 +345,22 @@ config! {
         recent_intent_timeout: Duration = Duration::from_secs(300),
         /// How many of them at most.
         max_recent_intents: usize = 4096,
+        /// What an earlier life of this node knew: clocks go on from there, what happened before is not delivered again,
+        /// and the members are joined without anybody's help. Default none.
+        restore: Option<Restore> = None,
     }
     required {}
+}
+
+/// What a node takes over from an earlier life; a [`crate::Snapshot`] tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restore {
+    /// The last time seen of each clock; 0 is none.
+    pub last: Clocks,
+    /// Members that were alive, without the node itself.
+    pub alive: Vec<(Name, SocketAddr)>,
+    /// Members that had been forgotten, and for how long their addresses are still tried.
+    pub learnt: Vec<(Name, SocketAddr, Duration)>,
 }
 
 impl Default for ServiceConfig {

@@ -98,16 +98,17 @@ pub mod wire;
 
 pub use bytes::Bytes;
 
-pub use config::{Admission, Answer, Cidr, Config, ServiceConfig};
+pub use config::{Admission, Answer, Cidr, Config, Restore, ServiceConfig};
 pub use error::{CommandError, ConfigError, PacketError, Refused, StreamError};
 pub use machine::{JoinTarget, Machine, ReplayError, Replayed};
 pub use membership::Membership;
 pub use name::Name;
-pub use node::{Clocks, Node};
+pub use node::Node;
 pub use nonce::NonceSecret;
 pub use output::*;
 pub use rng::Seed;
 pub use roster::Standing;
+pub use service::Snapshot;
 pub use stats::Stats;
 pub use tap::{MAX_TAP_FRAME, Recording};
 pub use time::Instant;

@@ -8,7 +8,7 @@ use crate::contract::machine;
 use crate::error::{CommandError, ConfigError};
 use crate::hash::Keyed;
 use crate::machine::{JoinTarget, ReplayError};
-use crate::output::OperationId;
+use crate::output::{Clocks, OperationId};
 use crate::rng::Rng;
 use crate::service::Services;
 use crate::swim::{Swim, Upper};
@@ -21,17 +21,6 @@ use crate::{Config, Instant, NonceSecret, Seed, ServiceConfig};
 pub struct Node {
     swim: Swim,
     upper: Services,
-}
-
-/// The three Lamport clocks (serf.md 2.1); each shows the next time to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clocks {
-    /// Of intents.
-    pub member: u64,
-    /// Of user events.
-    pub event: u64,
-    /// Of queries.
-    pub query: u64,
 }
 
 impl Node {

@@ -216,6 +216,17 @@ impl ChangeKind {
     }
 }
 
+/// The three Lamport clocks (serf.md 2.1); each shows the next time to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clocks {
+    /// Of intents.
+    pub member: u64,
+    /// Of user events.
+    pub event: u64,
+    /// Of queries.
+    pub query: u64,
+}
+
 /// Why a member's state changed: what an operator asks at 3 a.m.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

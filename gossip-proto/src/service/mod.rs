@@ -5,6 +5,7 @@ mod lamport;
 mod members;
 mod queries;
 mod ring;
+mod snapshot;
 mod state;
 mod upper;
 mod user_event;
@@ -17,6 +18,7 @@ use alloc::collections::VecDeque;
 use hashbrown::HashMap;
 
 pub(crate) use self::lamport::Clock;
+pub use self::snapshot::Snapshot;
 
 use self::intents::RecentIntents;
 use self::members::ServiceMember;
@@ -52,6 +54,8 @@ pub(crate) struct Services {
     pub(crate) query_clock: Clock,
     /// Events before this are not wanted: they were seen before, or are older than a join that asked for new ones only.
     event_min: u64,
+    /// Queries before this were seen before.
+    query_min: u64,
     events: EventHistory,
     queries: QueryHistory,
     members: alloc::vec::Vec<ServiceMember>,
@@ -70,11 +74,25 @@ pub(crate) struct Services {
 
 impl Services {
     pub(crate) fn new(config: ServiceConfig, keyed: Keyed) -> Self {
+        let (mut clock, mut event_clock, mut query_clock) = (Clock::new(), Clock::new(), Clock::new());
+        let (mut event_min, mut query_min) = (0, 0);
+        if let Some(restore) = &config.restore {
+            // Serf takes over whatever its file says; a time that leaves no room to go on is none (Q3).
+            let resume = |clock: &mut Clock, last| {
+                let last = if clock.follows(last) { last } else { 0 };
+                clock.witness(last);
+                last + 1
+            };
+            resume(&mut clock, restore.last.member);
+            event_min = resume(&mut event_clock, restore.last.event);
+            query_min = resume(&mut query_clock, restore.last.query);
+        }
         Self {
-            clock: Clock::new(),
-            event_clock: Clock::new(),
-            query_clock: Clock::new(),
-            event_min: 0,
+            clock,
+            event_clock,
+            query_clock,
+            event_min,
+            query_min,
             events: EventHistory::new(config.event_buffer, config.max_events_per_ltime),
             queries: QueryHistory::new(config.event_buffer, config.max_events_per_ltime),
             members: alloc::vec::Vec::new(),

@@ -18,7 +18,7 @@ impl Services {
         }
         self.query_clock.witness(query.ltime);
         let (now, ring) = (self.query_clock.time(), self.queries.len());
-        if now > ring && query.ltime < now - ring {
+        if query.ltime < self.query_min || (now > ring && query.ltime < now - ring) {
             return false;
         }
         let new = self.queries.insert(query.ltime, query.id) == Seen::New;

@@ -418,3 +418,28 @@ fn an_event_that_no_datagram_carries_is_refused() {
 fn local_slot_is_the_first() {
     assert_eq!(Bed::new().swim.roster.find(b"self"), Some(LOCAL));
 }
+
+// upstream: TestSerf_SnapshotRecovery
+#[test]
+fn a_restored_node_goes_on_where_it_stopped() {
+    let mut config = ServiceConfig::default();
+    let last = crate::Clocks { member: 40, event: 7, query: 0 };
+    config.restore(Some(crate::Restore { last, ..crate::Restore::default() }));
+    let mut bed = Bed::with(config);
+    let Services { clock, event_clock, query_clock, .. } = &bed.services;
+    assert_eq!((clock.time(), event_clock.time(), query_clock.time()), (41, 8, 1));
+    // What was delivered before is not delivered again.
+    assert!(!bed.event(7, "deploy", "old"));
+    assert_eq!(bed.swim.stats.user_events_old, 1);
+    assert!(bed.event(8, "deploy", "new"));
+    let query = |ltime| Query { ltime, id: 1, ..Query::default() };
+    assert!(!bed.services.query(&mut bed.swim, &query(0)));
+    assert!(bed.services.query(&mut bed.swim, &query(1)));
+    // A file that would leave the clock no room to go on says nothing (Q3).
+    let mut config = ServiceConfig::default();
+    let last = crate::Clocks { member: u64::MAX, event: 1 << 40, query: u64::MAX };
+    config.restore(Some(crate::Restore { last, ..crate::Restore::default() }));
+    let bed = Bed::with(config);
+    let Services { clock, event_clock, query_min, .. } = &bed.services;
+    assert_eq!((clock.time(), event_clock.time(), *query_min), (1, (1 << 40) + 1, 1));
+}

@@ -90,7 +90,7 @@ impl Upper for Services {
     fn hash(&self, hasher: &mut SipHasher13) {
         (self.clock.time(), self.event_clock.time(), self.query_clock.time(), self.event_min).hash(hasher);
         (self.listed, self.failed, self.left, self.merges.len(), self.announced).hash(hasher);
-        (self.leave_operation, &self.ignoring_old).hash(hasher);
+        (self.query_min, self.leave_operation, &self.ignoring_old).hash(hasher);
         match self.life {
             Life::Alive => 0,
             Life::Leaving(step) => 1 + step as u32,
