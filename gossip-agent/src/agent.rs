@@ -22,7 +22,10 @@ use crate::{commands, events, log};
 /// Runs until the node has left or was told to end; everything that is wrong with the configuration is found before
 /// anything is started.
 pub(crate) fn run(arguments: AgentArgs) -> ExitCode {
-    let settings = match configure(&arguments) {
+    let settings = match configure(&arguments).and_then(|settings| {
+        joining::check_names(&settings)?;
+        Ok(settings)
+    }) {
         Ok(settings) => settings,
         Err(problem) => return cli::fail(&problem),
     };

@@ -2,9 +2,36 @@
 
 use core::time::Duration;
 
+use std::net::ToSocketAddrs;
+
+use transport_tokio::gossip_driver::{DEFAULT_PORT, Host, Target};
 use transport_tokio::{Cluster, Error, JoinReport, Node};
 
-use crate::config::Settings;
+use crate::config::{Problem, Settings};
+
+/// Looks the names of `--join` up before anything is started: where none of them has an address, nothing would ever come
+/// of it. Whether anybody is there shows later.
+pub(crate) fn check_names(settings: &Settings) -> Result<(), Problem> {
+    let mut problem = None;
+    for text in &settings.start_join {
+        // Forms were checked with the settings.
+        let Ok(Target { host: Host::Name(name), port, .. }) = Target::parse(text, DEFAULT_PORT) else {
+            return Ok(());
+        };
+        let why = match (name.as_str(), port).to_socket_addrs().map(|mut found| found.next()) {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => "it has no address".into(),
+            Err(error) => error.to_string(),
+        };
+        problem.get_or_insert_with(|| {
+            Problem::new(format!(
+                "start_join (--join) {text:?}: the host name cannot be resolved ({why}); check it, give an IP \
+                 address, or use --retry-join to go on trying"
+            ))
+        });
+    }
+    problem.map_or(Ok(()), Err)
+}
 
 /// Joins once. At least one target must answer.
 pub(crate) async fn start_join(cluster: &Cluster<Node>, settings: &Settings) -> Result<(), Error> {

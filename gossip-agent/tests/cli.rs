@@ -105,6 +105,10 @@ fn wrong_values_are_named_with_the_remedy() {
             &["agent", "-bind", "no-such-host.invalid"],
             &["\"no-such-host.invalid\"", "cannot be resolved", "IP"],
         ),
+        (
+            &["agent", "-join", "no-such-host.invalid", "-join", "nor-this.invalid:1"],
+            &["--join", "\"no-such-host.invalid\"", "cannot be resolved", "IP"],
+        ),
         (&["agent", "-bind", "127.0.0.1:70000"], &["\"127.0.0.1:70000\"", "65535"]),
         (&["agent", "-advertise", "0.0.0.0"], &["\"0.0.0.0\"", "wildcard"]),
         (&["agent", "-profile", "moon"], &["\"moon\"", "lan, wan, local"]),

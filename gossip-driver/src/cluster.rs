@@ -9,8 +9,8 @@ use std::sync::Arc;
 use async_channel::{Receiver, Sender};
 use bytes::Bytes;
 use gossip_proto::{
-    Clocks, CommandError, Instant, JoinFailure, JoinTarget, Machine, MemberKey, Membership, Name, Node,
-    OperationId, Outcome, RequestId, Stats,
+    Clocks, CommandError, Instant, JoinFailure, JoinTarget, Machine, MemberKey, Membership, MergeMember,
+    Name, Node, OperationId, Outcome, RequestId, Stats,
 };
 
 use crate::address::{Host, Target};
@@ -143,6 +143,11 @@ impl<M: Machine + 'static> Cluster<M> {
             Outcome::Ping { rtt } => Ok(rtt),
             _ => Ok(None),
         }
+    }
+
+    /// Whom the merge in question would bring; nobody if the question is settled.
+    pub async fn merge_members(&self, id: RequestId) -> Result<Vec<MergeMember>, Error> {
+        self.inspect(move |machine, _| machine.merge_members(id)).await
     }
 
     /// Accepts a merge; see [`crate::Notice::MergeRequested`].

@@ -175,6 +175,7 @@ config! {
         /// Units of work (members merged, timers fired) that one call may do before it puts the rest off.
         work_per_call: usize = 256,
         /// Ask the application before a join merges two states; see [`crate::Event::MergeRequested`]. Default off.
+        /// At most `max_streams` questions wait for an answer; further joins are refused and counted.
         ask_before_merge: bool = false,
         /// The answer taken when the application gives none within `stream_timeout / 2`.
         merge_default: Answer = Answer::Refuse,

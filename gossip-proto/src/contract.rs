@@ -7,6 +7,7 @@ macro_rules! machine {
         const _: () = {
             use core::net::SocketAddr;
 
+            use alloc::vec::Vec;
             use bytes::Bytes;
 
             use $crate::config::Answer;
@@ -17,7 +18,7 @@ macro_rules! machine {
             use $crate::roster::LOCAL;
             use $crate::swim::Swim;
             use $crate::tap::{Input, Key, Payload};
-            use $crate::{Config, Instant, Member, Members, Stats};
+            use $crate::{Config, Instant, Member, Members, MergeMember, Stats};
 
             impl sealed::Sealed for $type {}
 
@@ -267,6 +268,10 @@ macro_rules! machine {
                     let roster = &self.swim.roster;
                     let slot = roster.find(name).filter(|&slot| roster.lists(roster.get(slot)))?;
                     Some(Member::new(roster, slot))
+                }
+
+                fn merge_members(&self, id: RequestId) -> Vec<MergeMember> {
+                    self.swim.merge_members(id)
                 }
 
                 fn num_alive(&self) -> usize {

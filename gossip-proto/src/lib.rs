@@ -112,4 +112,4 @@ pub use service::Snapshot;
 pub use stats::Stats;
 pub use tap::{MAX_TAP_FRAME, Recording};
 pub use time::Instant;
-pub use view::{Member, Members};
+pub use view::{Member, Members, MergeMember};

@@ -1,12 +1,13 @@
 //! The contract: what every machine takes and gives. See the crate's documentation for the rules of driving it.
 
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use bytes::Bytes;
 
 use crate::error::{CommandError, PacketError, Refused, StreamError};
 use crate::output::*;
-use crate::view::{Member, Members};
+use crate::view::{Member, Members, MergeMember};
 use crate::{Config, Instant, Name, Stats};
 
 /// Where to join: an address, and the name of the node there if it is known.
@@ -102,7 +103,7 @@ pub trait Machine: sealed::Sealed {
     /// Measures the round trip time to a member, once, within the probe timeout. Ends with [`Outcome::Ping`].
     fn ping(&mut self, now: Instant, to: MemberKey) -> Result<OperationId, CommandError>;
 
-    /// Accepts a merge.
+    /// Accepts a merge; see [`Machine::merge_members`].
     fn accept(&mut self, now: Instant, id: RequestId) -> Result<(), CommandError>;
 
     /// Refuses a merge.
@@ -190,6 +191,10 @@ pub trait Machine: sealed::Sealed {
 
     /// The member of that name.
     fn find(&self, name: &[u8]) -> Option<Member<'_>>;
+
+    /// Whom the merge in question would bring ([`Event::MergeRequested`]), itself included, as the peer describes them;
+    /// nobody once the question is settled.
+    fn merge_members(&self, id: RequestId) -> Vec<MergeMember>;
 
     /// Members alive or suspect, this node included.
     fn num_alive(&self) -> usize;

@@ -424,7 +424,7 @@ pub enum Event<'a> {
         id: RequestId,
         /// Who asks.
         from: Source,
-        /// How many node states it brought; `Machine::merge_members` shows them.
+        /// How many node states it brought; [`crate::Machine::merge_members`] shows them.
         members: usize,
         /// When the configured default answer is taken.
         deadline: Instant,

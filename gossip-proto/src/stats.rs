@@ -59,7 +59,8 @@ stats! {
     ack_unknown,
     /// Alive messages refused: versions out of order or not six bytes (W-18).
     alive_bad_versions,
-    /// Claims refused for an address of a length that is neither 4 nor 16 bytes, or for an empty name.
+    /// Claims refused for an address of a length that is neither 4 nor 16 bytes, for an empty name, or for a name or
+    /// metadata that is too long.
     claim_malformed,
     /// Claims refused for an incarnation that is out of reach (W-3).
     claim_refused,
@@ -105,6 +106,8 @@ stats! {
     exchanges_answered,
     /// Exchanges whose merge was refused for versions or by the application.
     merges_refused,
+    /// Merges refused without asking, because too many wait for the application's answer.
+    merges_unasked,
     /// Exchanges that failed.
     exchanges_failed,
     /// Inbound streams refused because too many are open.
@@ -123,6 +126,8 @@ stats! {
     rumors_displaced,
     /// Outgoing packets dropped because the outgoing queue was full.
     outgoing_full,
+    /// Paths narrower than `Config::max_datagram` that were not remembered, because too many are.
+    paths_full,
     /// `poll_transmit` was called with a buffer smaller than `Config::max_datagram`.
     buffer_too_small,
     /// Times `now` went back.

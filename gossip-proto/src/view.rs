@@ -3,6 +3,8 @@
 use alloc::borrow::Cow;
 use core::net::SocketAddr;
 
+use bytes::Bytes;
+
 use crate::roster::{LOCAL, Roster};
 use crate::wire::serf::Tags;
 use crate::{Instant, MemberKey, Name, Status};
@@ -51,6 +53,27 @@ impl<'a> Member<'a> {
     /// one tag `role`, as Serf has it; what follows a damaged entry is missing.
     pub fn tags(&self) -> impl Iterator<Item = (Cow<'a, [u8]>, Cow<'a, [u8]>)> + use<'a> {
         Tags::of(self.metadata).map_while(Result::ok)
+    }
+}
+
+/// A member that a merge would bring, as the peer that asks describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MergeMember {
+    /// Its name.
+    pub name: Name,
+    /// Its address, IPv4-mapped forms unmapped.
+    pub addr: SocketAddr,
+    /// Its metadata, not checked in any way.
+    pub metadata: Bytes,
+    /// What the peer believes of it.
+    pub status: Status,
+}
+
+impl MergeMember {
+    /// The Serf tags in the metadata, as [`Member::tags`] shows them.
+    pub fn tags(&self) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+        Tags::of(&self.metadata).map_while(Result::ok)
     }
 }
 

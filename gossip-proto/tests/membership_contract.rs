@@ -94,6 +94,27 @@ fn a_ping_that_left_late_is_still_answered() {
     assert_eq!((script.machine.stats().probes_succeeded, status(&script, "b")), (1, Some(Status::Alive)));
 }
 
+/// the clock of a ping starts when it is handed out, not when the application asks and not after it was sent; so
+/// neither the wait for the socket nor a slow send shows, and the time is never negative.
+#[test]
+fn a_ping_that_left_late_has_a_round_trip_of_its_own() {
+    let mut script = Script::new(|config| {
+        config.probe_interval(Duration::ZERO);
+    });
+    script.hear(&plain_alive("b", 2, 1));
+    script.drain(addr(2));
+    let key = script.key("b");
+    for (waits, takes) in [(0, 7), (400, 7), (400, 0)] {
+        let operation = script.machine.ping(script.now, key).unwrap();
+        script.now += Duration::from_millis(waits);
+        let seq = script.one().unwrap().ping().seq;
+        script.now += Duration::from_millis(takes);
+        script.datagram(addr(2), &ack(seq)).unwrap();
+        let outcome = Outcome::Ping { rtt: Some(Duration::from_millis(takes)) };
+        assert_eq!(script.machine.poll_completion(), Some(Completion::Ended { operation, outcome }));
+    }
+}
+
 fn tags(tags: &[(&str, &str)]) -> Vec<u8> {
     let mut metadata = Vec::new();
     encode_tags(&mut metadata, tags.iter().copied()).unwrap();

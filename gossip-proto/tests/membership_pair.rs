@@ -351,7 +351,10 @@ fn a_merge_is_asked_for_answered_or_decided_in_time() {
         let asks = membership_with("a", 1, |config| {
             config.ask_before_merge(true).merge_default(default);
         });
-        let mut net = Net::new([asks, membership("b", 2)]);
+        let brings = membership_with("b", 2, |config| {
+            config.metadata(b"meta of b".as_slice().into());
+        });
+        let mut net = Net::new([asks, brings]);
         let operation = net.host(1).machine.join(Instant::ORIGIN, &[addr(1).into()]).unwrap();
         net.run_ms(100);
         let notes = net.notes(0);
@@ -361,6 +364,10 @@ fn a_merge_is_asked_for_answered_or_decided_in_time() {
         });
         let (id, members, deadline) = asked.expect("a question");
         assert_eq!((members, deadline), (1, Instant::from_millis(5000)));
+        let brought = net.host(0).machine.merge_members(id);
+        assert_eq!(brought.len(), 1);
+        assert_eq!((&brought[0].name, brought[0].addr), (&Name::from("b"), addr(2)));
+        assert_eq!((brought[0].status, &*brought[0].metadata), (Status::Alive, &b"meta of b"[..]));
         assert!(net.outcome(1, operation).is_none());
         let now = net.now;
         match answer {
@@ -382,6 +389,7 @@ fn a_merge_is_asked_for_answered_or_decided_in_time() {
             assert_eq!(sizes(&net), [1, 1]);
         }
         let now = net.now;
+        assert_eq!(net.host(0).machine.merge_members(id), []);
         assert_eq!(net.host(0).machine.accept(now, id), Err(CommandError::UnknownRequest));
     }
 }

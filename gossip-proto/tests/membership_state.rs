@@ -95,6 +95,9 @@ fn anothers_words_about_this_node_are_refuted() {
         assert_eq!(script.incarnation("self"), incarnation + 1);
     }
     assert_eq!(script.machine.local().versions, VSN);
+    // And with more metadata than a node may have.
+    script.hear(&with_meta("self", 1, 50, &[b'x'; 600]));
+    assert_eq!((script.incarnation("self"), script.machine.local().metadata), (51, &b""[..]));
 }
 
 #[test]

@@ -71,6 +71,30 @@ fn written(script: &mut Script, id: StreamId) -> (Vec<u8>, bool) {
     (bytes, closed)
 }
 
+/// Who asks and goes away, again and again, must not pile up questions that wait for their answer.
+#[test]
+fn questions_to_the_application_are_bounded() {
+    let mut script = node(|config| {
+        config.ask_before_merge(true).max_streams(8);
+    });
+    let request = state(1, true, b"", Compression::Off);
+    for _ in 0..20 {
+        let id = accept(&mut script);
+        script.machine.handle_stream_data(script.now, id, &request, false).unwrap();
+        script.machine.handle_stream_failed(script.now, id, StreamFailure::Reset);
+        written(&mut script, id);
+    }
+    let asked = script.events().iter().filter(|event| event.contains("MergeRequested")).count();
+    let stats = script.machine.stats();
+    assert_eq!((asked, stats.merges_unasked, stats.merges_refused), (8, 12, 12));
+    // Once these have had their default answer there is room again.
+    script.at_ms(5000);
+    assert_eq!(script.machine.stats().merges_refused, 20);
+    let id = accept(&mut script);
+    script.machine.handle_stream_data(script.now, id, &request, false).unwrap();
+    assert_eq!(script.machine.stats().merges_unasked, 12);
+}
+
 #[test]
 fn a_large_state_is_merged_in_slices_that_timer_calls_settle() {
     for compression in [Compression::Off, Compression::All] {

@@ -477,10 +477,16 @@ struct Scenario {
     hidden: BTreeMap<String, (&'static str, &'static str)>,
     /// Members of whom we have refused the last alive: our record.
     stale: BTreeMap<String, Value>,
+    /// Members of whom we have refused the last claim, as out of reach: our record.
+    unreached: BTreeMap<String, Value>,
+    /// How often the reference has refuted what we have refused.
+    unrefuted: u64,
 }
 
 /// An alive that is refused for its versions (W-18).
 const VERSIONS: (&str, &str) = ("bad_versions", "refused");
+/// A claim with an incarnation that no single claim may reach (W-3).
+const REACH: (&str, &str) = ("incarnation_out_of_reach", "refused");
 /// An alive of incarnation 0.
 const GHOST: (&str, &str) = ("incarnation_zero", "no ghost");
 
@@ -497,6 +503,8 @@ impl Scenario {
             before: json!({ "nodes": [] }),
             hidden: BTreeMap::new(),
             stale: BTreeMap::new(),
+            unreached: BTreeMap::new(),
+            unrefuted: 0,
         }
     }
 
@@ -631,6 +639,27 @@ impl Scenario {
             deviations.add(VERSIONS.0, VERSIONS.1);
         }
 
+        if let Some((name, out_of_reach)) = claimed(op, &before) {
+            self.unreached.remove(&name);
+            if out_of_reach {
+                events.retain(|event| !event.as_str().expect("an event").ends_with(&format!(" {name}")));
+                queued.retain(|(_, rumor)| subject(&unhex(rumor)) != name);
+                self.unrefuted += u64::from(name == "self");
+                self.unreached.insert(name.clone(), before.get(&name).cloned().unwrap_or_default());
+            }
+        }
+        for (name, record) in &self.unreached {
+            deviations.add(REACH.0, REACH.1);
+            match record {
+                Value::Null => nodes.remove(name),
+                record => nodes.insert(name.clone(), record.clone()),
+            };
+        }
+        let health = recorded["health"].as_u64().expect("a score") - self.unrefuted;
+        if self.unrefuted > 0 {
+            deviations.add(REACH.0, REACH.1);
+        }
+
         let mut error = op.get("push_pull_merge").is_some() && op["error"] != "";
         if error && op["push_pull_merge"].as_array().is_some_and(|states| states.iter().all(fits)) {
             // Nothing but the dead is to blame for the error; what they say of unknown members has no effect.
@@ -657,8 +686,26 @@ impl Scenario {
         let queued: Vec<Value> =
             queued.into_iter().map(|(name, hex)| json!({ "name": name, "hex": hex })).collect();
         let nodes: Vec<Value> = nodes.into_values().collect();
-        json!({ "nodes": nodes, "events": events, "queued": queued, "health": recorded["health"], "error": error })
+        json!({ "nodes": nodes, "events": events, "queued": queued, "health": health, "error": error })
     }
+}
+
+/// Whom an operation makes a claim about, and whether its incarnation is further up than one claim may take a member:
+/// the newcomer and the node itself to half of the range, others by 2^16.
+fn claimed(op: &Value, before: &BTreeMap<String, Value>) -> Option<(String, bool)> {
+    let claim = ["alive", "suspect", "dead"].into_iter().find_map(|kind| op.get(kind))?;
+    let name = claim["Node"].as_str().expect("a name");
+    let own = name == "self";
+    let known = before.get(name).map(|record| record["incarnation"].as_u64().expect("a number"));
+    let known = if own { known.or(Some(1)) } else { known };
+    let reach = match known {
+        Some(known) if !own => known + (1 << 16),
+        Some(known) => (known + (1 << 16)).max(u64::from(u32::MAX / 2)),
+        None => u64::from(u32::MAX / 2),
+    };
+    let highest = u64::from(u32::MAX) - if op.get("alive").is_some() { 1 } else { 2 };
+    let effective = known.is_some() || op.get("alive").is_some();
+    Some((name.into(), effective && claim["Incarnation"].as_u64()? > reach.min(highest)))
 }
 
 fn by_name(nodes: &Value) -> BTreeMap<String, Value> {

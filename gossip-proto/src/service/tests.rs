@@ -281,6 +281,16 @@ fn user_events_arrive_once() {
 }
 
 #[test]
+fn events_of_one_time_are_bounded_and_so_is_each() {
+    let mut config = ServiceConfig::default();
+    config.max_events_per_ltime(2);
+    let mut bed = Bed::with(config);
+    assert!(bed.event(1, "a", "") && bed.event(1, "b", "") && !bed.event(1, "c", ""));
+    assert!(!bed.event(2, "large", &"x".repeat(9216)));
+    assert_eq!((bed.events(), bed.swim.stats.user_events_refused), (2, 2));
+}
+
+#[test]
 fn a_ring_of_eight_drops_what_is_older() {
     // serf.md 2.3: B = 8, clock 21: 12 is dropped, 13 accepted.
     let mut config = ServiceConfig::default();

@@ -52,8 +52,10 @@ impl Swim {
         metadata: &'a [u8],
         versions: &[u8],
     ) -> Option<AliveClaim<'a>> {
+        // What is false about this node must be answered in whatever form it comes: others may have taken it.
+        let own = *name == *self.config.name.as_bytes();
         // A longer name would fit no ping: such a member could never be suspected.
-        let fits = (1..=MAX_NAME).contains(&name.len()) && metadata.len() <= MAX_METADATA;
+        let fits = (1..=MAX_NAME).contains(&name.len()) && (own || metadata.len() <= MAX_METADATA);
         let Some(addr) = WireAddr::new(addr).filter(|_| fits) else {
             self.stats.claim_malformed += 1;
             return None;
@@ -62,8 +64,6 @@ impl Swim {
         let in_order = |&[pmin, pmax, pcur, dmin, dmax, dcur]: &[u8; 6]| {
             pmin > 0 && (pmin..=pmax).contains(&pcur) && (dmin..=dmax).contains(&dcur)
         };
-        // What is false about this node must be answered in whatever form it comes: others may have taken it.
-        let own = *name == *self.config.name.as_bytes();
         let six = versions.get(..6).and_then(|v| <[u8; 6]>::try_from(v).ok());
         let Some(versions) =
             six.filter(|versions| own || in_order(versions)).or_else(|| own.then_some([0; 6]))

@@ -1,6 +1,9 @@
 //! Merging a push/pull: judged as a whole first, then merged in slices (spec 4.10, 3.1).
 
 use alloc::format;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
 
 use super::claims::Via;
 use super::streams::Purpose;
@@ -8,10 +11,11 @@ use super::{Deadline, Swim, Upper};
 use crate::config::Answer;
 use crate::error::CommandError;
 use crate::output::{Cause, JoinFailure, RequestId, Source};
-use crate::roster::Common;
+use crate::roster::{Common, WireAddr};
 use crate::timer::TimerId;
 use crate::wire::message::NodeState;
 use crate::wire::stream::PushPull;
+use crate::{MergeMember, Name, Status};
 
 /// A received state on its way into the roster.
 #[derive(Debug)]
@@ -179,6 +183,11 @@ impl Swim {
     }
 
     fn ask(&mut self, mut merge: Merge) {
+        // A peer may close its stream and ask again: what bounds the streams does not bound the questions.
+        if self.asked.len() >= self.config.max_streams {
+            self.stats.merges_unasked += 1;
+            return self.refuse_merge(merge);
+        }
         let deadline = self.now + self.config.stream_timeout / 2;
         let (from, members) = (merge.from, merge.state.nodes());
         merge.stage = Stage::Asked(None);
@@ -204,6 +213,28 @@ impl Swim {
             Answer::Refuse => self.refuse_merge(merge),
         }
         Ok(())
+    }
+
+    /// Whom the merge in question would bring, in the order of the peer's table.
+    pub(crate) fn merge_members(&self, id: RequestId) -> Vec<MergeMember> {
+        let Some(merge) = self.asked.get(id.0) else { return Vec::new() };
+        let member = |state: NodeState<'_>| {
+            let status = match state.state {
+                ALIVE => Status::Alive,
+                SUSPECT => Status::Suspect,
+                DEAD => Status::Failed,
+                LEFT => Status::Left,
+                _ => return None,
+            };
+            let addr = WireAddr::new(&state.addr)?.socket(self.port_or_own(state.port));
+            Some(MergeMember {
+                name: Name::new(&state.name),
+                addr,
+                metadata: Bytes::copy_from_slice(&state.meta),
+                status,
+            })
+        };
+        merge.state.iter().filter_map(member).collect()
     }
 
     pub(crate) fn merge_unanswered(&mut self, key: u64) {

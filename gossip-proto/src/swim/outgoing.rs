@@ -78,6 +78,8 @@ impl Swim {
             self.paths.remove(&to);
         } else if self.paths.len() < self.config.max_members || self.paths.contains_key(&to) {
             self.paths.insert(to, max_datagram as u16);
+        } else {
+            self.stats.paths_full += 1;
         }
     }
 

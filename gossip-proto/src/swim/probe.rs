@@ -26,7 +26,7 @@ pub(crate) struct Probe {
     transmit: Option<TransmitId>,
     /// The ping left late: no round trip time, and no hurry to judge.
     delayed: bool,
-    /// The network refused the ping: whatever comes, health stays as it is (spec 4.8).
+    /// The network refused the ping: should an answer come all the same, health stays as it is (spec 4.8).
     send_failed: bool,
     helpers: u8,
     nacks_expected: u8,
@@ -197,10 +197,9 @@ impl Swim {
             self.stats.probes_saved_by_stream += 1;
             return self.probe_succeeded();
         }
-        let missing = i32::from(probe.nacks_expected.saturating_sub(probe.nacks));
-        let delta = match (probe.send_failed, probe.nacks_expected) {
-            (_, 0) => 1,
-            _ => missing,
+        let delta = match probe.nacks_expected {
+            0 => 1,
+            expected => i32::from(expected.saturating_sub(probe.nacks)),
         };
         let cause = Cause::Probe {
             waited: self.now.saturating_duration_since(probe.sent),

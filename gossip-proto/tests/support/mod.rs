@@ -206,10 +206,12 @@ fn case(file: &str, entry: &Value) -> Case {
     Case { file: file.to_owned(), name, value: entry.clone() }
 }
 
-/// The files in `vectors/`, and those that the environment variable `EXTRA_VECTORS` names.
+/// The recordings, the cases that nobody recorded but the specification describes, and the files that the environment variable `EXTRA_VECTORS` names.
 fn files() -> Vec<(String, Value)> {
-    let mut paths: Vec<PathBuf> =
-        ["memberlist-vectors.json", "serf-vectors.json"].iter().map(|name| vectors().join(name)).collect();
+    let mut paths: Vec<PathBuf> = ["memberlist-vectors.json", "serf-vectors.json", "described-vectors.json"]
+        .iter()
+        .map(|name| vectors().join(name))
+        .collect();
     if let Some(extra) = env::var_os("EXTRA_VECTORS") {
         paths.extend(env::split_paths(&extra).filter(|path| !path.as_os_str().is_empty()));
     }

@@ -57,6 +57,16 @@ impl PushPull {
         self.at = self.states.start;
     }
 
+    /// All node states, from the first; what lies behind one that does not decode is passed over.
+    pub fn iter(&self) -> impl Iterator<Item = NodeState<'_>> {
+        let mut left = self.buf.get(self.states.clone()).unwrap_or_default();
+        (0..self.nodes).map_while(move |_| {
+            let (state, used) = NodeState::decode(left).ok()?;
+            left = left.get(used..)?;
+            Some(state)
+        })
+    }
+
     /// Whether the peer is joining.
     #[must_use]
     pub fn join(&self) -> bool {
