@@ -1,6 +1,5 @@
 //! `gossip agent`: one node, from its configuration to its farewell.
 
-use core::net::SocketAddr;
 use core::time::Duration;
 use std::process::ExitCode;
 
@@ -8,16 +7,18 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
-use transport_tokio::gossip_proto::Bytes;
-use transport_tokio::{Bind, Cluster, Config, EndReason, Node, ServiceConfig, Subscription, start_node};
+use transport_tokio::{Bind, Cluster, EndReason, Node, Subscription, start_node};
 
 use crate::cli::{self, AgentArgs};
-use crate::config::{self, Problem, Profile, Settings};
+use crate::config::{self, Problem, Settings};
+use crate::feed::Feed;
+use crate::handlers::Handlers;
 use crate::joining;
 use crate::output::{self, Output};
 use crate::signals::{Signal, Signals};
 use crate::stdin::{self, Command, Request};
-use crate::{commands, events, log};
+use crate::tags::Tags;
+use crate::{commands, events, log, start};
 
 /// Runs until the node has left or was told to end; everything that is wrong with the configuration is found before
 /// anything is started.
@@ -60,23 +61,47 @@ async fn serve(arguments: &AgentArgs, settings: Settings, log: log::Control, out
     };
     let mut bind = Bind::from(settings.bind);
     bind.advertise = settings.advertise;
-    let cluster = match start_node(bind, |advertise| configs(&settings, advertise)).await {
+    let cluster = match start_node(bind, |advertise| start::configs(&settings, advertise)).await {
         Ok(cluster) => cluster,
         Err(error) => return cli::fail(&error),
     };
     let news = cluster.subscribe().await;
+    let feed = Feed::start(&cluster).await;
+    let handlers = Handlers::start(
+        cluster.clone(),
+        feed.clone(),
+        &settings.event_handlers,
+        settings.event_handler_timeout,
+    );
+    let tags = Tags::new(
+        cluster.clone(),
+        settings.tags_file.clone(),
+        settings.configured_tags.clone(),
+        settings.tags.clone(),
+    );
+    let local = Local { cluster, feed, tags, replay_on_join: settings.replay_on_join };
     let mut printer = None;
     if arguments.events.is_some() {
-        output.send(ready(&settings, &cluster, &news).await).await;
+        output.send(start::ready(&settings, &local.cluster, &news).await).await;
         printer = Some(tokio::spawn(print(news, output.clone())));
     } else if !arguments.stdin {
-        banner(&settings, &cluster).await;
+        start::banner(&settings, &local.cluster).await;
     }
     tracing::info!("agent: Gossip agent starting");
 
-    let mut agent = Agent { arguments, settings, log, cluster, output, signals: &mut signals };
+    let mut agent = Agent { arguments, settings, log, local, handlers, output, signals: &mut signals };
     let end = agent.work().await;
     agent.finish(end, printer).await
+}
+
+/// The running node, and what of the agent belongs to it: what commands work on, wherever they come from.
+#[derive(Clone)]
+pub(crate) struct Local {
+    pub(crate) cluster: Cluster<Node>,
+    /// Where to listen to events.
+    pub(crate) feed: Feed,
+    pub(crate) tags: Tags,
+    pub(crate) replay_on_join: bool,
 }
 
 /// Why the agent ends.
@@ -92,7 +117,8 @@ struct Agent<'a> {
     arguments: &'a AgentArgs,
     settings: Settings,
     log: log::Control,
-    cluster: Cluster<Node>,
+    local: Local,
+    handlers: Handlers,
     output: Output,
     signals: &'a mut Signals,
 }
@@ -100,7 +126,7 @@ struct Agent<'a> {
 impl Agent<'_> {
     async fn work(&mut self) -> End {
         let joined = tokio::select! {
-            joined = joining::start_join(&self.cluster, &self.settings) => joined,
+            joined = joining::start_join(&self.local.cluster, &self.settings) => joined,
             signal = self.signals.next_end() => return End::Failed(format!("{} while joining", signal.name())),
         };
         if let Err(error) = joined {
@@ -108,10 +134,10 @@ impl Agent<'_> {
                 "start_join (--join) failed: {error}; check the addresses, or use --retry-join to go on trying"
             ));
         }
-        let mut retry = tokio::spawn(joining::retry_join(self.cluster.clone(), self.settings.clone()));
+        let mut retry = tokio::spawn(joining::retry_join(self.local.cluster.clone(), self.settings.clone()));
         let mut requests = self.arguments.stdin.then(stdin::start);
         let mut running = JoinSet::new();
-        let closed = self.cluster.closed();
+        let closed = self.local.cluster.closed();
         tokio::pin!(closed);
         let mut retrying = true;
         loop {
@@ -132,8 +158,7 @@ impl Agent<'_> {
                 request = next(&mut requests), if running.len() < MAX_RUNNING => match request {
                     Some(Request { id, command: Ok(Command::Leave) }) => return self.leave_for(id).await,
                     Some(request) => {
-                        running.spawn(commands::answer(request, self.cluster.clone(), self.output.clone(),
-                            self.settings.replay_on_join));
+                        running.spawn(commands::answer(request, self.local.clone(), self.output.clone()));
                     }
                     None => requests = None,
                 },
@@ -161,7 +186,7 @@ impl Agent<'_> {
     async fn leave(&mut self) -> End {
         tracing::info!("agent: Gracefully shutting down agent...");
         tokio::select! {
-            left = timeout(GRACE, self.cluster.leave()) => match left {
+            left = timeout(GRACE, self.local.cluster.leave()) => match left {
                 Ok(Ok(true)) => End::Left,
                 Ok(Ok(false)) => End::Failed("the farewell was not gossiped in time".into()),
                 Ok(Err(error)) => End::Failed(format!("leaving failed: {error}")),
@@ -181,8 +206,8 @@ impl Agent<'_> {
         end
     }
 
-    /// Reads the configuration again. As in Serf only the log level and the tags change, and tags that were set at run
-    /// time are gone (serf.md 9.2).
+    /// Reads the configuration again. As in Serf the log level, the event handlers and the tags change; unlike in Serf,
+    /// tags that were set at run time stay (Q25).
     async fn reload(&mut self) {
         let arguments = self.arguments.clone();
         let fresh = match tokio::task::spawn_blocking(move || configure(&arguments)).await {
@@ -191,10 +216,13 @@ impl Agent<'_> {
             Err(error) => return tracing::error!("agent: Failed to reload configs: {error}"),
         };
         self.log.set(fresh.log_level);
-        let (cluster, tags) = (self.cluster.clone(), wire_tags(&fresh));
+        self.handlers.set(&fresh.event_handlers, fresh.event_handler_timeout);
+        let tags = self.local.tags.clone();
         tokio::spawn(async move {
-            match cluster.set_tags(tags).await {
-                Ok(_) => tracing::info!("agent: Reloaded configuration: log level and tags"),
+            match tags.reload(fresh.configured_tags).await {
+                Ok(_) => {
+                    tracing::info!("agent: Reloaded configuration: log level, event handlers and tags");
+                }
                 Err(error) => tracing::error!("agent: Failed to set the tags: {error}"),
             }
         });
@@ -211,7 +239,8 @@ impl Agent<'_> {
             End::NameLost(why) => tracing::warn!("agent: Serf shutdown detected, quitting: {why}"),
             End::Failed(why) => tracing::error!("agent: {why}"),
         }
-        let _ = timeout(PATIENCE, self.cluster.shutdown()).await;
+        let _ = timeout(PATIENCE, self.local.cluster.shutdown()).await;
+        self.handlers.finish(PATIENCE).await;
         if let Some(printer) = printer {
             // It ends with the node, unless nobody reads what it prints.
             let _ = timeout(PATIENCE, printer).await;
@@ -246,61 +275,6 @@ async fn print(mut news: Subscription, output: Output) {
             return;
         }
     }
-}
-
-async fn ready(
-    settings: &Settings,
-    cluster: &Cluster<Node>,
-    news: &Subscription,
-) -> serde_json::Map<String, Value> {
-    let mut object = events::line("ready", json!({ "name": settings.node_name }));
-    object.insert("addr".into(), cluster.local().await.addr.to_string().into());
-    object.insert("bind".into(), cluster.local_addr().to_string().into());
-    object.insert("encrypted".into(), settings.keyring.is_some().into());
-    object.insert("members".into(), events::members(&news.members));
-    object
-}
-
-async fn banner(settings: &Settings, cluster: &Cluster<Node>) {
-    anstream::println!("==> Gossip agent running!");
-    anstream::println!("     Node name: '{}'", settings.node_name);
-    anstream::println!("     Bind addr: '{}'", cluster.local_addr());
-    anstream::println!("Advertise addr: '{}'", cluster.local().await.addr);
-    anstream::println!("     Encrypted: {}", settings.keyring.is_some());
-    anstream::println!("       Profile: {}", settings.profile.as_str());
-    anstream::println!("\n==> Log data will now stream in as it occurs:\n");
-}
-
-fn configs(settings: &Settings, advertise: SocketAddr) -> (Config, ServiceConfig) {
-    let name = settings.node_name.as_str();
-    let mut config = match settings.profile {
-        Profile::Lan => Config::lan(name, advertise),
-        Profile::Wan => Config::wan(name, advertise),
-        Profile::Local => Config::local(name, advertise),
-    };
-    config.label(settings.label.clone()).keyring(settings.keyring.clone()).compression(settings.compression);
-    if let Some(limit) = settings.broadcast_timeout {
-        config.broadcast_timeout(limit);
-    }
-    let mut services = ServiceConfig::default();
-    services.tags(wire_tags(settings)).serf_protocol(settings.protocol);
-    if let Some(limit) = settings.user_event_size_limit {
-        services.user_event_size_limit(limit);
-    }
-    if let Some(interval) = settings.reconnect_interval {
-        services.reconnect_interval(interval);
-    }
-    if let Some(limit) = settings.reconnect_timeout {
-        services.reconnect_timeout(limit);
-    }
-    if let Some(limit) = settings.tombstone_timeout {
-        services.tombstone_timeout(limit);
-    }
-    (config, services)
-}
-
-fn wire_tags(settings: &Settings) -> Vec<(Bytes, Bytes)> {
-    settings.tags.iter().map(|(key, value)| (key.clone().into(), value.clone().into())).collect()
 }
 
 /// Serf gives a farewell this long.

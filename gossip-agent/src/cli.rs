@@ -65,6 +65,9 @@ pub(crate) struct AgentArgs {
     /// Tag that members see of this node (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     tag: Vec<String>,
+    /// Keep the tags in this file, so that they survive a restart: what is set at run time, too. Not together with --tag
+    #[arg(long, value_name = "FILE")]
+    tags_file: Option<String>,
     /// Deprecated: --tag role=ROLE
     #[arg(long, hide = true)]
     role: Option<String>,
@@ -92,6 +95,12 @@ pub(crate) struct AgentArgs {
     /// How long an event or a farewell may take to get out [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = duration, hide = true)]
     broadcast_timeout: Option<Duration>,
+    /// Run this script for each event that passes the filter, see below (repeatable)
+    #[arg(long, value_name = "[FILTER=]SCRIPT")]
+    event_handler: Vec<String>,
+    /// After this time a script is ended, with all processes of its group [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    event_handler_timeout: Option<Duration>,
     /// TRACE, DEBUG, INFO, WARN or ERR [default: INFO]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -134,6 +143,7 @@ impl AgentArgs {
             advertise: given.advertise,
             encrypt_key: given.encrypt,
             keyring_file: given.keyring_file,
+            tags_file: given.tags_file,
             label: given.label,
             log_level: given.log_level,
             profile: given.profile,
@@ -144,6 +154,8 @@ impl AgentArgs {
             broadcast_timeout: given.broadcast_timeout,
             start_join: given.join,
             retry_join: given.retry_join,
+            event_handlers: given.event_handler,
+            event_handler_timeout: given.event_handler_timeout,
             replay_on_join: given.replay,
             ..Layer::default()
         };
@@ -214,8 +226,22 @@ const AGENT_HELP: &str = "\
 Signals:
   INT   leaves the cluster and ends with 0; with skip_leave_on_interrupt ends at once with 1
   TERM  ends at once with 1, a failure to the others; with leave_on_terminate leaves
-  HUP   reads the configuration again: log level and tags change
+  HUP   reads the configuration again: log level, event handlers and configured tags change;
+        tags that were set at run time stay
   A second signal, or a farewell that takes more than 3 seconds, ends with 1.
+
+Event handlers (--event-handler [FILTER=]SCRIPT): the script is run by /bin/sh -c, once for each
+event, one after the other; other handlers and the node do not wait for it. FILTER is a list,
+without spaces, of
+  member-join member-leave member-failed member-update member-reap user user:<name> *
+and * where it is missing; a script with an equals sign in it needs one.
+  Environment     SERF_EVENT (such as member-join or user), SERF_SELF_NAME, SERF_SELF_ROLE,
+                  SERF_TAG_<NAME> for each tag of this node; SERF_USER_EVENT, SERF_USER_LTIME
+  Standard input  of member events a line per member, with tabs between: name, address, role,
+                  tag=value,...; of user events the payload
+  Of its output the last 8 KiB are kept, for the log. Bursts are folded, as in Serf: members
+  for up to 3 seconds, user events of one name too if they allow it. A handler that falls more
+  than 512 events behind loses those that come then, with a warning.
 
 Events (--events json): one object per line on standard output. Its `type` is one of
   ready        the node runs: name, addr, bind, encrypted, members

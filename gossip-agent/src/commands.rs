@@ -1,22 +1,22 @@
 //! Carries out what standard input asks for, and answers.
 
 use serde_json::{Map, Value, json};
-use transport_tokio::{Cluster, Error, Name, Node};
+use transport_tokio::{Error, Name};
 
-use crate::config::check_tags;
+use crate::agent::Local;
 use crate::output::Output;
 use crate::stdin::{Command, Request};
 use crate::{events, joining};
 
 /// Runs one request to its end and prints the answer.
-pub(crate) async fn answer(request: Request, cluster: Cluster<Node>, output: Output, replay: bool) {
+pub(crate) async fn answer(request: Request, local: Local, output: Output) {
     let Request { id, command } = request;
     let command = match command {
         Ok(command) => command,
         Err(why) => return reply(&output, "", id, Err(why)).await,
     };
     let name = command.name();
-    let result = run(command, &cluster, replay).await;
+    let result = run(command, &local).await;
     reply(&output, name, id, result).await;
 }
 
@@ -49,19 +49,18 @@ fn head(kind: &str, command: &str, id: Option<Value>, fields: Value) -> Map<Stri
     object
 }
 
-async fn run(command: Command, cluster: &Cluster<Node>, replay: bool) -> Result<Value, String> {
+async fn run(command: Command, local: &Local) -> Result<Value, String> {
+    let cluster = &local.cluster;
     let text = |error: Error| error.to_string();
     Ok(match command {
         Command::Event { name, payload, coalesce } => {
             json!({ "in_time": cluster.user_event(name, payload, coalesce).await.map_err(text)? })
         }
         Command::Tags(tags) => {
-            check_tags(&tags).map_err(|problem| problem.to_string())?;
-            let tags = tags.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-            json!({ "in_time": cluster.set_tags(tags).await.map_err(text)? })
+            json!({ "in_time": local.tags.replace(tags).await? })
         }
         Command::Join(targets) => {
-            let report = joining::join(cluster, &targets, replay).await.map_err(text)?;
+            let report = joining::join(cluster, &targets, local.replay_on_join).await.map_err(text)?;
             let failed: Vec<_> = report.failed.iter().map(ToString::to_string).collect();
             json!({ "contacted": report.contacted, "failed": failed })
         }
@@ -81,6 +80,7 @@ async fn run(command: Command, cluster: &Cluster<Node>, replay: bool) -> Result<
                 "member_time": clocks.member,
                 "event_time": clocks.event,
                 "query_time": clocks.query,
+                "events_dropped": local.feed.dropped(),
                 "counters": stats,
             })
         }

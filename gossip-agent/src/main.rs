@@ -8,12 +8,19 @@ mod commands;
 mod config;
 mod demo;
 mod events;
+mod feed;
+mod filter;
+mod handlers;
 mod joining;
 mod keygen;
 mod log;
 mod output;
+#[cfg(test)]
+mod samples;
 mod signals;
+mod start;
 mod stdin;
+mod tags;
 
 use std::process::ExitCode;
 

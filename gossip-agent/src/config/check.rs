@@ -1,7 +1,7 @@
 //! From what the sources said to what can be run: all that can be known to be wrong before a socket is opened.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use gethostname::gethostname;
 use transport_tokio::gossip_proto::Bytes;
@@ -11,14 +11,21 @@ use transport_tokio::gossip_proto::wire::layers::Compression;
 use transport_tokio::gossip_proto::wire::serf::encode_tags;
 
 use super::{Layer, Problem, Profile, Settings, address, keyring};
+use crate::handlers::Spec;
 use crate::log::Level;
+use crate::tags::{self, TagMap};
 
 impl Settings {
     /// Fills in defaults and refuses what cannot work.
     pub(crate) fn from_layer(layer: Layer) -> Result<Self, Problem> {
         let mut warnings = layer.warnings;
         let node_name = node_name(layer.node_name)?;
-        let tags = tags(layer.tags, layer.role, &mut warnings)?;
+        let configured_tags = configured_tags(layer.tags, layer.role, &mut warnings)?;
+        let tags_file = layer.tags_file.map(PathBuf::from);
+        let tags = match &tags_file {
+            Some(path) => stored_tags(path, &configured_tags)?,
+            None => configured_tags.clone(),
+        };
         let bind_text = layer.bind.unwrap_or_else(|| "0.0.0.0".into());
         let bind = address::parse("bind", &bind_text, DEFAULT_PORT)?;
         let advertise = advertise(layer.advertise.as_deref(), bind.port(), &mut warnings)?;
@@ -40,6 +47,8 @@ impl Settings {
             bind,
             advertise,
             tags,
+            configured_tags,
+            tags_file,
             keyring,
             label,
             profile: profile(layer.profile.as_deref())?,
@@ -59,13 +68,15 @@ impl Settings {
             reconnect_interval: layer.reconnect_interval,
             reconnect_timeout: layer.reconnect_timeout,
             tombstone_timeout: layer.tombstone_timeout,
+            event_handlers: event_handlers(&layer.event_handlers)?,
+            event_handler_timeout: layer.event_handler_timeout.unwrap_or(HANDLER_TIMEOUT),
             warnings,
         })
     }
 }
 
 /// What a set of tags takes on the wire (serf.md 1.2), or the error that says it is too much.
-pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Problem> {
+pub(crate) fn check_tags(tags: &TagMap) -> Result<(), Problem> {
     if let Some(value) = tags.get("") {
         return Err(Problem::new(format!("tag \"={value}\": the key is empty; write key=value")));
     }
@@ -104,17 +115,39 @@ fn node_name(given: Option<String>) -> Result<String, Problem> {
     Ok(name)
 }
 
-fn tags(
-    mut tags: BTreeMap<String, String>,
+fn configured_tags(
+    mut tags: TagMap,
     role: Option<String>,
     warnings: &mut Vec<String>,
-) -> Result<BTreeMap<String, String>, Problem> {
+) -> Result<TagMap, Problem> {
     if let Some(role) = role {
         warnings.push(format!("`role` is deprecated; write --tag role={role} instead"));
         tags.insert("role".into(), role);
     }
     check_tags(&tags)?;
     Ok(tags)
+}
+
+/// The tags of the file. It is the only source then: two would contradict each other (serf.md 9.2).
+fn stored_tags(path: &Path, configured: &TagMap) -> Result<TagMap, Problem> {
+    let option = "tags_file (--tags-file)";
+    if !configured.is_empty() {
+        return Err(Problem::new(format!(
+            "{option} {} and tags (--tag, --role) are both given; give one of them: the file holds all tags",
+            path.display()
+        )));
+    }
+    Ok(tags::load(path).map_err(|problem| problem.within(option))?.unwrap_or_default())
+}
+
+fn event_handlers(given: &[String]) -> Result<Vec<Spec>, Problem> {
+    given
+        .iter()
+        .map(|text| {
+            Spec::parse(text)
+                .map_err(|why| Problem::new(format!("event_handlers (--event-handler) {text:?}: {why}")))
+        })
+        .collect()
 }
 
 fn advertise(
@@ -233,6 +266,8 @@ fn at_least_a_second(option: &str, given: Option<Duration>, warnings: &mut Vec<S
 
 /// Port where none is written (serf.md 9.2).
 const DEFAULT_PORT: u16 = 7946;
+/// Serf lets scripts run for ever; one that does never hears of another event.
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(300);
 /// Serf's ceiling of user events (serf.md 3.11).
 const MAX_USER_EVENT: usize = 9216;
 

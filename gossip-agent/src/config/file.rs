@@ -78,6 +78,7 @@ fn set(layer: &mut Layer, name: &str, value: &Value) -> Result<(), Problem> {
         "advertise" => layer.advertise = Some(string(value)?),
         "encrypt_key" => layer.encrypt_key = Some(string(value)?),
         "keyring_file" => layer.keyring_file = Some(string(value)?),
+        "tags_file" => layer.tags_file = Some(string(value)?),
         "label" => layer.label = Some(string(value)?),
         "log_level" => layer.log_level = Some(string(value)?),
         "profile" => layer.profile = Some(string(value)?),
@@ -93,7 +94,9 @@ fn set(layer: &mut Layer, name: &str, value: &Value) -> Result<(), Problem> {
         "reconnect_interval" => layer.reconnect_interval = Some(duration(value)?),
         "reconnect_timeout" => layer.reconnect_timeout = Some(duration(value)?),
         "tombstone_timeout" => layer.tombstone_timeout = Some(duration(value)?),
+        "event_handler_timeout" => layer.event_handler_timeout = Some(duration(value)?),
         "tags" => layer.tags = tags(value)?,
+        "event_handlers" => layer.event_handlers = strings(value)?,
         "start_join" => layer.start_join = strings(value)?,
         "retry_join" => layer.retry_join = strings(value)?,
         "replay_on_join" => layer.replay_on_join = boolean(value)?,
@@ -175,6 +178,7 @@ const SUPPORTED: &[&str] = &[
     "node_name",
     "role",
     "tags",
+    "tags_file",
     "bind",
     "advertise",
     "encrypt_key",
@@ -197,6 +201,8 @@ const SUPPORTED: &[&str] = &[
     "reconnect_interval",
     "reconnect_timeout",
     "tombstone_timeout",
+    "event_handlers",
+    "event_handler_timeout",
 ];
 
 #[cfg(test)]
@@ -216,7 +222,8 @@ mod tests {
                 "start_join": ["a", "b"], "retry_join": ["c"], "retry_interval": "1m30s",
                 "retry_max_attempts": 3, "replay_on_join": true, "leave_on_terminate": true,
                 "skip_leave_on_interrupt": true, "user_event_size_limit": 1024, "broadcast_timeout": "7s",
-                "reconnect_interval": "15s", "reconnect_timeout": "12h", "tombstone_timeout": "6h"}"#,
+                "reconnect_interval": "15s", "reconnect_timeout": "12h", "tombstone_timeout": "6h",
+                "tags_file": "t", "event_handlers": ["a", "b"], "event_handler_timeout": "10s"}"#,
         )
         .unwrap();
         let some = |text: &str| Some(String::from(text));
@@ -227,6 +234,7 @@ mod tests {
             advertise: some("10.0.0.2"),
             encrypt_key: some("k"),
             keyring_file: some("f"),
+            tags_file: some("t"),
             label: some("blue"),
             log_level: some("debug"),
             profile: some("wan"),
@@ -239,9 +247,11 @@ mod tests {
             reconnect_interval: Some(Duration::from_secs(15)),
             reconnect_timeout: Some(Duration::from_secs(12 * 3600)),
             tombstone_timeout: Some(Duration::from_secs(6 * 3600)),
+            event_handler_timeout: Some(Duration::from_secs(10)),
             tags: BTreeMap::from([("dc".into(), "east".into())]),
             start_join: vec!["a".into(), "b".into()],
             retry_join: vec!["c".into()],
+            event_handlers: vec!["a".into(), "b".into()],
             replay_on_join: true,
             leave_on_terminate: true,
             skip_leave_on_interrupt: true,
@@ -281,10 +291,8 @@ mod tests {
             "{text}"
         );
         assert!(error(r#"{"mdns": {"interface": "eth0"}}"#).contains("`mdns`"));
-        let layer = parse(
-            r#"{"rpc_addr": "", "event_handlers": [], "enable_syslog": false, "mdns": {"disable_ipv4": false}}"#,
-        )
-        .unwrap();
+        let layer =
+            parse(r#"{"rpc_addr": "", "enable_syslog": false, "mdns": {"disable_ipv4": false}}"#).unwrap();
         assert_eq!(layer, Layer::default());
         let layer = parse(r#"{"disable_coordinates": true, "MsgpackUseNewTimeFormat": true}"#).unwrap();
         assert_eq!(layer.warnings.len(), 2);

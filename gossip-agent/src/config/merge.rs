@@ -12,6 +12,7 @@ pub(crate) struct Layer {
     pub(crate) advertise: Option<String>,
     pub(crate) encrypt_key: Option<String>,
     pub(crate) keyring_file: Option<String>,
+    pub(crate) tags_file: Option<String>,
     pub(crate) label: Option<String>,
     pub(crate) log_level: Option<String>,
     pub(crate) profile: Option<String>,
@@ -24,9 +25,11 @@ pub(crate) struct Layer {
     pub(crate) reconnect_interval: Option<Duration>,
     pub(crate) reconnect_timeout: Option<Duration>,
     pub(crate) tombstone_timeout: Option<Duration>,
+    pub(crate) event_handler_timeout: Option<Duration>,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) start_join: Vec<String>,
     pub(crate) retry_join: Vec<String>,
+    pub(crate) event_handlers: Vec<String>,
     pub(crate) replay_on_join: bool,
     pub(crate) leave_on_terminate: bool,
     pub(crate) skip_leave_on_interrupt: bool,
@@ -44,6 +47,7 @@ impl Layer {
         scalar(&mut self.advertise, over.advertise);
         scalar(&mut self.encrypt_key, over.encrypt_key);
         scalar(&mut self.keyring_file, over.keyring_file);
+        scalar(&mut self.tags_file, over.tags_file);
         scalar(&mut self.label, over.label);
         scalar(&mut self.log_level, over.log_level);
         scalar(&mut self.profile, over.profile);
@@ -56,9 +60,11 @@ impl Layer {
         scalar(&mut self.reconnect_interval, over.reconnect_interval);
         scalar(&mut self.reconnect_timeout, over.reconnect_timeout);
         scalar(&mut self.tombstone_timeout, over.tombstone_timeout);
+        scalar(&mut self.event_handler_timeout, over.event_handler_timeout);
         self.tags.extend(over.tags);
         self.start_join.extend(over.start_join);
         self.retry_join.extend(over.retry_join);
+        self.event_handlers.extend(over.event_handlers);
         self.replay_on_join |= over.replay_on_join;
         self.leave_on_terminate |= over.leave_on_terminate;
         self.skip_leave_on_interrupt |= over.skip_leave_on_interrupt;

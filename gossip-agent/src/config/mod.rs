@@ -11,7 +11,7 @@ mod unsupported;
 use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use transport_tokio::gossip_proto::Bytes;
 use transport_tokio::gossip_proto::wire::keyring::Keyring;
@@ -23,7 +23,9 @@ pub(crate) use file::read as read_files;
 pub(crate) use merge::Layer;
 pub(crate) use unsupported::refuse_flag;
 
+use crate::handlers::Spec;
 use crate::log::Level;
+use crate::tags::TagMap;
 
 /// A complete, checked configuration: what can be known to be wrong before a socket is opened has been refused.
 #[derive(Clone, Debug)]
@@ -31,7 +33,10 @@ pub(crate) struct Settings {
     pub(crate) node_name: String,
     pub(crate) bind: SocketAddr,
     pub(crate) advertise: Option<SocketAddr>,
-    pub(crate) tags: BTreeMap<String, String>,
+    /// What the node starts with: the configured tags, or those of the tags file.
+    pub(crate) tags: TagMap,
+    pub(crate) configured_tags: TagMap,
+    pub(crate) tags_file: Option<PathBuf>,
     pub(crate) keyring: Option<Keyring>,
     pub(crate) label: Bytes,
     pub(crate) profile: Profile,
@@ -51,6 +56,9 @@ pub(crate) struct Settings {
     pub(crate) reconnect_interval: Option<Duration>,
     pub(crate) reconnect_timeout: Option<Duration>,
     pub(crate) tombstone_timeout: Option<Duration>,
+    pub(crate) event_handlers: Vec<Spec>,
+    /// How long a script of an event handler may run.
+    pub(crate) event_handler_timeout: Duration,
     /// What the user should hear once logging works.
     pub(crate) warnings: Vec<String>,
 }

@@ -47,13 +47,11 @@ pub(crate) fn is_zero(value: &Value) -> bool {
 const SETTINGS: &[(&str, &str, Verdict)] = &[
     ("rpc_addr", "rpc-addr", Verdict::Refused("control the agent with --stdin, and remove it")),
     ("rpc_auth", "", Verdict::Refused("control the agent with --stdin, and remove it")),
-    ("event_handlers", "event-handler", Verdict::Refused("read --events json from a program, and remove it")),
     (
         "snapshot_path",
         "snapshot",
         Verdict::Refused("use --retry-join to find the cluster again, and remove it"),
     ),
-    ("tags_file", "tags-file", Verdict::Refused("give the tags with --tag, and remove it")),
     ("discover", "discover", Verdict::Refused("name some members with --retry-join, and remove it")),
     ("mdns", "mdns-iface", Verdict::Refused("name some members with --retry-join, and remove it")),
     ("interface", "iface", Verdict::Refused("give the interface's address with --bind, and remove it")),

@@ -1,0 +1,219 @@
+//! The node's tags: those of the configuration and those set at run time, and the file that outlives the process
+//! (serf.md 9.2, 9.3).
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use transport_tokio::gossip_proto::Bytes;
+use transport_tokio::{Cluster, Node};
+
+use crate::config::{Problem, check_tags};
+
+/// A node's tags by name.
+pub(crate) type TagMap = BTreeMap<String, String>;
+
+/// The tags of the running node; cheap to clone. Changes are made one after the other, each from what the last one left.
+#[derive(Clone)]
+pub(crate) struct Tags {
+    cluster: Cluster<Node>,
+    file: Option<Arc<Path>>,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    configured: TagMap,
+    current: TagMap,
+}
+
+impl Tags {
+    /// `current` is what the node was started with: the configured tags, or those of the file.
+    pub(crate) fn new(
+        cluster: Cluster<Node>,
+        file: Option<PathBuf>,
+        configured: TagMap,
+        current: TagMap,
+    ) -> Self {
+        let state = Arc::new(Mutex::new(State { configured, current }));
+        Self { cluster, file: file.map(Into::into), state }
+    }
+
+    /// Has these tags and no others; says whether that was gossiped in time.
+    pub(crate) async fn replace(&self, tags: TagMap) -> Result<bool, String> {
+        let mut state = self.state.lock().await;
+        self.apply(&mut state, tags).await
+    }
+
+    /// Takes some away, then sets some.
+    #[allow(dead_code, reason = "the RPC server calls it")]
+    pub(crate) async fn change(&self, delete: &[String], set: TagMap) -> Result<bool, String> {
+        let mut state = self.state.lock().await;
+        let mut tags = state.current.clone();
+        tags.retain(|key, _| !delete.contains(key));
+        tags.extend(set);
+        self.apply(&mut state, tags).await
+    }
+
+    /// The configuration was read again. What it changes is changed; what was set at run time stays (Q25).
+    pub(crate) async fn reload(&self, configured: TagMap) -> Result<bool, String> {
+        let mut state = self.state.lock().await;
+        let tags = merge(&state.configured, &configured, &state.current);
+        state.configured = configured;
+        if tags == state.current {
+            return Ok(true);
+        }
+        self.apply(&mut state, tags).await
+    }
+
+    /// Stored first and gossiped then: what others know of survives a restart.
+    async fn apply(&self, state: &mut State, tags: TagMap) -> Result<bool, String> {
+        check_tags(&tags).map_err(|problem| problem.to_string())?;
+        if let Some(file) = self.file.clone() {
+            let stored = tags.clone();
+            let stored = tokio::task::spawn_blocking(move || save(&file, &stored)).await;
+            stored.map_err(|error| error.to_string())??;
+        }
+        let announced = self.cluster.set_tags(wire(&tags)).await.map_err(|error| error.to_string())?;
+        state.current = tags;
+        Ok(announced)
+    }
+}
+
+/// What was configured differently before changes to what is configured now; the rest stays.
+fn merge(before: &TagMap, after: &TagMap, current: &TagMap) -> TagMap {
+    let mut tags = current.clone();
+    tags.retain(|key, value| after.contains_key(key) || before.get(key) != Some(value));
+    for (key, value) in after.iter().filter(|(key, value)| before.get(*key) != Some(*value)) {
+        tags.insert(key.clone(), value.clone());
+    }
+    tags
+}
+
+/// As the node takes them.
+pub(crate) fn wire(tags: &TagMap) -> Vec<(Bytes, Bytes)> {
+    tags.iter().map(|(key, value)| (key.clone().into(), value.clone().into())).collect()
+}
+
+/// Reads a tags file; `None` if there is none yet.
+pub(crate) fn load(path: &Path) -> Result<Option<TagMap>, Problem> {
+    let place = path.display();
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Problem::new(format!("{place}: cannot be read: {error}"))),
+    };
+    let tags: TagMap = serde_json::from_str(&text).map_err(|error| {
+        Problem::new(format!("{place}: not a JSON object of strings: {error}; mend it or remove it"))
+    })?;
+    check_tags(&tags).map_err(|problem| problem.within(place))?;
+    Ok(Some(tags))
+}
+
+/// Writes it whole or not at all: another file beside it takes its place once it is on the disk (Q36).
+fn save(path: &Path, tags: &TagMap) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(tags).map_err(|error| error.to_string())?;
+    replace(path, text.as_bytes())
+        .map_err(|error| format!("the tags file {} cannot be written: {error}", path.display()))
+}
+
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    // A link stays one.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // Readable by its owner alone.
+    let mut file = tempfile::Builder::new().prefix(".tags-").tempfile_in(directory)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(&path).map_err(|error| error.error)?;
+    // The name is on the disk only when the directory is; not every system can do that.
+    if let Ok(directory) = File::open(directory) {
+        let _ = directory.sync_all();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(pairs: &[(&str, &str)]) -> TagMap {
+        pairs.iter().map(|&(key, value)| (key.into(), value.into())).collect()
+    }
+
+    // upstream: TestAgent_MarshalTags, TestAgent_UnmarshalTags, TestAgent_UnmarshalTagsError
+    #[test]
+    fn the_file_is_serfs() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tags.json");
+        assert_eq!(load(&path).unwrap(), None);
+        let stored = tags(&[("role", "web"), ("dc", "east \"1\"")]);
+        save(&path, &stored).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "{\n  \"dc\": \"east \\\"1\\\"\",\n  \"role\": \"web\"\n}");
+        assert_eq!(load(&path).unwrap(), Some(stored));
+        save(&path, &TagMap::new()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left behind");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        for text in ["", "[]", "{\"a\": 1}", "{\"\": \"x\"}"] {
+            fs::write(&path, text).unwrap();
+            let error = load(&path).unwrap_err().to_string();
+            assert!(error.starts_with(&path.display().to_string()), "{error}");
+        }
+        let nowhere = directory.path().join("none/tags.json");
+        assert!(save(&nowhere, &TagMap::new()).unwrap_err().contains("none/tags.json"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_linked_file_stays_linked() {
+        let directory = tempfile::tempdir().unwrap();
+        let (real, link) = (directory.path().join("real"), directory.path().join("link"));
+        fs::write(&real, "{}").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        save(&link, &tags(&[("a", "b")])).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(load(&real).unwrap(), Some(tags(&[("a", "b")])));
+    }
+
+    #[test]
+    fn a_reload_changes_what_the_configuration_changed() {
+        let before = tags(&[
+            ("same", "1"),
+            ("changed", "1"),
+            ("gone", "1"),
+            ("gone-but-set", "1"),
+            ("overridden", "1"),
+        ]);
+        let after = tags(&[("same", "1"), ("changed", "2"), ("overridden", "1"), ("new", "1")]);
+        let current = tags(&[
+            ("same", "1"),
+            ("changed", "set"),
+            ("gone", "1"),
+            ("gone-but-set", "set"),
+            ("overridden", "set"),
+            ("set", "1"),
+        ]);
+        let expected = tags(&[
+            ("same", "1"),
+            ("changed", "2"),
+            ("gone-but-set", "set"),
+            ("overridden", "set"),
+            ("new", "1"),
+            ("set", "1"),
+        ]);
+        assert_eq!(merge(&before, &after, &current), expected);
+        // Deleted at run time, and not asked for anew.
+        assert_eq!(merge(&before, &before, &TagMap::new()), TagMap::new());
+    }
+}

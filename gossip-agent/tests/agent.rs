@@ -1,0 +1,116 @@
+//! What the agent does beside gossiping: event handlers, the tags file, reloading.
+#![cfg(unix)]
+
+mod support;
+
+use core::time::Duration;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Instant;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use support::{Agent, file, refused};
+
+/// Waits until a script has written a line that fits, and returns all lines.
+#[track_caller]
+fn wait_for_line(path: &Path, fits: impl Fn(&str) -> bool) -> Vec<String> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let lines: Vec<String> = text.lines().map(Into::into).collect();
+        if lines.iter().any(|line| fits(line)) {
+            return lines;
+        }
+        assert!(Instant::now() < deadline, "no such line in {lines:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+// upstream: TestAgent_eventHandler
+#[test]
+fn event_handlers_run_for_what_they_ask_for() {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| -> PathBuf { directory.path().join(name) };
+    let write = |name: &str, words: &str| format!("printf '%s\\n' \"{words}\" >> {}", path(name).display());
+    let handlers = [
+        format!("member-join,member-leave={}", write("members", "$SERF_EVENT $SERF_SELF_NAME $(cat)")),
+        format!("user:deploy={}", write("deploys", "$SERF_USER_EVENT $SERF_USER_LTIME $SERF_TAG_A_B $(cat)")),
+        // Hangs for ever: it holds up itself alone, until it is ended.
+        format!("user={}; sleep 20", write("hangs", "$$ $SERF_USER_EVENT")),
+    ];
+    let mut options = vec!["-tag", "a-b=c d", "-event-handler-timeout", "1s"];
+    handlers.iter().for_each(|handler| options.extend(["-event-handler", handler]));
+    let mut a = Agent::start("a", &options);
+    let mut b = Agent::start("b", &["-join", &a.addr]);
+    a.wait_change("joined", "b");
+    for payload in ["v1", "v2"] {
+        a.say(&json!({ "event": "deploy", "payload": payload, "coalesce": false }).to_string());
+    }
+    a.say(r#"{"event": "other", "coalesce": false}"#);
+    let deploys = wait_for_line(&path("deploys"), |line| line.ends_with("v2"));
+    assert_eq!(deploys, ["deploy 1 c d v1", "deploy 2 c d v2"]);
+    let hangs = wait_for_line(&path("hangs"), |line| line.ends_with("other"));
+    let names: Vec<_> = hangs.iter().map(|line| line.split_once(' ').unwrap().1).collect();
+    assert_eq!(names, ["deploy", "deploy", "other"], "one after the other, each in its turn");
+    let first = hangs[0].split_once(' ').unwrap().0;
+    assert!(!Path::new("/proc").join(first).exists(), "the first of them is still there");
+    b.say(r#"{"leave": true}"#);
+    let lines = wait_for_line(&path("members"), |line| line.starts_with("member-leave a b\t127.0.0.1\t"));
+    assert!(lines.iter().any(|line| line.starts_with("member-join a ")), "{lines:?}");
+}
+
+// upstream: TestAgent_TagsFile
+#[test]
+fn the_tags_file_outlives_the_agent() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("tags");
+    let option = ["-tags-file", path.to_str().unwrap()];
+    let mut agent = Agent::start("a", &option);
+    assert!(!path.exists());
+    agent.say(r#"{"id": 1, "tags": {"role": "web", "dc": "east"}}"#);
+    assert_eq!(agent.wait("the answer", |line| line["id"] == 1)["type"], "done");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{\n  \"dc\": \"east\",\n  \"role\": \"web\"\n}");
+    agent.signal("HUP");
+    agent.signal("TERM");
+    agent.exit_code();
+    let mut agent = Agent::start("a", &option);
+    agent.say(r#"{"id": 2, "members": true}"#);
+    let members = agent.wait("the members", |line| line["id"] == 2);
+    assert_eq!(members["members"][0]["tags"], json!({ "dc": "east", "role": "web" }));
+    fs::write(&path, "[]").unwrap();
+    refused(&["agent", option[0], option[1]], &[option[1], "JSON object of strings"]);
+}
+
+// upstream: TestAgent_TagsFile_BadOptions
+#[test]
+fn tags_come_from_one_place() {
+    let both = ["agent", "-tags-file", "/no/such/file", "-tag", "role=web"];
+    refused(&both, &["--tags-file", "/no/such/file", "--tag", "give one of them"]);
+}
+
+#[test]
+fn a_reload_changes_handlers_and_configured_tags_and_no_others() {
+    let directory = TempDir::new().unwrap();
+    let out = directory.path().join("out");
+    let handler = |word: &str| format!("user=echo {word} $SERF_USER_EVENT >> {}", out.display());
+    let text = |tag: &str, word: &str| {
+        json!({ "tags": { "role": tag }, "event_handlers": [handler(word)] }).to_string()
+    };
+    let config = file(&directory, "agent.json", &text("web", "before"));
+    let mut a = Agent::start("a", &["-config-file", &config]);
+    let mut b = Agent::start("b", &["-join", &a.addr]);
+    b.wait_change("joined", "a");
+    a.say(r#"{"event": "one", "coalesce": false}"#);
+    wait_for_line(&out, |line| line == "before one");
+    a.say(r#"{"tags": {"role": "web", "zone": "x"}}"#);
+    b.wait_change("updated", "a");
+    file(&directory, "agent.json", &text("db", "after"));
+    a.signal("HUP");
+    let tags = b.wait_change("updated", "a")["tags"].clone();
+    assert_eq!(tags, json!({ "role": "db", "zone": "x" }), "what was set at run time stays");
+    a.say(r#"{"event": "two", "coalesce": false}"#);
+    assert_eq!(wait_for_line(&out, |line| line.ends_with("two")), ["before one", "after two"]);
+}
