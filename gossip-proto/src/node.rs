@@ -8,10 +8,10 @@ use crate::contract::machine;
 use crate::error::{CommandError, ConfigError};
 use crate::hash::Keyed;
 use crate::machine::{JoinTarget, ReplayError};
-use crate::output::{Clocks, OperationId};
+use crate::output::{Clocks, OperationId, Queues};
 use crate::rng::Rng;
 use crate::service::Services;
-use crate::swim::{Swim, Upper};
+use crate::swim::{Lane, Swim, Upper};
 use crate::tap::Input;
 use crate::wire::serf::encode_tags;
 use crate::{Config, Instant, NonceSecret, Seed, ServiceConfig};
@@ -141,6 +141,12 @@ impl Node {
     /// Members that left and are still remembered.
     pub fn num_left(&self) -> usize {
         self.upper.num_left()
+    }
+
+    /// How many messages wait to be gossiped on.
+    pub fn queues(&self) -> Queues {
+        let waiting = |lane| self.swim.queued(lane);
+        Queues { intents: waiting(Lane::Intent), events: waiting(Lane::Event), queries: waiting(Lane::Query) }
     }
 
     /// The clocks.

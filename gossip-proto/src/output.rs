@@ -216,6 +216,17 @@ impl ChangeKind {
     }
 }
 
+/// The lengths of the three broadcast queues (serf.md 1.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queues {
+    /// Of join and leave intents.
+    pub intents: usize,
+    /// Of user events.
+    pub events: usize,
+    /// Of queries.
+    pub queries: usize,
+}
+
 /// The three Lamport clocks (serf.md 2.1); each shows the next time to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clocks {

@@ -120,6 +120,14 @@ stats! {
     exchange_memory_full,
     /// Members not admitted because the roster was full.
     roster_full,
+    /// Times a member joined, for the first time or again; this node's start is one.
+    members_joined,
+    /// Times a member left.
+    members_left,
+    /// Times a member was declared dead.
+    members_failed,
+    /// Times a member's metadata or address changed.
+    members_updated,
     /// Rumors dropped because their lane was full.
     rumors_pruned,
     /// Rumors displaced by newer ones.
@@ -134,8 +142,14 @@ stats! {
     time_went_back,
     /// Datagrams reported as failed by the driver.
     transmit_failed,
-    /// User messages received.
+    /// User messages received, Serf's among them.
     user_messages,
+    /// Bytes in them.
+    user_bytes,
+    /// User messages gossiped, once for each packet they were in.
+    user_messages_sent,
+    /// Bytes in them.
+    user_bytes_sent,
     /// Application events lost because nobody polled.
     events_lost,
     /// Serf: messages whose type is unknown at their place.

@@ -37,8 +37,8 @@ pub use gossip_driver::{
     Notice, Options, Subscription, Window,
 };
 pub use gossip_proto::{
-    Cause, ChangeKind, Clocks, Config, ConfigError, Membership, Name, Node, Seed, ServiceConfig, Stats,
-    Status,
+    Cause, ChangeKind, Clocks, Config, ConfigError, Membership, Name, Node, Queues, Seed, ServiceConfig,
+    Stats, Status,
 };
 pub use runtime::{TokioRuntime, TokioTimer};
 pub use tcp::Tcp;

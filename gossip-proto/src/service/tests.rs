@@ -453,3 +453,52 @@ fn a_restored_node_goes_on_where_it_stopped() {
     let Services { clock, event_clock, query_min, .. } = &bed.services;
     assert_eq!((clock.time(), event_clock.time(), *query_min), (1, (1 << 40) + 1, 1));
 }
+
+#[test]
+fn what_members_go_through_is_counted() {
+    let mut bed = Bed::new();
+    for incarnation in [1, 3] {
+        bed.alive("fails", incarnation);
+        bed.dead("fails", incarnation, "other");
+    }
+    bed.alive("leaves", 1);
+    bed.leave_intent("leaves", 5, false);
+    bed.dead("leaves", 1, "leaves");
+    let stats = &bed.swim.stats;
+    // This node's own start is the first.
+    assert_eq!((stats.members_joined, stats.members_failed, stats.members_left), (4, 2, 1));
+    assert_eq!(stats.members_updated, 0);
+}
+
+#[test]
+fn what_waits_for_gossip_is_counted() {
+    use crate::{Machine as _, Node};
+
+    let config = Config::lan("self", "10.0.0.1:7946".parse().unwrap());
+    let (seed, nonces) = (Seed::from_u64(1), NonceSecret::new([0; 32]));
+    let mut node = Node::new(Instant::ORIGIN, config, ServiceConfig::default(), seed, nonces).unwrap();
+    let mut alive = Vec::from([4]);
+    let claim = crate::wire::message::Alive {
+        incarnation: 1,
+        node: b"b"[..].into(),
+        addr: [10, 0, 0, 2][..].into(),
+        port: 7946,
+        meta: [0xff, 0x80][..].into(),
+        vsn: [1, 5, 2, 2, 5, 5][..].into(),
+    };
+    claim.encode(&mut alive).unwrap();
+    let source = Source::unauthenticated("10.0.0.2:7946".parse().unwrap());
+    node.handle_datagram(Instant::ORIGIN, source, &mut alive).unwrap();
+    node.user_event(Instant::ORIGIN, b"deploy", b"v1", true).unwrap();
+    assert_eq!(node.queues(), crate::Queues { intents: 0, events: 1, queries: 0 });
+    let mut buffer = [0; 1400];
+    while node.queues().events > 0 {
+        let due = node.poll_timeout().unwrap();
+        node.handle_timeout(due);
+        while node.poll_transmit(due, &mut buffer).is_some() {}
+    }
+    let stats = node.stats();
+    // Retransmitted `4 * ceil(log10(2 + 1))` times.
+    assert_eq!(stats.user_messages_sent, 4);
+    assert!(stats.user_bytes_sent.is_multiple_of(4) && stats.user_bytes_sent > 4 * 8);
+}

@@ -185,8 +185,10 @@ impl Swim {
         let cause = via.cause(|| Cause::Alive { incarnation: claim.incarnation });
         if new || matches!(was, Standing::Dead | Standing::Left) {
             self.mark(slot, cause);
+            self.stats.members_joined += 1;
             upper.changed(self, slot, News::Joined);
         } else if changed {
+            self.stats.members_updated += 1;
             self.mark_updated(slot, cause);
             upper.changed(self, slot, News::Updated);
         } else if was == Standing::Suspect {
@@ -314,6 +316,10 @@ impl Swim {
                     crate::Status::Left => ChangeKind::Left,
                     _ => ChangeKind::Failed,
                 };
+                match kind {
+                    ChangeKind::Left => self.stats.members_left += 1,
+                    _ => self.stats.members_failed += 1,
+                }
                 self.mark_down(slot, kind, cause);
             }
             Verdict::Ignore if slot == LOCAL => self.remind(by),

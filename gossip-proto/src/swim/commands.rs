@@ -211,6 +211,7 @@ impl Swim {
         self.announce_alive(LOCAL, Some(Waiter::Operation(key)));
         if changed {
             self.mark_updated(LOCAL, Cause::Local);
+            self.stats.members_updated += 1;
             upper.changed(self, LOCAL, News::Updated);
         }
         self.end_lonely_announcement(key);

@@ -58,6 +58,11 @@ impl Swim {
         self.layers.max_packet_body(self.config.max_datagram, true).saturating_sub(1 + COMPOUND)
     }
 
+    /// How many rumors of a kind wait.
+    pub(crate) fn queued(&self, lane: Lane) -> usize {
+        self.rumors.lane_len(lane)
+    }
+
     pub(crate) fn retire_subject(&mut self, slot: u32) {
         self.rumors.remove_subject(slot);
         self.retire();
@@ -127,7 +132,11 @@ impl Swim {
                     let accusation = Accusation { incarnation: *incarnation, node, from };
                     put(packer, kind, |sink| accusation.encode(sink))
                 }
-                Rumor::Payload(bytes) => put_raw(packer, bytes),
+                Rumor::Payload(bytes) => {
+                    self.stats.user_messages_sent += 1;
+                    self.stats.user_bytes_sent += bytes.len() as u64 - 1;
+                    put_raw(packer, bytes)
+                }
             };
             debug_assert!(written.is_ok(), "a rumor of {len} bytes did not fit into {before}");
         }

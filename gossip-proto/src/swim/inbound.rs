@@ -98,6 +98,7 @@ impl Swim {
             }
             Some(MessageType::User) => {
                 self.stats.user_messages += 1;
+                self.stats.user_bytes += body.len() as u64;
                 upper.message(self, source, false, body);
             }
             _ => self.stats.dropped_type += 1,

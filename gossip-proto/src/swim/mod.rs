@@ -289,6 +289,7 @@ impl Swim {
         self.roster.set_standing(LOCAL, Standing::Alive, self.now);
         self.announce_alive(LOCAL, None);
         self.mark(LOCAL, Cause::Local);
+        self.stats.members_joined += 1;
         upper.changed(self, LOCAL, News::Joined);
     }
 

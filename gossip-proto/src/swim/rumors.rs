@@ -268,7 +268,6 @@ impl<T> Rumors<T> {
     }
 
     /// How many rumors wait in one lane, without those of an unfinished draw.
-    #[cfg(test)]
     pub(crate) fn lane_len(&self, lane: Lane) -> usize {
         self.lanes[lane as usize].len()
     }

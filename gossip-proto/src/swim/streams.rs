@@ -335,6 +335,7 @@ impl Swim {
             }
             Some(StreamMessage::User(payload)) if inbound => {
                 self.stats.user_messages += 1;
+                self.stats.user_bytes += payload.len() as u64;
                 // An empty one is not delivered (spec 4.20).
                 if !payload.is_empty() {
                     upper.message(self, source, true, payload);
