@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, Command};
 
+use crate::cli::go_bool;
 use crate::config::{Problem, refuse_flag};
 
 /// Rewrites the arguments for `command`, program name first. Values are never looked at: `-node -x` names a node `-x`.
@@ -21,6 +22,12 @@ pub(crate) fn normalize(command: &Command, arguments: &[OsString]) -> Result<Vec
         let Some((name, value)) = flag(argument) else {
             if let Some(subcommand) = argument.to_str().and_then(|name| current.find_subcommand(name)) {
                 current = subcommand;
+            } else if current.get_positionals().next().is_some() {
+                // Go's flags end at the first argument that is none: a payload may begin with a dash.
+                normal.push("--".into());
+                normal.push(argument.clone());
+                normal.extend(arguments.cloned());
+                break;
             }
             normal.push(argument.clone());
             continue;
@@ -31,10 +38,12 @@ pub(crate) fn normalize(command: &Command, arguments: &[OsString]) -> Result<Vec
             continue;
         }
         match current.get_arguments().find(|known| answers_to(known, name)) {
+            // A switch that is on when nothing is said takes its value only after an equals sign, as all of Go's do.
+            Some(known) if known.is_require_equals_set() => normal.push(long(name, value)),
             Some(known) if known.get_action().takes_values() => {
                 normal.push(long(name, value.or_else(|| arguments.next().map(AsRef::as_ref))));
             }
-            Some(_) => match value.map(go_bool) {
+            Some(_) => match value.map(|value| value.to_str().and_then(|text| go_bool(text).ok())) {
                 None | Some(Some(true)) => normal.push(long(name, None)),
                 Some(Some(false)) => {}
                 Some(None) => normal.push(long(name, value)),
@@ -80,15 +89,6 @@ fn long(name: &str, value: Option<&OsStr>) -> OsString {
     text
 }
 
-/// Go's `strconv.ParseBool`.
-fn go_bool(text: &OsStr) -> Option<bool> {
-    match text.to_str()? {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -123,6 +123,10 @@ mod tests {
             ("gossip -v", "gossip --version"),
             ("gossip agent -node x -v", "gossip agent --node=x --version"),
             ("gossip keygen", "gossip keygen"),
+            ("gossip event -coalesce=0 a b", "gossip event --coalesce=0 -- a b"),
+            ("gossip event -coalesce a", "gossip event --coalesce -- a"),
+            ("gossip members -status alive", "gossip members --status=alive"),
+            ("gossip join -replay=f -rpc-addr a b c", "gossip join --rpc-addr=a -- b c"),
         ] {
             assert_eq!(normal(go), expected, "{go}");
         }
@@ -133,6 +137,7 @@ mod tests {
         assert_eq!(normal("gossip agent -node -bind -bind x"), "gossip agent --node=-bind --bind=x");
         assert_eq!(normal("gossip agent -node -- -bind x"), "gossip agent --node=-- --bind=x");
         assert_eq!(normal("gossip agent -- -node x"), "gossip agent -- -node x");
+        assert_eq!(normal("gossip event deploy -v"), "gossip event -- deploy -v");
         assert_eq!(normal("gossip agent -replay=maybe"), "gossip agent --replay=maybe");
     }
 

@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::argv;
+use crate::client;
 use crate::config::{Layer, Problem, parse_duration};
 
 /// Gossip membership, failure detection and events, compatible with HashiCorp Serf and memberlist.
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Agent(Box<AgentArgs>),
     /// Watch a small cluster live through a day: joining, an event, a crash, a return, a farewell.
     Demo(DemoArgs),
+    #[command(flatten)]
+    Client(client::Command),
     /// Make a key for --encrypt: 32 random bytes in base64.
     Keygen,
     /// Print the version, and the Serf protocols that are understood.
@@ -213,8 +216,17 @@ pub(crate) fn version() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|why| format!("{why}; write it as 30s or 1h2m3.5s"))
+}
+
+/// Go's `strconv.ParseBool`.
+pub(crate) fn go_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("write true or false".into()),
+    }
 }
 
 fn speed(text: &str) -> Result<f64, String> {

@@ -4,6 +4,7 @@ mod agent;
 mod argv;
 mod cause;
 mod cli;
+mod client;
 mod commands;
 mod config;
 mod demo;
@@ -15,6 +16,8 @@ mod joining;
 mod keygen;
 mod log;
 mod output;
+#[allow(dead_code, unused_imports, reason = "the agent's side of it is to follow")]
+mod rpc;
 #[cfg(test)]
 mod samples;
 mod signals;
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     match cli::parse(&arguments) {
         Ok(cli::Command::Agent(arguments)) => agent::run(*arguments),
         Ok(cli::Command::Demo(arguments)) => demo::run(&arguments),
+        Ok(cli::Command::Client(command)) => client::run(command),
         Ok(cli::Command::Keygen) => keygen::run(),
         Ok(cli::Command::Version) => cli::version(),
         Err(code) => code,

@@ -20,6 +20,8 @@ mod ours;
 mod place;
 #[path = "interop/process.rs"]
 mod process;
+#[path = "interop/rpc.rs"]
+mod rpc;
 #[path = "interop/secrecy.rs"]
 mod secrecy;
 #[path = "interop/serf.rs"]
