@@ -362,14 +362,21 @@ impl Cluster<Membership> {
         self.announce(move |node, now| node.set_metadata(now, metadata)).await
     }
 
-    /// Gossips a user message to all members.
+    /// Gossips a user message to random members, as often as the size of the cluster asks for. In a large cluster that
+    /// reaches only some: receivers to whom it is news must broadcast it again.
     pub async fn broadcast(&self, payload: Bytes) -> Result<bool, Error> {
         self.announce(move |node, now| node.broadcast(now, payload)).await
     }
 
+    /// As [`Cluster::broadcast`]; what this node still has to send about the same subject is out of date, and displaced.
+    pub async fn broadcast_about(&self, subject: impl AsRef<[u8]>, payload: Bytes) -> Result<bool, Error> {
+        let subject = subject.as_ref().to_vec();
+        self.announce(move |node, now| node.broadcast_about(now, &subject, payload)).await
+    }
+
     /// Sets the user state that this node sends in each push/pull.
     pub async fn set_user_state(&self, state: Bytes) -> Result<(), Error> {
-        self.call(move |core, _| core.machine.set_user_state(state)).await
+        self.command(move |machine, _| machine.set_user_state(state)).await
     }
 }
 

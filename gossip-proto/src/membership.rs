@@ -65,6 +65,42 @@ impl Membership {
     pub fn broadcast(&mut self, now: Instant, payload: Bytes) -> Result<OperationId, CommandError> {
         self.swim.advance(now);
         self.swim.record(|now| Input::Broadcast { now, payload: Payload(&payload) });
+        let key = self.begin_broadcast(&payload)?;
+        self.swim.broadcast(Lane::Event, &[&payload], Some(Waiter::Operation(key)));
+        self.swim.end_lonely_announcement(key);
+        Ok(OperationId(key))
+    }
+
+    /// As [`Membership::broadcast`], about a subject of the application's choice: what this node has queued about the same
+    /// subject is out of date, and is not sent any more; that operation ends as announced. The subject stays here: it is
+    /// not part of the message.
+    ///
+    /// # Errors
+    /// As for `broadcast`; or a subject of more than 512 bytes.
+    pub fn broadcast_about(
+        &mut self,
+        now: Instant,
+        subject: &[u8],
+        payload: Bytes,
+    ) -> Result<OperationId, CommandError> {
+        self.swim.advance(now);
+        self.swim.record(|now| Input::BroadcastAbout { now, subject, payload: Payload(&payload) });
+        if subject.len() > MAX_SUBJECT {
+            return Err(CommandError::TooBig { len: subject.len(), max: MAX_SUBJECT });
+        }
+        let key = self.begin_broadcast(&payload)?;
+        let waiter = Some(Waiter::Operation(key));
+        self.swim.broadcast_about(Bytes::copy_from_slice(subject), &payload, waiter);
+        self.swim.end_lonely_announcement(key);
+        Ok(OperationId(key))
+    }
+
+    /// Longest payload of a broadcast: one that fills a datagram.
+    pub fn max_broadcast(&self) -> usize {
+        self.swim.max_broadcast()
+    }
+
+    fn begin_broadcast(&mut self, payload: &[u8]) -> Result<u64, CommandError> {
         if self.swim.leaving {
             return Err(CommandError::Left);
         }
@@ -72,10 +108,7 @@ impl Membership {
         if payload.len() > max {
             return Err(CommandError::TooBig { len: payload.len(), max });
         }
-        let key = self.swim.begin_announcement()?;
-        self.swim.broadcast(Lane::Event, &[&payload], Some(Waiter::Operation(key)));
-        self.swim.end_lonely_announcement(key);
-        Ok(OperationId(key))
+        self.swim.begin_announcement()
     }
 
     fn leave_cluster(&mut self) -> Result<OperationId, CommandError> {
@@ -88,18 +121,34 @@ impl Membership {
                 drop(self.set_metadata(now, Bytes::copy_from_slice(metadata)))
             }
             Input::Broadcast { now, payload } => drop(self.broadcast(now, Bytes::copy_from_slice(payload.0))),
-            Input::SetUserState { state } => self.set_user_state(Bytes::copy_from_slice(state)),
+            Input::BroadcastAbout { now, subject, payload } => {
+                drop(self.broadcast_about(now, subject, Bytes::copy_from_slice(payload.0)))
+            }
+            Input::SetUserState { state } => drop(self.set_user_state(Bytes::copy_from_slice(state))),
             _ => return Err(ReplayError::Mismatch),
         }
         Ok(())
     }
 
-    /// What is sent along with each push/pull from now on, at most 20 MiB together with the roster.
-    pub fn set_user_state(&mut self, state: Bytes) {
+    /// What is sent along with each push/pull from now on. Peers take 20 MiB at most, together with the roster. It comes
+    /// to them as [`crate::Event::UserState`].
+    ///
+    /// # Errors
+    /// A state that no peer would take.
+    pub fn set_user_state(&mut self, state: Bytes) -> Result<(), CommandError> {
         self.swim.record(|_| Input::SetUserState { state: &state });
+        if state.len() > MAX_USER_STATE {
+            return Err(CommandError::TooBig { len: state.len(), max: MAX_USER_STATE });
+        }
         self.upper.user_state = state;
+        Ok(())
     }
 }
+
+/// Longest subject of a broadcast.
+const MAX_SUBJECT: usize = 512;
+/// Leaves room for the headers and some hundred members in the largest frame that is read (spec 1.6).
+const MAX_USER_STATE: usize = crate::wire::stream::MAX_FRAME as usize - (64 << 10);
 
 impl Upper for Plain {
     fn admits(&self, swim: &Swim, metadata: &[u8]) -> bool {

@@ -130,6 +130,63 @@ fn the_newest_news_about_a_member_is_the_only_news() {
     assert_eq!(script.machine.stats().rumors_displaced, 2);
 }
 
+/// The application's own news as well, where it says what they are about (spec 4.11).
+#[test]
+fn a_newer_broadcast_about_a_subject_displaces_the_older_one() {
+    let mut script = gossiping(&["b"], |_| {});
+    let now = script.now;
+    let first = script.machine.broadcast_about(now, b"silence/1", "until noon".into()).unwrap();
+    script.machine.broadcast_about(now, b"silence/2", "for good".into()).unwrap();
+    script.machine.broadcast(now, "about nothing".into()).unwrap();
+    script.machine.broadcast(now, "about nothing".into()).unwrap();
+    let second = script.machine.broadcast_about(now, b"silence/1", "until ten".into()).unwrap();
+    let displaced = Outcome::Announced { in_time: true };
+    assert_eq!(
+        script.machine.poll_completion(),
+        Some(Completion::Ended { operation: first, outcome: displaced.clone() })
+    );
+    assert_eq!((script.machine.poll_completion(), script.machine.stats().rumors_displaced), (None, 1));
+    let told = script.drain(addr(2));
+    let heard: Vec<_> = told.iter().map(|message| String::from_utf8_lossy(&message[1..])).collect();
+    assert_eq!(heard, ["about nothing", "until ten", "for good"], "drained once each");
+    // What is out is out: the subject is free for the next word, which displaces nothing.
+    assert!(
+        core::iter::from_fn(|| script.machine.poll_completion())
+            .any(|end| end == Completion::Ended { operation: second, outcome: displaced.clone() })
+    );
+    script.machine.broadcast_about(now, b"silence/1", "over".into()).unwrap();
+    assert_eq!((script.drain(addr(2)).len(), script.machine.stats().rumors_displaced), (1, 1));
+    let long = script.machine.broadcast_about(now, &[b'x'; 513], "x".into());
+    assert_eq!(long, Err(CommandError::TooBig { len: 513, max: 512 }));
+    let large = vec![0; script.machine.max_broadcast() + 1];
+    assert!(matches!(
+        script.machine.broadcast_about(now, b"s", large.into()),
+        Err(CommandError::TooBig { .. })
+    ));
+}
+
+/// Subjects are remembered as long as their broadcast is queued, and the queue is bounded.
+#[test]
+fn subjects_are_as_bounded_as_the_queue() {
+    let mut script = gossiping(&["b"], |config| {
+        config.max_rumors(16).max_operations(10_000);
+    });
+    for n in 0..1000u32 {
+        // Of different lengths, so that the one that is pruned is now an old one, now the new one.
+        let payload = vec![b'x'; 10 + (n * 7 % 13) as usize];
+        script.machine.broadcast_about(script.now, &(n % 500).to_be_bytes(), payload.into()).unwrap();
+    }
+    let stats = script.machine.stats();
+    assert_eq!(stats.rumors_pruned + stats.rumors_displaced, 1000 - 16);
+    let ended = core::iter::from_fn(|| script.machine.poll_completion()).count();
+    assert_eq!(ended, 1000 - 16, "who was pruned is told");
+    let before = script.machine.stats().rumors_displaced;
+    for n in 0..500u32 {
+        script.machine.broadcast_about(script.now, &n.to_be_bytes(), vec![b'y'; 30].into()).unwrap();
+    }
+    assert!(script.machine.stats().rumors_displaced - before <= 16);
+}
+
 #[test]
 fn a_full_socket_does_not_pile_up_gossip() {
     let mut script = gossiping(&["b", "c", "d"], |_| {});

@@ -252,8 +252,8 @@ fn metadata_is_seen_and_changed_everywhere() {
 #[test]
 fn user_messages_and_state_arrive() {
     let mut net = pair();
-    net.host(0).machine.set_user_state("state of a".into());
-    net.host(1).machine.set_user_state("state of b".into());
+    net.host(0).machine.set_user_state("state of a".into()).unwrap();
+    net.host(1).machine.set_user_state("state of b".into()).unwrap();
     assert_eq!(net.join(1, 0), JOINED);
     assert!(net.notes(0).contains(&Note::UserState { join: true, state: b"state of b".to_vec() }));
     assert!(net.notes(1).contains(&Note::UserState { join: true, state: b"state of a".to_vec() }));

@@ -357,10 +357,10 @@ fn a_membership_machine_is_replayed() {
         let mut net = cluster(|host| membership(host, wrap, true));
         let now = net.now;
         net.chunk = 4001;
-        net.hosts[0].machine.set_user_state(b"state of one"[..].into());
+        net.hosts[0].machine.set_user_state(b"state of one"[..].into()).expect("a state");
         // More than one call reads, so that streams are put off and taken up again.
         let state: Vec<u8> = (0..700_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        net.hosts[1].machine.set_user_state(state.into());
+        net.hosts[1].machine.set_user_state(state.into()).expect("a state");
         net.hosts[1].machine.join(now, &[addr(1).into()]).expect("a join");
         let mut asked = 0;
         for step in 0..1200 {
@@ -384,6 +384,7 @@ fn a_membership_machine_is_replayed() {
                 20 | 40 | 60 => drop(net.hosts[step / 20].machine.join(now, &[addr(1).into()])),
                 100 => drop(own.set_metadata(now, b"metadata"[..].into()).expect("metadata")),
                 110 => drop(own.broadcast(now, b"to all"[..].into()).expect("a broadcast")),
+                111 | 112 => drop(own.broadcast_about(now, b"one", b"of these"[..].into()).expect("another")),
                 120..140 => {
                     let key = own.find(b"node-2").expect("a member").key;
                     own.send(now, key, vec![4; step].into()).expect("a message");

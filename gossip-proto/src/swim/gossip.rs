@@ -3,6 +3,8 @@
 use alloc::borrow::Cow;
 use core::time::Duration;
 
+use bytes::Bytes;
+
 use super::outgoing::{Outgoing, put};
 use super::rumors::{LANES, Why};
 use super::{Lane, Notice, Rumor, Swim, Upper, Waiter, scale};
@@ -53,6 +55,24 @@ impl Swim {
         self.announce(lane, None, len, Rumor::Payload(bytes), waiter);
     }
 
+    /// Queues a user message that displaces the one about the same subject, if that is still queued: two nodes that
+    /// announce one thing at the same time both gossip, but each only its last word.
+    pub(crate) fn broadcast_about(&mut self, subject: Bytes, payload: &[u8], waiter: Option<Waiter>) {
+        if let Some(&queued) = self.subjects.get(&subject) {
+            self.rumors.displace(queued);
+            self.retire();
+        }
+        let mut message = self.buffers.take();
+        message.push(MessageType::User.byte());
+        message.extend_from_slice(payload);
+        let (len, waiter) = (message.len(), waiter.map(Waiter::pack));
+        let rumor = Rumor::About { subject: subject.clone(), message };
+        let id = self.rumors.insert(Lane::Event, None, len, rumor, waiter);
+        // Before anything is retired: the lane may be full of what was sent less often, and this one the last in order.
+        self.subjects.insert(subject, id);
+        self.retire();
+    }
+
     /// Longest service message that gossip can carry; anything longer would sit in the queue for ever (serf.md Q19).
     pub(crate) fn max_broadcast(&self) -> usize {
         self.layers.max_packet_body(self.config.max_datagram, true).saturating_sub(1 + COMPOUND)
@@ -79,6 +99,10 @@ impl Swim {
             match retired.value {
                 Rumor::Alive(slot) | Rumor::Accusation { slot, .. } => self.roster.unpin(slot),
                 Rumor::Payload(bytes) => self.buffers.give(bytes),
+                Rumor::About { subject, message } => {
+                    self.subjects.remove(&subject);
+                    self.buffers.give(message);
+                }
             }
             // Displaced counts as out, as upstream has it: newer news about the same is on its way.
             match retired.notify.map(Waiter::unpack) {
@@ -132,7 +156,7 @@ impl Swim {
                     let accusation = Accusation { incarnation: *incarnation, node, from };
                     put(packer, kind, |sink| accusation.encode(sink))
                 }
-                Rumor::Payload(bytes) => {
+                Rumor::Payload(bytes) | Rumor::About { message: bytes, .. } => {
                     self.stats.user_messages_sent += 1;
                     self.stats.user_bytes_sent += bytes.len() as u64 - 1;
                     put_raw(packer, bytes)

@@ -22,7 +22,8 @@ impl Swim {
             (record.standing.wire(), record.epoch, record.tracked(), record.says).hash(&mut hasher);
         }
         self.roster.order().as_slice().hash(&mut hasher);
-        (self.rumors.len(), self.seq, self.transmits, self.health.score(), self.leaving).hash(&mut hasher);
+        (self.rumors.len(), self.subjects.len(), self.seq, self.transmits, self.health.score(), self.leaving)
+            .hash(&mut hasher);
         (self.timers.next(), self.timers.len(), self.streams.len(), self.operations.len()).hash(&mut hasher);
         (self.outgoing.len(), self.relays.len(), self.suspicions.len(), self.stalled).hash(&mut hasher);
         (self.actions.len(), self.completions.len(), self.busy.len(), self.starving.len()).hash(&mut hasher);

@@ -36,6 +36,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use bytes::Bytes;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
@@ -54,7 +55,7 @@ use self::merge::Merge;
 use self::outgoing::Outgoing;
 use self::probe::Probe;
 use self::relay::Relay;
-use self::rumors::Rumors;
+use self::rumors::{RumorId, Rumors};
 use self::schedule::Ticks;
 use self::streams::Stream;
 use self::suspicion::Suspicion;
@@ -88,6 +89,11 @@ pub(crate) enum Rumor {
     },
     /// A service's broadcast: a user message, byte for byte as it was received or made, type byte included.
     Payload(Vec<u8>),
+    /// The application's broadcast about something that only it knows; see [`Swim::broadcast_about`].
+    About {
+        subject: Bytes,
+        message: Vec<u8>,
+    },
 }
 
 /// A suspicion that runs.
@@ -129,6 +135,8 @@ pub(crate) struct Swim {
     scratch: Option<Scratch>,
     deflater: Deflater,
     rumors: Rumors<Rumor>,
+    /// What the application's queued broadcasts are about. As many as there are such rumors at most.
+    subjects: HashMap<Bytes, RumorId, Keyed>,
     /// What the service lanes scale by; Serf's table keeps failed and left members longer than ours (serf.md 1.5).
     pub(crate) service_members: usize,
     pub(crate) buffers: Buffers,
@@ -230,6 +238,7 @@ impl Swim {
             scratch: Some(Scratch::new()),
             deflater: Deflater::new(),
             rumors: Rumors::new(config.max_rumors),
+            subjects: HashMap::with_hasher(keyed),
             service_members: 1,
             buffers: Buffers::new(),
             suspicions: Slab::new(),

@@ -54,7 +54,7 @@ pub(crate) struct Retired<T> {
     pub(crate) why: Why,
 }
 
-/// A rumor of the packet being drawn.
+/// A rumor in the queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct RumorId(u32);
 
@@ -131,7 +131,8 @@ impl<T> Rumors<T> {
     /// Queues a rumor of `len` encoded bytes.
     ///
     /// With a subject it displaces what is queued about the same one, in whatever lane: the newest news is the only
-    /// news. When the lane is over its cap, the last in order is retired, which may be the new one.
+    /// news. When the lane is over its cap, the last in order is retired, which may be the new one. The id names it until
+    /// it is handed over as retired.
     pub(crate) fn insert(
         &mut self,
         lane: Lane,
@@ -139,7 +140,7 @@ impl<T> Rumors<T> {
         len: usize,
         value: T,
         notify: Option<u64>,
-    ) {
+    ) -> RumorId {
         self.abort();
         if let Some(slot) = subject {
             self.remove_subject(slot);
@@ -174,6 +175,14 @@ impl<T> Rumors<T> {
             self.forest.remove(tree, last);
             self.retire(last, Why::Pruned);
         }
+        RumorId(id)
+    }
+
+    /// Retires a rumor for one that takes its place. The id must be of one that was not handed over as retired yet.
+    pub(crate) fn displace(&mut self, RumorId(id): RumorId) {
+        self.abort();
+        self.unlink(id);
+        self.retire(id, Why::Displaced);
     }
 
     /// Retires what is queued about a subject; false if nothing is.

@@ -135,7 +135,9 @@ fn a_change_between_draw_and_commit_aborts_the_draw() {
 #[test]
 fn room_and_items_bound_a_packet() {
     let mut rumors = Rumors::new(1000);
-    (0..300).for_each(|n| rumors.insert(ALL[n % LANES], None, 1, n, None));
+    for n in 0..300 {
+        rumors.insert(ALL[n % LANES], None, 1, n, None);
+    }
     assert_eq!(rumors.draw(10_000, 2, 254, &[4; LANES]), 254, "W-4");
     rumors.commit();
     for (room, expected) in [(0, 0), (2, 0), (3, 1), (5, 1), (6, 2)] {

@@ -83,6 +83,7 @@ inputs! {
     50 SetMetadata { now: Instant, metadata: &'a [u8] }
     51 Broadcast { now: Instant, payload: Payload<'a> }
     52 SetUserState { state: &'a [u8] }
+    53 BroadcastAbout { now: Instant, subject: &'a [u8], payload: Payload<'a> }
     60 SetTags { now: Instant, tags: Cow<'a, [(Bytes, Bytes)]> }
     61 UserEvent { now: Instant, name: &'a [u8], payload: &'a [u8], coalesce: bool }
     62 ForceLeave { now: Instant, name: &'a [u8], prune: bool }

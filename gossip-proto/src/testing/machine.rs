@@ -75,10 +75,11 @@ impl Subject for Membership {
     fn own_command(&mut self, now: Instant, which: u8, bytes: &[u8]) {
         let bytes = Bytes::copy_from_slice(bytes);
         // Refusals are part of the game.
-        match which % 3 {
+        match which % 4 {
             0 => drop(self.set_metadata(now, bytes)),
             1 => drop(self.broadcast(now, bytes)),
-            _ => self.set_user_state(bytes),
+            2 => drop(self.broadcast_about(now, &[which & 16], bytes)),
+            _ => drop(self.set_user_state(bytes)),
         }
     }
 }
