@@ -266,7 +266,7 @@ Events (--events json): one object per line on standard output. Its `type` is on
   stalled      this process did not run for late_ms
   roster-full  a member was not admitted
   lagged       lost: how many events were not printed
-  done, error, members, stats, ping
+  done, error, members, stats, ping, coordinate, rtt
                answers to commands
   end          the last line: reason
   Each has `time` (UTC). Bytes that are not UTF-8 stand in base64 under the name with
@@ -281,6 +281,9 @@ the answer.
   {\"force_leave\": \"name\", \"prune\": false}
                                   makes a failed member leave
   {\"ping\": \"name\"}                measures the round trip time
+  {\"rtt\": [\"name\", \"other\"]}      estimates it, between any two members (or one and
+                                  this node), from their network coordinates
+  {\"coordinate\": \"name\"}          shows a member's network coordinate
   {\"members\": true}   {\"stats\": true}   {\"leave\": true}";
 
 #[cfg(test)]

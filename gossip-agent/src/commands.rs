@@ -1,7 +1,8 @@
 //! Carries out what standard input asks for, and answers.
 
 use serde_json::{Map, Value, json};
-use transport_tokio::{Error, Name};
+use transport_tokio::gossip_proto::coordinate::{Coordinate, distance};
+use transport_tokio::{Cluster, Error, Name, Node};
 
 use crate::agent::Local;
 use crate::output::Output;
@@ -25,7 +26,7 @@ pub(crate) async fn reply(output: &Output, command: &str, id: Option<Value>, res
     let mut object = match result {
         Ok(fields) => {
             let kind = match command {
-                "members" | "stats" | "ping" => command,
+                "members" | "stats" | "ping" | "coordinate" | "rtt" => command,
                 _ => "done",
             };
             head(kind, command, id, fields)
@@ -71,6 +72,19 @@ async fn run(command: Command, local: &Local) -> Result<Value, String> {
             let rtt = cluster.ping(&Name::new(&name)).await.map_err(text)?;
             json!({ "name": name, "rtt_ms": rtt.map(|rtt| rtt.as_secs_f64() * 1000.0) })
         }
+        Command::Coordinate(name) => {
+            let Coordinate { vec, error, adjustment, height } = coordinate(cluster, &name).await?;
+            let coordinate =
+                json!({ "vec": *vec, "error": error, "adjustment": adjustment, "height": height });
+            json!({ "name": name, "coordinate": coordinate })
+        }
+        Command::Rtt(mut names) => {
+            if names.len() == 1 {
+                names.push(cluster.local().await.name.to_string());
+            }
+            let (a, b) = (coordinate(cluster, &names[0]).await?, coordinate(cluster, &names[1]).await?);
+            json!({ "names": names, "rtt_ms": distance(&a, &b).map(|rtt| rtt.as_secs_f64() * 1000.0) })
+        }
         Command::Members => json!({ "members": events::members(&cluster.members().await) }),
         Command::Stats => {
             let stats = events::counters(&cluster.stats().await);
@@ -87,4 +101,9 @@ async fn run(command: Command, local: &Local) -> Result<Value, String> {
         // Ends the agent, which therefore does it itself.
         Command::Leave => json!({}),
     })
+}
+
+async fn coordinate(cluster: &Cluster<Node>, name: &str) -> Result<Coordinate, String> {
+    let coordinate = cluster.coordinate(&Name::new(name)).await;
+    coordinate.ok_or_else(|| format!("no coordinate of {name} is known"))
 }

@@ -21,7 +21,10 @@ pub(crate) fn configs(settings: &Settings, advertise: SocketAddr) -> (Config, Se
         config.broadcast_timeout(limit);
     }
     let mut services = ServiceConfig::default();
-    services.tags(tags::wire(&settings.tags)).serf_protocol(settings.protocol);
+    services
+        .tags(tags::wire(&settings.tags))
+        .serf_protocol(settings.protocol)
+        .coordinates(!settings.disable_coordinates);
     if let Some(limit) = settings.user_event_size_limit {
         services.user_event_size_limit(limit);
     }

@@ -21,11 +21,21 @@ pub(crate) struct Request {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    Event { name: String, payload: Vec<u8>, coalesce: bool },
+    Event {
+        name: String,
+        payload: Vec<u8>,
+        coalesce: bool,
+    },
     Tags(BTreeMap<String, String>),
     Join(Vec<String>),
-    ForceLeave { name: String, prune: bool },
+    ForceLeave {
+        name: String,
+        prune: bool,
+    },
     Ping(String),
+    Coordinate(String),
+    /// Of one to this node, or of two to each other.
+    Rtt(Vec<String>),
     Members,
     Stats,
     Leave,
@@ -40,6 +50,8 @@ impl Command {
             Self::Join(_) => "join",
             Self::ForceLeave { .. } => "force_leave",
             Self::Ping(_) => "ping",
+            Self::Coordinate(_) => "coordinate",
+            Self::Rtt(_) => "rtt",
             Self::Members => "members",
             Self::Stats => "stats",
             Self::Leave => "leave",
@@ -131,6 +143,9 @@ fn command(fields: Map<String, Value>) -> Result<Command, String> {
             OtherLine::Tags(tags) => Command::Tags(tags),
             OtherLine::Join(targets) => Command::Join(targets),
             OtherLine::Ping(name) => Command::Ping(name),
+            OtherLine::Coordinate(name) => Command::Coordinate(name),
+            OtherLine::Rtt(names) if (1..=2).contains(&names.len()) => Command::Rtt(names),
+            OtherLine::Rtt(_) => return Err("rtt: name one member, or two".into()),
             OtherLine::Members(true) => Command::Members,
             OtherLine::Stats(true) => Command::Stats,
             OtherLine::Leave(true) => Command::Leave,
@@ -166,6 +181,8 @@ enum OtherLine {
     Tags(BTreeMap<String, String>),
     Join(Vec<String>),
     Ping(String),
+    Coordinate(String),
+    Rtt(Vec<String>),
     Members(bool),
     Stats(bool),
     Leave(bool),
@@ -175,7 +192,8 @@ fn yes() -> bool {
     true
 }
 
-const COMMANDS: [&str; 8] = ["event", "tags", "join", "force_leave", "ping", "members", "stats", "leave"];
+const COMMANDS: [&str; 10] =
+    ["event", "tags", "join", "force_leave", "ping", "coordinate", "rtt", "members", "stats", "leave"];
 /// Longest line; what is longer is skipped and answered with an error.
 const MAX_LINE: u64 = 64 * 1024;
 /// Requests that may wait for the agent.
@@ -213,6 +231,8 @@ mod tests {
             (r#"{"force_leave": "n"}"#, Command::ForceLeave { name: "n".into(), prune: false }),
             (r#"{"force_leave": "n", "prune": true}"#, Command::ForceLeave { name: "n".into(), prune: true }),
             (r#"{"ping": "n"}"#, Command::Ping("n".into())),
+            (r#"{"coordinate": "n"}"#, Command::Coordinate("n".into())),
+            (r#"{"rtt": ["n", "m"]}"#, Command::Rtt(strings(&["n", "m"]))),
             (r#"{"members": true}"#, Command::Members),
             (r#"{"stats": true}"#, Command::Stats),
             (r#"{"leave": true}"#, Command::Leave),
@@ -235,6 +255,7 @@ mod tests {
             (r#"{"event": "x", "payload": "a", "payload_base64": "YQ=="}"#, "not both"),
             (r#"{"event": "x", "payload_base64": "?"}"#, "payload_base64"),
             (r#"{"leave": false}"#, "leave: the value must be true"),
+            (r#"{"rtt": []}"#, "name one member, or two"),
             (r#"{"members": true, "stats": true}"#, "members: "),
         ] {
             let error = one(line).unwrap_err();

@@ -6,6 +6,8 @@
 
 #[path = "interop/agreement.rs"]
 mod agreement;
+#[path = "interop/coordinates.rs"]
+mod coordinates;
 #[path = "interop/events.rs"]
 mod events;
 #[path = "interop/failure.rs"]

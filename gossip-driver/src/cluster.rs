@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_channel::{Receiver, Sender};
 use bytes::Bytes;
+use gossip_proto::coordinate::Coordinate;
 use gossip_proto::{
     Clocks, CommandError, Instant, JoinFailure, JoinTarget, Machine, MemberKey, Membership, MergeMember,
     Name, Node, OperationId, Outcome, RequestId, Stats,
@@ -348,6 +349,14 @@ impl Cluster<Node> {
     /// Like [`Cluster::join`], but user events from before are not delivered.
     pub async fn join_ignoring_old<S: AsRef<str>>(&self, targets: &[S]) -> Result<JoinReport, Error> {
         self.join_with(targets, |node, now, targets| node.join_ignoring_old(now, targets)).await
+    }
+
+    /// Where a member last said to be in the cluster's latency space, or this node is. `None` if it is not known, or
+    /// coordinates are switched off here or there. [`gossip_proto::coordinate::distance`] of two estimates the round
+    /// trip time between members that this node has never measured.
+    pub async fn coordinate(&self, name: &Name) -> Option<Coordinate> {
+        let name = name.clone();
+        self.call(move |core, _| core.machine.coordinate_of(name.as_bytes()).cloned()).await.ok().flatten()
     }
 
     /// The three Lamport clocks.

@@ -349,6 +349,8 @@ config! {
         /// What an earlier life of this node knew: clocks go on from there, what happened before is not delivered again,
         /// and the members are joined without anybody's help. Default none.
         restore: Option<Restore> = None,
+        /// Whether acks carry this node's network coordinate, and those of others move it (serf.md 6).
+        coordinates: bool = true,
     }
     required {}
 }

@@ -73,6 +73,7 @@ extern crate std;
 
 pub mod config;
 mod contract;
+pub mod coordinate;
 pub mod error;
 mod hash;
 mod machine;

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::contract::machine;
+use crate::coordinate::Coordinate;
 use crate::error::{CommandError, ConfigError};
 use crate::hash::Keyed;
 use crate::machine::{JoinTarget, ReplayError};
@@ -42,7 +43,7 @@ impl Node {
         config.metadata(encode(&services)?).delegate_versions([min, max, services.serf_protocol]);
         let mut swim = Swim::new(now, config, &seed, nonces)?;
         swim.roster.serviced = true;
-        let mut upper = Services::new(services, Keyed::new(&mut Rng::from_seed(&seed, 2)));
+        let mut upper = Services::new(services, Keyed::new(&mut Rng::from_seed(&seed, 2)), &seed);
         if !upper.admits(&swim, &swim.config.metadata) {
             return Err(ConfigError::ExcludedByAdmission);
         }
@@ -147,6 +148,17 @@ impl Node {
     pub fn queues(&self) -> Queues {
         let waiting = |lane| self.swim.queued(lane);
         Queues { intents: waiting(Lane::Intent), events: waiting(Lane::Event), queries: waiting(Lane::Query) }
+    }
+
+    /// Where this node is in the cluster's latency space (serf.md 6); `None` if coordinates are switched off.
+    pub fn coordinate(&self) -> Option<&Coordinate> {
+        self.upper.coordinate_of(&self.swim, self.swim.config.name.as_bytes())
+    }
+
+    /// Where a member last said to be, or this node is; `None` if it is not known, said nothing, or coordinates are
+    /// switched off. With two of them, [`crate::coordinate::distance`] estimates a round trip time.
+    pub fn coordinate_of(&self, name: &[u8]) -> Option<&Coordinate> {
+        self.upper.coordinate_of(&self.swim, name)
     }
 
     /// The clocks.

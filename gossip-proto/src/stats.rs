@@ -172,4 +172,10 @@ stats! {
     queries_malformed,
     /// Serf: relay requests refused.
     serf_relay_refused,
+    /// Serf: round trips that moved this node's network coordinate.
+    coordinates_updated,
+    /// Serf: coordinates in acks refused: of another version or space, or such as no network has (Q9).
+    coordinates_rejected,
+    /// Serf: times this node lost its place and started over at the origin.
+    coordinate_resets,
 }

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["time", "rng", "hash", "name", "stats", "timer", "slab"],
     &["wire"],
     &["error", "nonce", "output", "config"],
-    &["roster"],
+    &["roster", "coordinate"],
     &["view", "machine"],
     &["tap"],
     &["swim"],

@@ -9,6 +9,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::alloc::System;
 
+use gossip_proto::coordinate::{Coordinate, Vivaldi};
 use gossip_proto::wire::compound::Packer;
 use gossip_proto::wire::keyring::{Key, Keyring, Nonces};
 use gossip_proto::wire::layers::Layers;
@@ -16,7 +17,7 @@ use gossip_proto::wire::lzw::Deflater;
 use gossip_proto::wire::message::{Accusation, Ack, Alive, IndirectPing, MessageType, Ping};
 use gossip_proto::wire::msgpack::{Full, Sink, SliceSink};
 use gossip_proto::wire::packet::{self, Envelope, Scratch, UnpackLimits};
-use gossip_proto::wire::serf::{JoinIntent, SerfType, UserEvent};
+use gossip_proto::wire::serf::{JoinIntent, PingPayload, SerfType, UserEvent};
 use gossip_proto::{Config, Instant, Machine, Node, NonceSecret, Seed, ServiceConfig, Source};
 
 thread_local! {
@@ -61,6 +62,7 @@ struct Peers {
     scratch: Option<Scratch>,
     ltime: u64,
     turn: usize,
+    coordinate: Coordinate,
 }
 
 fn ip(i: usize) -> [u8; 4] {
@@ -82,6 +84,7 @@ impl Peers {
             scratch: Some(Scratch::new()),
             ltime: 1,
             turn: 0,
+            coordinate: Vivaldi::default().coordinate().clone(),
         }
     }
 
@@ -220,6 +223,9 @@ fn round(node: &mut Node, peers: &mut Peers, now: Instant) {
 /// Polls everything; pings of the node are answered.
 fn drain(node: &mut Node, peers: &mut Peers, now: Instant) {
     let mut buf = [0; 1400];
+    let mut payload = [0; 130];
+    let mut sink = SliceSink::new(&mut payload);
+    PingPayload { coordinate: peers.coordinate.clone() }.encode(&mut sink).unwrap();
     while let Some(transmit) = node.poll_transmit(now, &mut buf) {
         let body = packet::open(&peers.layers, &mut buf[..transmit.len]).unwrap();
         let mut pinged = None;
@@ -234,7 +240,7 @@ fn drain(node: &mut Node, peers: &mut Peers, now: Instant) {
             let mut reply = [0; 1400];
             let len = peers.packet(&mut reply, |_, packer| {
                 put(packer, MessageType::Ack.byte(), |sink| {
-                    Ack { seq, payload: (&[][..]).into() }.encode(sink)
+                    Ack { seq, payload: payload[..].into() }.encode(sink)
                 });
             });
             node.handle_datagram(now, Source::unauthenticated(transmit.to), &mut reply[..len]).unwrap();
@@ -278,7 +284,7 @@ fn run(members: usize, keyring: Option<Keyring>) -> u64 {
     rounds(20_000);
     let allocations = rounds(10_000);
     let stats = node.stats();
-    assert!(stats.probes_succeeded > 100, "{stats:?}");
+    assert!(stats.probes_succeeded > 100 && stats.coordinates_updated > 100, "{stats:?}");
     assert!(
         stats.user_events > 25_000 && stats.relays > 25_000 && stats.suspect_accepted > 25_000,
         "{stats:?}"

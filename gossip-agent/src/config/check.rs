@@ -63,6 +63,7 @@ impl Settings {
             replay_on_join: layer.replay_on_join,
             leave_on_terminate: layer.leave_on_terminate,
             skip_leave_on_interrupt: layer.skip_leave_on_interrupt,
+            disable_coordinates: layer.disable_coordinates,
             user_event_size_limit,
             broadcast_timeout: at_least_a_second("broadcast_timeout", layer.broadcast_timeout, &mut warnings),
             reconnect_interval: layer.reconnect_interval,

@@ -102,6 +102,7 @@ fn set(layer: &mut Layer, name: &str, value: &Value) -> Result<(), Problem> {
         "replay_on_join" => layer.replay_on_join = boolean(value)?,
         "leave_on_terminate" => layer.leave_on_terminate = boolean(value)?,
         "skip_leave_on_interrupt" => layer.skip_leave_on_interrupt = boolean(value)?,
+        "disable_coordinates" => layer.disable_coordinates = boolean(value)?,
         _ => match unsupported::key(name) {
             Some(_) if unsupported::is_zero(value) => {}
             Some(Verdict::Refused(remedy)) => {
@@ -196,6 +197,7 @@ const SUPPORTED: &[&str] = &[
     "replay_on_join",
     "leave_on_terminate",
     "skip_leave_on_interrupt",
+    "disable_coordinates",
     "user_event_size_limit",
     "broadcast_timeout",
     "reconnect_interval",
@@ -221,7 +223,7 @@ mod tests {
                 "log_level": "debug", "profile": "wan", "protocol": 4, "compression": "all",
                 "start_join": ["a", "b"], "retry_join": ["c"], "retry_interval": "1m30s",
                 "retry_max_attempts": 3, "replay_on_join": true, "leave_on_terminate": true,
-                "skip_leave_on_interrupt": true, "user_event_size_limit": 1024, "broadcast_timeout": "7s",
+                "skip_leave_on_interrupt": true, "disable_coordinates": true, "user_event_size_limit": 1024, "broadcast_timeout": "7s",
                 "reconnect_interval": "15s", "reconnect_timeout": "12h", "tombstone_timeout": "6h",
                 "tags_file": "t", "event_handlers": ["a", "b"], "event_handler_timeout": "10s"}"#,
         )
@@ -255,6 +257,7 @@ mod tests {
             replay_on_join: true,
             leave_on_terminate: true,
             skip_leave_on_interrupt: true,
+            disable_coordinates: true,
             warnings: Vec::new(),
         };
         assert_eq!(layer, expected);
@@ -294,9 +297,9 @@ mod tests {
         let layer =
             parse(r#"{"rpc_addr": "", "enable_syslog": false, "mdns": {"disable_ipv4": false}}"#).unwrap();
         assert_eq!(layer, Layer::default());
-        let layer = parse(r#"{"disable_coordinates": true, "MsgpackUseNewTimeFormat": true}"#).unwrap();
+        let layer = parse(r#"{"validate_node_names": true, "MsgpackUseNewTimeFormat": true}"#).unwrap();
         assert_eq!(layer.warnings.len(), 2);
-        assert!(layer.warnings[0].starts_with("`disable_coordinates` has no effect: "));
+        assert!(layer.warnings[0].starts_with("`validate_node_names` has no effect: "));
     }
 
     #[test]

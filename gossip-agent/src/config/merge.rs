@@ -33,6 +33,7 @@ pub(crate) struct Layer {
     pub(crate) replay_on_join: bool,
     pub(crate) leave_on_terminate: bool,
     pub(crate) skip_leave_on_interrupt: bool,
+    pub(crate) disable_coordinates: bool,
     /// What the user should hear about this source.
     pub(crate) warnings: Vec<String>,
 }
@@ -68,6 +69,7 @@ impl Layer {
         self.replay_on_join |= over.replay_on_join;
         self.leave_on_terminate |= over.leave_on_terminate;
         self.skip_leave_on_interrupt |= over.skip_leave_on_interrupt;
+        self.disable_coordinates |= over.disable_coordinates;
         self.warnings.extend(over.warnings);
     }
 }

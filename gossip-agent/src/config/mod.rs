@@ -51,6 +51,7 @@ pub(crate) struct Settings {
     pub(crate) replay_on_join: bool,
     pub(crate) leave_on_terminate: bool,
     pub(crate) skip_leave_on_interrupt: bool,
+    pub(crate) disable_coordinates: bool,
     pub(crate) user_event_size_limit: Option<usize>,
     pub(crate) broadcast_timeout: Option<Duration>,
     pub(crate) reconnect_interval: Option<Duration>,

@@ -71,11 +71,6 @@ const SETTINGS: &[(&str, &str, Verdict)] = &[
         "",
         Verdict::Harmless("name conflicts are reported and never resolved by a vote yet"),
     ),
-    (
-        "disable_coordinates",
-        "",
-        Verdict::Harmless("Serf's agent does not apply it either, and there are none yet"),
-    ),
     ("validate_node_names", "", Verdict::Harmless("Serf's agent does not apply it either")),
     ("msgpackusenewtimeformat", "", Verdict::Harmless("Serf's agent does not apply it either")),
 ];

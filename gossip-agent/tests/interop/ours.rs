@@ -57,6 +57,12 @@ impl Ours {
         self.ask(json!({ "force_leave": member }));
     }
 
+    /// Its estimate of the round trip time, in milliseconds.
+    pub(crate) fn rtt(&mut self, names: &[&str]) -> Result<f64, String> {
+        let answer = self.try_ask(&json!({ "rtt": names }))?;
+        answer["rtt_ms"].as_f64().ok_or_else(|| answer.to_string())
+    }
+
     /// Asks for a graceful leave; the process must end well.
     pub(crate) fn leave(&mut self) {
         self.process.write_line(&json!({ "leave": true }).to_string());

@@ -82,6 +82,17 @@ impl Serf {
         self.expect(&["force-leave"], &[member]);
     }
 
+    /// `serf rtt`: the estimate in its own words.
+    pub(crate) fn rtt(&self, pair: &[&str; 2]) -> Result<String, String> {
+        self.run(&["rtt"], pair)
+    }
+
+    /// What it has logged with this in it.
+    pub(crate) fn log_lines(&mut self, part: &str) -> Vec<String> {
+        let lines = self.process.lines().into_iter().map(|line| line.text);
+        lines.filter(|text| text.contains(part)).collect()
+    }
+
     /// `serf leave`: the agent says good-bye and ends.
     pub(crate) fn leave(&mut self) {
         self.expect(&["leave"], &[]);

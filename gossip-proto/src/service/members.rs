@@ -72,6 +72,10 @@ impl Services {
         if self.members.len() <= slot as usize {
             self.members.resize(slot as usize + 1, ServiceMember::default());
         }
+        if let Some(coordinates) = self.coordinates.as_mut().filter(|_| swim.roster.get(slot).says.is_none())
+        {
+            coordinates.add(slot);
+        }
         match swim.roster.get(slot).says {
             None => {
                 let turn = self.turned(swim, slot);
@@ -148,6 +152,9 @@ impl Services {
         self.uncount(was);
         self.turned(swim, slot);
         self.listed -= 1;
+        if let Some(coordinates) = &mut self.coordinates {
+            coordinates.forget(slot);
+        }
         swim.service_members = self.listed;
         swim.mark_reaped(slot);
         swim.roster.get_mut(slot).says = None;

@@ -1,5 +1,6 @@
-//! Serf's services on top of membership: intents, tags, user events (serf.md).
+//! Serf's services on top of membership: intents, tags, user events, coordinates (serf.md).
 
+mod coordinate;
 mod intents;
 mod lamport;
 mod members;
@@ -20,12 +21,13 @@ use hashbrown::HashMap;
 pub(crate) use self::lamport::Clock;
 pub use self::snapshot::Snapshot;
 
+use self::coordinate::Coordinates;
 use self::intents::RecentIntents;
 use self::members::ServiceMember;
 use self::ring::{EventHistory, QueryHistory};
 use self::state::StateMerge;
-use crate::ServiceConfig;
 use crate::hash::Keyed;
+use crate::{Seed, ServiceConfig};
 
 /// Where the node itself is in its life (serf.md 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +72,12 @@ pub(crate) struct Services {
     /// Joins that do not want old events.
     pub(crate) ignoring_old: alloc::vec::Vec<u64>,
     merges: VecDeque<StateMerge>,
+    /// `None` if they are switched off.
+    coordinates: Option<Coordinates>,
 }
 
 impl Services {
-    pub(crate) fn new(config: ServiceConfig, keyed: Keyed) -> Self {
+    pub(crate) fn new(config: ServiceConfig, keyed: Keyed, seed: &Seed) -> Self {
         let (mut clock, mut event_clock, mut query_clock) = (Clock::new(), Clock::new(), Clock::new());
         let (mut event_min, mut query_min) = (0, 0);
         if let Some(restore) = &config.restore {
@@ -105,6 +109,7 @@ impl Services {
             announced: true,
             ignoring_old: alloc::vec::Vec::new(),
             merges: VecDeque::new(),
+            coordinates: config.coordinates.then(|| Coordinates::new(seed)),
             config,
         }
     }

@@ -11,9 +11,9 @@ use crate::swim::{AliveClaim, Swim, Upper, Via};
 use crate::wire::serf::{JoinIntent, LeaveIntent, PushPull, PushPullParts, Query, RecentEvent, UserEvent};
 use crate::{Config, Instant, NonceSecret, Seed, Status};
 
-struct Bed {
-    swim: Swim,
-    services: Services,
+pub(super) struct Bed {
+    pub(super) swim: Swim,
+    pub(super) services: Services,
 }
 
 impl Bed {
@@ -21,13 +21,13 @@ impl Bed {
         Self::with(ServiceConfig::default())
     }
 
-    fn with(config: ServiceConfig) -> Self {
+    pub(super) fn with(config: ServiceConfig) -> Self {
         let seed = Seed::from_u64(1);
         let membership = Config::lan("self", "10.0.0.1:7946".parse().unwrap());
         let mut swim = Swim::new(Instant::ORIGIN, membership, &seed, NonceSecret::new([0; 32])).unwrap();
         swim.roster.serviced = true;
         let keyed = Keyed::new(&mut crate::rng::Rng::from_seed(&seed, 2));
-        let mut services = Services::new(config, keyed);
+        let mut services = Services::new(config, keyed, &seed);
         swim.start(&mut services);
         services.start(&mut swim);
         let mut bed = Self { swim, services };
@@ -35,7 +35,7 @@ impl Bed {
         bed
     }
 
-    fn alive(&mut self, name: &str, incarnation: u32) {
+    pub(super) fn alive(&mut self, name: &str, incarnation: u32) {
         let addr = WireAddr::new(&[10, 0, 0, name.len() as u8 + 10]).unwrap();
         let claim = AliveClaim {
             name: name.as_bytes(),
@@ -49,7 +49,7 @@ impl Bed {
         self.swim.alive(&mut self.services, &claim, Via::Datagram(source));
     }
 
-    fn dead(&mut self, name: &str, incarnation: u32, by: &str) {
+    pub(super) fn dead(&mut self, name: &str, incarnation: u32, by: &str) {
         let slot = self.swim.roster.find(name.as_bytes()).unwrap();
         let cause = crate::Cause::Declared { by: by.into() };
         self.swim.dead(&mut self.services, slot, incarnation, by.as_bytes(), cause);
@@ -74,7 +74,7 @@ impl Bed {
         self.services.user_event(&mut self.swim, &event)
     }
 
-    fn says(&self, name: &str) -> Option<Status> {
+    pub(super) fn says(&self, name: &str) -> Option<Status> {
         self.swim.roster.find(name.as_bytes()).and_then(|slot| self.swim.roster.get(slot).says)
     }
 
@@ -82,7 +82,7 @@ impl Bed {
         self.services.member(self.swim.roster.find(name.as_bytes()).unwrap()).ltime
     }
 
-    fn changes(&mut self) -> Vec<ChangeKind> {
+    pub(super) fn changes(&mut self) -> Vec<ChangeKind> {
         core::iter::from_fn(|| self.swim.poll_membership().map(|change| change.kind)).collect()
     }
 
@@ -94,7 +94,7 @@ impl Bed {
         n
     }
 
-    fn run(&mut self, duration: Duration) {
+    pub(super) fn run(&mut self, duration: Duration) {
         let end = self.swim.now + duration;
         let mut buf = [0; 1400];
         loop {

@@ -67,17 +67,17 @@ impl Upper for Services {
         }
     }
 
-    fn ping_completed(
-        &mut self,
-        _swim: &mut Swim,
-        _slot: u32,
-        _rtt: Duration,
-        _payload: &[u8],
-        _at: Instant,
-    ) {
+    fn ping_completed(&mut self, swim: &mut Swim, slot: u32, rtt: Duration, payload: &[u8], _at: Instant) {
+        if let Some(coordinates) = &mut self.coordinates {
+            coordinates.measured(&mut swim.stats, slot, rtt, payload);
+        }
     }
 
-    fn ack_payload(&self, _out: &mut Vec<u8>) {}
+    fn ack_payload(&self, out: &mut Vec<u8>) {
+        if let Some(coordinates) = &self.coordinates {
+            coordinates.encode(out);
+        }
+    }
 
     fn has_backlog(&self) -> bool {
         Self::has_backlog(self)
@@ -97,6 +97,7 @@ impl Upper for Services {
             Life::Left => u32::MAX,
         }
         .hash(hasher);
+        self.coordinates.hash(hasher);
         for (ltime, events) in self.events.iter() {
             ltime.hash(hasher);
             events.for_each(|event| event.hash(hasher));

@@ -1,5 +1,6 @@
 //! Clusters on the virtual network, under faults. A failure prints the line that repeats it.
 
+mod coordinates;
 mod determinism;
 mod failures;
 mod joining;

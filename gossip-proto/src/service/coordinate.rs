@@ -1,0 +1,103 @@
+//! Where this node and the others are in the latency space (serf.md 6.7): told with every ack, moved by every round trip.
+
+use core::hash::{Hash, Hasher};
+use core::time::Duration;
+
+use super::Services;
+use crate::Seed;
+use crate::coordinate::{Coordinate, DIMENSIONS, LatencyFilter, Vivaldi};
+use crate::roster::LOCAL;
+use crate::stats::Stats;
+use crate::swim::Swim;
+use crate::wire::msgpack::Sink;
+use crate::wire::serf::{PING_VERSION, PingPayload};
+
+/// This node's coordinate, and what is known of each member's.
+#[derive(Debug)]
+pub(super) struct Coordinates {
+    own: Vivaldi,
+    /// By slot, so that there are never more than members, and each is forgotten with its member.
+    peers: alloc::vec::Vec<Peer>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Peer {
+    filter: LatencyFilter,
+    /// Where it last said to be.
+    coordinate: Option<Coordinate>,
+}
+
+impl Coordinates {
+    pub(super) fn new(seed: &Seed) -> Self {
+        let own = Vivaldi::new(DIMENSIONS, seed).unwrap_or_default();
+        Self { own, peers: alloc::vec::Vec::new() }
+    }
+
+    /// A member's direct ack came, with what rode on it.
+    pub(super) fn measured(&mut self, stats: &mut Stats, slot: u32, rtt: Duration, payload: &[u8]) {
+        // Its coordinates are switched off.
+        if payload.is_empty() {
+            return;
+        }
+        let peer = &mut self.peers[slot as usize];
+        let told = PingPayload::decode(payload).ok().map(|payload| payload.coordinate);
+        match told.filter(|told| self.own.update(&mut peer.filter, told, rtt).is_ok()) {
+            Some(told) => {
+                stats.coordinates_updated += 1;
+                stats.coordinate_resets = self.own.resets();
+                peer.coordinate = Some(told);
+            }
+            None => stats.coordinates_rejected += 1,
+        }
+    }
+
+    /// Makes room for a member, of which nothing is known.
+    pub(super) fn add(&mut self, slot: u32) {
+        if self.peers.len() <= slot as usize {
+            self.peers.resize(slot as usize + 1, Peer::default());
+        }
+        self.forget(slot);
+    }
+
+    pub(super) fn forget(&mut self, slot: u32) {
+        if let Some(peer) = self.peers.get_mut(slot as usize) {
+            *peer = Peer::default();
+        }
+    }
+
+    pub(super) fn own(&self) -> &Coordinate {
+        self.own.coordinate()
+    }
+
+    pub(super) fn of(&self, slot: u32) -> Option<&Coordinate> {
+        self.peers.get(slot as usize)?.coordinate.as_ref()
+    }
+
+    /// The payload of acks. Not by way of [`PingPayload`], which would own a copy.
+    pub(super) fn encode<S: Sink>(&self, sink: &mut S) {
+        // Writing to a vector cannot run out of room.
+        let _ = sink.put(&[PING_VERSION]).and_then(|()| self.own().encode(sink));
+    }
+}
+
+impl Services {
+    /// Where the node itself is, or where a member last said to be.
+    pub(crate) fn coordinate_of(&self, swim: &Swim, name: &[u8]) -> Option<&Coordinate> {
+        let coordinates = self.coordinates.as_ref()?;
+        match self.listed_slot(swim, name)? {
+            LOCAL => Some(coordinates.own()),
+            slot => coordinates.of(slot),
+        }
+    }
+}
+
+impl Hash for Coordinates {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let Coordinate { vec, error, adjustment, height } = self.own();
+        vec.iter().chain([error, adjustment, height]).for_each(|value| value.to_bits().hash(hasher));
+    }
+}
+
+#[cfg(test)]
+#[path = "coordinate_tests.rs"]
+mod tests;
