@@ -18,7 +18,8 @@ use crate::output::{self, Output};
 use crate::signals::{Signal, Signals};
 use crate::stdin::{self, Command, Request};
 use crate::tags::Tags;
-use crate::{commands, events, log, start};
+use crate::tally::Tally;
+use crate::{commands, events, log, metrics, start};
 
 /// Runs until the node has left or was told to end; everything that is wrong with the configuration is found before
 /// anything is started.
@@ -59,6 +60,15 @@ async fn serve(arguments: &AgentArgs, settings: Settings, log: log::Control, out
         Ok(signals) => signals,
         Err(error) => return cli::fail(&format!("cannot listen to signals: {error}")),
     };
+    let metrics = match settings.metrics_addr {
+        None => None,
+        Some(addr) => match metrics::Endpoint::bind(addr).await {
+            Ok(endpoint) => Some(endpoint),
+            Err(error) => {
+                return cli::fail(&format!("metrics_addr (--metrics) {addr}: {error}; use another port"));
+            }
+        },
+    };
     let mut bind = Bind::from(settings.bind);
     bind.advertise = settings.advertise;
     let cluster = match start_node(bind, |advertise| start::configs(&settings, advertise)).await {
@@ -67,22 +77,27 @@ async fn serve(arguments: &AgentArgs, settings: Settings, log: log::Control, out
     };
     let news = cluster.subscribe().await;
     let feed = Feed::start(&cluster).await;
-    let handlers = Handlers::start(
-        cluster.clone(),
-        feed.clone(),
-        &settings.event_handlers,
-        settings.event_handler_timeout,
-    );
+    let tally = Tally::default();
+    let handlers = Handlers::start(cluster.clone(), feed.clone(), tally.clone(), &settings);
     let tags = Tags::new(
         cluster.clone(),
         settings.tags_file.clone(),
         settings.configured_tags.clone(),
         settings.tags.clone(),
     );
-    let local = Local { cluster, feed, tags, replay_on_join: settings.replay_on_join };
+    let local = Local { cluster, feed, tags, tally, replay_on_join: settings.replay_on_join };
+    let metrics_addr = metrics.as_ref().map(metrics::Endpoint::addr);
+    if let Some(endpoint) = metrics {
+        tracing::info!("agent: Metrics at http://{}/metrics", endpoint.addr());
+        tokio::spawn(endpoint.serve(local.cluster.clone(), local.feed.clone(), local.tally.clone()));
+    }
     let mut printer = None;
     if arguments.events.is_some() {
-        output.send(start::ready(&settings, &local.cluster, &news).await).await;
+        let mut ready = start::ready(&settings, &local.cluster, &news).await;
+        if let Some(addr) = metrics_addr {
+            ready.insert("metrics".into(), addr.to_string().into());
+        }
+        output.send(ready).await;
         printer = Some(tokio::spawn(print(news, output.clone())));
     } else if !arguments.stdin {
         start::banner(&settings, &local.cluster).await;
@@ -101,6 +116,7 @@ pub(crate) struct Local {
     /// Where to listen to events.
     pub(crate) feed: Feed,
     pub(crate) tags: Tags,
+    pub(crate) tally: Tally,
     pub(crate) replay_on_join: bool,
 }
 
@@ -216,7 +232,7 @@ impl Agent<'_> {
             Err(error) => return tracing::error!("agent: Failed to reload configs: {error}"),
         };
         self.log.set(fresh.log_level);
-        self.handlers.set(&fresh.event_handlers, fresh.event_handler_timeout);
+        self.handlers.set(&fresh);
         let tags = self.local.tags.clone();
         tokio::spawn(async move {
             match tags.reload(fresh.configured_tags).await {

@@ -104,6 +104,10 @@ pub(crate) struct AgentArgs {
     /// After this time a script is ended, with all processes of its group [default: 5m]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     event_handler_timeout: Option<Duration>,
+    /// Answer HTTP requests for /metrics at this address with figures for Prometheus; the port is 7374 where none is
+    /// written. Whoever reaches it can read them
+    #[arg(long, value_name = "HOST[:PORT]")]
+    metrics: Option<String>,
     /// TRACE, DEBUG, INFO, WARN or ERR [default: INFO]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -149,6 +153,7 @@ impl AgentArgs {
             tags_file: given.tags_file,
             label: given.label,
             log_level: given.log_level,
+            metrics_addr: given.metrics,
             profile: given.profile,
             compression: given.compression,
             protocol: given.protocol,
@@ -256,7 +261,7 @@ and * where it is missing; a script with an equals sign in it needs one.
   than 512 events behind loses those that come then, with a warning.
 
 Events (--events json): one object per line on standard output. Its `type` is one of
-  ready        the node runs: name, addr, bind, encrypted, members
+  ready        the node runs: name, addr, bind, encrypted, members, metrics (where they are)
   member       change: joined, updated, suspected, refuted, failed, left or reaped;
                event: Serf's name of it, where it has one;
                name, addr, tags, status, incarnation, local;

@@ -15,6 +15,7 @@ mod handlers;
 mod joining;
 mod keygen;
 mod log;
+mod metrics;
 mod output;
 #[allow(dead_code, unused_imports, reason = "the agent's side of it is to follow")]
 mod rpc;
@@ -24,6 +25,7 @@ mod signals;
 mod start;
 mod stdin;
 mod tags;
+mod tally;
 
 use std::process::ExitCode;
 

@@ -5,6 +5,8 @@ mod support;
 
 use core::time::Duration;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
@@ -113,4 +115,24 @@ fn a_reload_changes_handlers_and_configured_tags_and_no_others() {
     assert_eq!(tags, json!({ "role": "db", "zone": "x" }), "what was set at run time stays");
     a.say(r#"{"event": "two", "coalesce": false}"#);
     assert_eq!(wait_for_line(&out, |line| line.ends_with("two")), ["before one", "after two"]);
+}
+
+#[test]
+fn metrics_can_be_scraped() {
+    let mut a = Agent::start("a", &["-metrics", "127.0.0.1:0"]);
+    let addr = a.ready["metrics"].as_str().unwrap().to_owned();
+    a.say(r#"{"id": 1, "event": "deploy"}"#);
+    a.wait("the answer", |line| line["id"] == 1);
+    let mut stream = TcpStream::connect(&addr).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+    for line in ["serf_member_join 1", "serf_events 1", "gossip_members{status=\"alive\"} 1"] {
+        assert!(page.lines().any(|have| have == line), "no {line:?} in {page}");
+    }
+    refused(
+        &["agent", "-node", "b", "-bind", "127.0.0.1:0", "-metrics", &addr],
+        &["--metrics", &addr, "in use"],
+    );
 }

@@ -54,6 +54,10 @@ impl Settings {
             profile: profile(layer.profile.as_deref())?,
             protocol,
             compression: compression(layer.compression.as_deref())?,
+            metrics_addr: layer
+                .metrics_addr
+                .map(|text| address::parse("metrics_addr (--metrics)", &text, METRICS_PORT))
+                .transpose()?,
             log_level: log_level(layer.log_level.as_deref())?,
             start_join: layer.start_join,
             retry_join: layer.retry_join,
@@ -267,6 +271,8 @@ fn at_least_a_second(option: &str, given: Option<Duration>, warnings: &mut Vec<S
 
 /// Port where none is written (serf.md 9.2).
 const DEFAULT_PORT: u16 = 7946;
+/// The one after Serf's port for RPC.
+const METRICS_PORT: u16 = 7374;
 /// Serf lets scripts run for ever; one that does never hears of another event.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(300);
 /// Serf's ceiling of user events (serf.md 3.11).

@@ -81,6 +81,7 @@ fn set(layer: &mut Layer, name: &str, value: &Value) -> Result<(), Problem> {
         "tags_file" => layer.tags_file = Some(string(value)?),
         "label" => layer.label = Some(string(value)?),
         "log_level" => layer.log_level = Some(string(value)?),
+        "metrics_addr" => layer.metrics_addr = Some(string(value)?),
         "profile" => layer.profile = Some(string(value)?),
         "compression" => layer.compression = Some(string(value)?),
         // On is the default; which traffic it covers is for `compression` to say.
@@ -186,6 +187,7 @@ const SUPPORTED: &[&str] = &[
     "keyring_file",
     "label",
     "log_level",
+    "metrics_addr",
     "profile",
     "protocol",
     "compression",
@@ -225,7 +227,7 @@ mod tests {
                 "retry_max_attempts": 3, "replay_on_join": true, "leave_on_terminate": true,
                 "skip_leave_on_interrupt": true, "disable_coordinates": true, "user_event_size_limit": 1024, "broadcast_timeout": "7s",
                 "reconnect_interval": "15s", "reconnect_timeout": "12h", "tombstone_timeout": "6h",
-                "tags_file": "t", "event_handlers": ["a", "b"], "event_handler_timeout": "10s"}"#,
+                "tags_file": "t", "metrics_addr": "m", "event_handlers": ["a", "b"], "event_handler_timeout": "10s"}"#,
         )
         .unwrap();
         let some = |text: &str| Some(String::from(text));
@@ -239,6 +241,7 @@ mod tests {
             tags_file: some("t"),
             label: some("blue"),
             log_level: some("debug"),
+            metrics_addr: some("m"),
             profile: some("wan"),
             compression: some("all"),
             protocol: Some(4),

@@ -43,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) protocol: u8,
     pub(crate) compression: Compression,
     pub(crate) log_level: Level,
+    pub(crate) metrics_addr: Option<SocketAddr>,
     pub(crate) start_join: Vec<String>,
     pub(crate) retry_join: Vec<String>,
     pub(crate) retry_interval: Duration,

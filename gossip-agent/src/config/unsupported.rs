@@ -56,8 +56,8 @@ const SETTINGS: &[(&str, &str, Verdict)] = &[
     ("mdns", "mdns-iface", Verdict::Refused("name some members with --retry-join, and remove it")),
     ("interface", "iface", Verdict::Refused("give the interface's address with --bind, and remove it")),
     ("enable_syslog", "syslog", Verdict::Refused("send standard error to the system log, and remove it")),
-    ("statsite_addr", "", Verdict::Refused("read the counters with --stdin, and remove it")),
-    ("statsd_addr", "", Verdict::Refused("read the counters with --stdin, and remove it")),
+    ("statsite_addr", "", Verdict::Refused("have the metrics collected with --metrics, and remove it")),
+    ("statsd_addr", "", Verdict::Refused("have the metrics collected with --metrics, and remove it")),
     (
         "rejoin_after_leave",
         "rejoin",

@@ -10,11 +10,13 @@ use core::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use transport_tokio::{Batch, Cluster, Node};
 
+use crate::config::Settings;
 use crate::feed::{Feed, Listener};
 use crate::filter::Filter;
+use crate::tally::Tally;
 use describe::{environment, input};
 use invoke::{Ended, Script};
 
@@ -49,6 +51,7 @@ impl fmt::Display for Spec {
 pub(crate) struct Handlers {
     cluster: Cluster<Node>,
     feed: Feed,
+    tally: Tally,
     running: Vec<Running>,
 }
 
@@ -59,17 +62,19 @@ struct Running {
 }
 
 impl Handlers {
-    /// Starts them. `limit` is how long a script may run.
-    pub(crate) fn start(cluster: Cluster<Node>, feed: Feed, specs: &[Spec], limit: Duration) -> Self {
-        let mut handlers = Self { cluster, feed, running: Vec::new() };
-        handlers.set(specs, limit);
+    /// Starts those of the settings.
+    pub(crate) fn start(cluster: Cluster<Node>, feed: Feed, tally: Tally, settings: &Settings) -> Self {
+        let mut handlers = Self { cluster, feed, tally, running: Vec::new() };
+        handlers.set(settings);
         handlers
     }
 
-    /// Has these and no others from now on. Those that stay lose nothing; of those that go, a script that runs goes on.
-    pub(crate) fn set(&mut self, specs: &[Spec], limit: Duration) {
+    /// Has those of the settings and no others from now on. Those that stay lose nothing; of those that go, a script that
+    /// runs goes on.
+    pub(crate) fn set(&mut self, settings: &Settings) {
+        let limit = settings.event_handler_timeout;
         let mut before = core::mem::take(&mut self.running);
-        for spec in specs {
+        for spec in &settings.event_handlers {
             match before.iter().position(|running| running.spec == *spec) {
                 Some(index) => {
                     let running = before.swap_remove(index);
@@ -94,7 +99,8 @@ impl Handlers {
     fn handler(&self, spec: Spec, limit: Duration) -> Running {
         let (sender, limit) = watch::channel(limit);
         let events = self.feed.listen(format!("the event handler {:?}", spec.script), spec.filter.clone());
-        let handler = Handler { script: spec.script.clone(), cluster: self.cluster.clone(), limit };
+        let (cluster, tally) = (self.cluster.clone(), self.tally.clone());
+        let handler = Handler { script: spec.script.clone(), cluster, tally, limit };
         Running { spec, limit: sender, task: tokio::spawn(handler.run(events)) }
     }
 }
@@ -102,6 +108,7 @@ impl Handlers {
 struct Handler {
     script: String,
     cluster: Cluster<Node>,
+    tally: Tally,
     /// How long the script may run; closed when the handler is to end.
     limit: watch::Receiver<Duration>,
 }
@@ -127,7 +134,10 @@ impl Handler {
         let limit = *self.limit.borrow();
         let script = Script { text: &self.script, environment, input: input(batch), limit };
         let text = self.script.as_str();
-        match script.run().await {
+        let begun = Instant::now();
+        let run = script.run().await;
+        self.tally.invoked(text, begun.elapsed());
+        match run {
             Ok(run) => {
                 if run.lost > 0 {
                     tracing::warn!(

@@ -69,6 +69,7 @@ pub struct Agent {
     input: Option<ChildStdin>,
     lines: Receiver<Value>,
     pub addr: String,
+    pub ready: Value,
 }
 
 impl Agent {
@@ -102,10 +103,17 @@ impl Agent {
                 }
             }
         });
-        let mut agent = Self { input: child.stdin.take(), child: Killed(child), lines, addr: String::new() };
+        let mut agent = Self {
+            input: child.stdin.take(),
+            child: Killed(child),
+            lines,
+            addr: String::new(),
+            ready: Value::Null,
+        };
         let ready = agent.wait("ready", |line| line["type"] == "ready");
         assert_eq!(ready["name"], name);
         agent.addr = ready["addr"].as_str().unwrap().into();
+        agent.ready = ready;
         agent
     }
 
