@@ -334,6 +334,17 @@ config! {
         max_events_per_ltime: usize = 64,
         /// Longest user event: name and payload, and the encoded whole (serf.md 3.11). At most 9,216.
         user_event_size_limit: usize = 512,
+        /// Multiplier of the default query timeout: `mult * gossip_interval * ceil(log10(n + 1))` (serf.md 5.1).
+        query_timeout_mult: u32 = 16,
+        /// Longest query, encoded; what a datagram carries is a limit as well (serf.md 3.11).
+        query_size_limit: usize = 1024,
+        /// Longest answer to a query, encoded, and longest wrapper of a relayed one; as above.
+        query_response_size_limit: usize = 1024,
+        /// Queries of others that can be answered at once; a further one displaces the oldest, which is counted.
+        max_open_queries: usize = 1024,
+        /// Ask the cluster when another node turns up with this node's name, and give way to the majority with
+        /// [`crate::Completion::NameLost`] (serf.md 5.8). Default on.
+        name_conflict_resolution: bool = true,
         /// How long to wait between the last farewell and the end of `leave`, while probes are still answered.
         leave_propagate_delay: Duration = Duration::from_secs(1),
         /// How long a failed member is kept and listed (serf.md 4.11).
@@ -385,6 +396,8 @@ impl ServiceConfig {
             if ok { Ok(()) } else { Err(ConfigError::OutOfRange { parameter, allowed }) }
         };
         range((1..=65_536).contains(&self.event_buffer), "event_buffer", "1 to 65536")?;
+        range((1..=1024).contains(&self.query_timeout_mult), "query_timeout_mult", "1 to 1024")?;
+        range(self.max_open_queries >= 1, "max_open_queries", "at least 1")?;
         let bounded = [
             (self.leave_propagate_delay, "leave_propagate_delay"),
             (self.reconnect_timeout, "reconnect_timeout"),

@@ -111,6 +111,14 @@ pub enum CommandError {
     Unsupported,
     /// The question was already answered, or its deadline passed.
     UnknownRequest,
+    /// The query was answered before.
+    AlreadyAnswered,
+    /// The query's asker does not listen any more.
+    PastDeadline,
+    /// Queries of that name are Serf's own.
+    ReservedName,
+    /// A tag expression that Serf nodes cannot read, or that is too long or too expensive.
+    Expression,
     /// `RequireNodeNames` is set and the target has no name (spec 4.17).
     NameRequired,
     /// The keyring does not allow it.
@@ -130,6 +138,10 @@ display! { CommandError {
     Self::Config(error) => format_args!("{error}"),
     Self::Unsupported => format_args!("Feature not supported by this protocol version"),
     Self::UnknownRequest => format_args!("no such request"),
+    Self::AlreadyAnswered => format_args!("response already sent"),
+    Self::PastDeadline => format_args!("response is past the deadline"),
+    Self::ReservedName => format_args!("Queries cannot contain the '_serf_' prefix"),
+    Self::Expression => format_args!("a tag expression is invalid or too large; the syntax is Go's (RE2)"),
     Self::NameRequired => format_args!("node names are required: write the target as name/host:port"),
     Self::Keyring(error) => format_args!("{error}"),
     Self::NotSealed => format_args!("No keyring to modify (encryption not enabled)"),

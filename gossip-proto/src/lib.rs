@@ -101,7 +101,7 @@ pub use bytes::Bytes;
 
 pub use config::{Admission, Answer, Cidr, Config, Restore, ServiceConfig};
 pub use error::{CommandError, ConfigError, PacketError, Refused, StreamError};
-pub use machine::{JoinTarget, Machine, ReplayError, Replayed};
+pub use machine::{JoinTarget, Machine, QueryParams, ReplayError, Replayed};
 pub use membership::Membership;
 pub use name::Name;
 pub use node::Node;

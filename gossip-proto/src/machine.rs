@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -22,6 +23,51 @@ pub struct JoinTarget {
 impl From<SocketAddr> for JoinTarget {
     fn from(addr: SocketAddr) -> Self {
         Self { addr, name: None }
+    }
+}
+
+/// How a query is asked. By default it is for everybody, nobody acknowledges it, and it runs as long as it takes gossip
+/// to get round.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueryParams {
+    pub(crate) nodes: Vec<Name>,
+    pub(crate) tags: Vec<(Bytes, Bytes)>,
+    pub(crate) ack: bool,
+    pub(crate) relay_factor: u8,
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl QueryParams {
+    /// Only for the members of these names; none is all.
+    pub fn nodes(&mut self, nodes: Vec<Name>) -> &mut Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// Only for members that have in each of these tags a value which the regular expression is found in. A tag that is
+    /// not there has the empty value. Expressions are Go's, at most 512 bytes long.
+    pub fn tags(&mut self, tags: Vec<(Bytes, Bytes)>) -> &mut Self {
+        self.tags = tags;
+        self
+    }
+
+    /// Whoever receives the query says so. Members that do not are asked again, directly, until the query ends: with
+    /// acknowledgements a query misses nobody whom datagrams reach at all.
+    pub fn ack(&mut self, ack: bool) -> &mut Self {
+        self.ack = ack;
+        self
+    }
+
+    /// Each answer also travels by this many other members, in case it gets lost on the straight way.
+    pub fn relay_factor(&mut self, relay_factor: u8) -> &mut Self {
+        self.relay_factor = relay_factor;
+        self
+    }
+
+    /// How long answers are waited for; `None` or zero is the default, which grows with the cluster.
+    pub fn timeout(&mut self, timeout: Option<Duration>) -> &mut Self {
+        self.timeout = timeout;
+        self
     }
 }
 

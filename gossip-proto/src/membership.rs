@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 use core::hash::Hash;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use bytes::Bytes;
@@ -165,6 +166,8 @@ impl Upper for Plain {
     fn message(&mut self, swim: &mut Swim, from: Source, reliable: bool, payload: &[u8]) {
         swim.emit_message(from, reliable, payload);
     }
+
+    fn conflicted(&mut self, _swim: &mut Swim, _slot: u32, _claimed: SocketAddr) {}
 
     fn local_state(&mut self, _swim: &Swim, _join: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.user_state);

@@ -1,5 +1,6 @@
 //! The Serf-level machine: membership and the services on it. The only place that sees both.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -8,8 +9,8 @@ use crate::contract::machine;
 use crate::coordinate::Coordinate;
 use crate::error::{CommandError, ConfigError};
 use crate::hash::Keyed;
-use crate::machine::{JoinTarget, ReplayError};
-use crate::output::{Clocks, OperationId, Queues};
+use crate::machine::{JoinTarget, QueryParams, ReplayError};
+use crate::output::{Clocks, OperationId, Queues, RequestId};
 use crate::rng::Rng;
 use crate::service::Services;
 use crate::swim::{Lane, Swim, Upper};
@@ -17,7 +18,8 @@ use crate::tap::Input;
 use crate::wire::serf::encode_tags;
 use crate::{Config, Instant, NonceSecret, Seed, ServiceConfig};
 
-/// A node of a Serf cluster: a member with tags that joins, leaves, and exchanges user events.
+/// A node of a Serf cluster: a member with tags that joins, leaves, and exchanges user events and
+/// queries.
 #[derive(Debug)]
 pub struct Node {
     swim: Swim,
@@ -100,6 +102,36 @@ impl Node {
         self.upper.force_leave(&mut self.swim, name, prune)
     }
 
+    /// Asks a query of all members that it is for, this node included. Acknowledgements and answers come as
+    /// [`crate::Event::QueryAck`] and [`crate::Event::QueryResponse`], each at most once from a member. Ends with
+    /// [`crate::Outcome::Query`] when its time is over.
+    ///
+    /// # Errors
+    /// The query exceeds the size limit or what a datagram carries, its name is one of Serf's own (`_serf_ping` without
+    /// a payload may be asked), a tag expression is invalid, the protocol version is below 4, or the node has left.
+    pub fn query(
+        &mut self,
+        now: Instant,
+        name: &[u8],
+        payload: &[u8],
+        params: &QueryParams,
+    ) -> Result<OperationId, CommandError> {
+        self.swim.advance(now);
+        self.swim.record(|now| Input::Query { now, name, payload, params: Cow::Borrowed(params) });
+        self.upper.ask(&mut self.swim, name, payload, params)
+    }
+
+    /// Answers a query, once, until its deadline. Best effort: it is one datagram, and one more for each relay.
+    ///
+    /// # Errors
+    /// The query is not known any more, was answered, or its time is over; the answer is too large; nobody known is
+    /// where it would go to. Unless it was answered it still can be.
+    pub fn respond(&mut self, now: Instant, id: RequestId, payload: &[u8]) -> Result<(), CommandError> {
+        self.swim.advance(now);
+        self.swim.record(|now| Input::Respond { now, id: id.0, payload });
+        self.upper.respond(&mut self.swim, id, payload)
+    }
+
     /// Joins like [`join`](crate::Machine::join), but user events from before are not delivered.
     ///
     /// # Errors
@@ -128,6 +160,8 @@ impl Node {
                 drop(self.user_event(now, name, payload, coalesce))
             }
             Input::ForceLeave { now, name, prune } => drop(self.force_leave(now, name, prune)),
+            Input::Query { now, name, payload, params } => drop(self.query(now, name, payload, &params)),
+            Input::Respond { now, id, payload } => drop(self.respond(now, RequestId(id), payload)),
             Input::JoinIgnoringOld { now, targets } => drop(self.join_ignoring_old(now, &targets)),
             _ => return Err(ReplayError::Mismatch),
         }

@@ -360,6 +360,13 @@ pub enum Outcome {
         /// Time between hand-out of the ping and the acknowledgement.
         rtt: Option<Duration>,
     },
+    /// `query`: the time for answers is over.
+    Query {
+        /// How many members acknowledged it, this node included.
+        acks: usize,
+        /// How many answered.
+        responses: usize,
+    },
     /// `send_reliable`: written, or why not.
     Sent(Result<(), StreamFailure>),
 }
@@ -409,6 +416,37 @@ pub enum Event<'a> {
         payload: &'a [u8],
         /// Whether a receiver may fold it with later ones of the same name.
         coalesce: bool,
+    },
+    /// A query (Serf); answer it with [`crate::Node::respond`], if there is something to say.
+    Query {
+        /// Names it in the answer.
+        id: RequestId,
+        /// Lamport time of the query clock.
+        ltime: u64,
+        /// What is asked.
+        name: &'a [u8],
+        /// Its payload.
+        payload: &'a [u8],
+        /// The member that asks; empty if it runs an old version.
+        from: &'a [u8],
+        /// Until when an answer is heard.
+        deadline: Instant,
+    },
+    /// A query of this node reached a member.
+    QueryAck {
+        /// The query.
+        operation: OperationId,
+        /// The member.
+        from: &'a [u8],
+    },
+    /// A query of this node was answered.
+    QueryResponse {
+        /// The query.
+        operation: OperationId,
+        /// Who answers.
+        from: &'a [u8],
+        /// The answer.
+        payload: &'a [u8],
     },
     /// A user message (memberlist), best-effort or reliable. On a [`crate::Node`] these carry Serf's own messages and
     /// are not seen.

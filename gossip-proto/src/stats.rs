@@ -170,7 +170,39 @@ stats! {
     queries,
     /// Serf: queries dropped before re-gossip because they would crash upstream nodes (Q1).
     queries_malformed,
-    /// Serf: relay requests refused.
+    /// Serf: queries dropped as duplicates.
+    queries_duplicate,
+    /// Serf: queries dropped as too old.
+    queries_old,
+    /// Serf: queries dropped because too many of one Lamport time are remembered (Q7).
+    queries_refused,
+    /// Serf: queries that could no longer be answered because too many were open.
+    queries_evicted,
+    /// Serf: filters that are none, or expressions that are invalid or too expensive; they match nobody.
+    query_filters_refused,
+    /// Serf: internal queries of an unknown kind.
+    queries_internal_unknown,
+    /// Serf: own queries sent again, directly, to members that were silent (Q6).
+    queries_resent,
+    /// Serf: acknowledgements and answers to others that could not be sent: the asker is unknown, or no room.
+    query_answers_unsent,
+    /// Serf: acknowledgements of own queries.
+    query_acks,
+    /// Serf: answers to own queries.
+    query_responses,
+    /// Serf: acknowledgements that came twice.
+    query_duplicate_acks,
+    /// Serf: answers that came twice.
+    query_duplicate_responses,
+    /// Serf: acknowledgements and answers to no query that runs.
+    query_answers_late,
+    /// Serf: acknowledgements and answers that do not count: from no member, or not asked for (Q5).
+    query_answers_refused,
+    /// Serf: votes on the own name that were begun.
+    name_conflicts,
+    /// Serf: answers passed on for others.
+    serf_relayed,
+    /// Serf: relay requests refused: something else than an answer, or not to a member (Q4).
     serf_relay_refused,
     /// Serf: round trips that moved this node's network coordinate.
     coordinates_updated,

@@ -130,6 +130,7 @@ fn note(event: &Event<'_>) -> Note {
         }
         Event::UserState { join, state, .. } => Note::UserState { join, state: state.to_vec() },
         Event::MergeRequested { id, members, deadline, .. } => Note::MergeRequested { id, members, deadline },
+        ref query @ Event::Query { id, .. } => Note::Query(id, format!("{query:?}")),
         Event::Stalled { late } => Note::Stalled(late),
         ref other => Note::Other(format!("{other:?}")),
     }
@@ -226,7 +227,24 @@ fn node_run(wrap: Wrap) -> (Net<Node>, Vec<u8>) {
     host.user_event(now, b"deploy", &[0; 4096], true).expect_err("too long, and recorded all the same");
     let key = host.find(b"node-3").expect("a member").key;
     host.ping(now, key).expect("a ping");
-    net.run_ms(3000);
+    let mut params = QueryParams::default();
+    params
+        .nodes(vec!["node-1".into(), "node-2".into()])
+        .tags(vec![("role".into(), "^(test|changed)$".into())]);
+    params.ack(true).relay_factor(1).timeout(Some(Duration::from_millis(2500)));
+    host.query(now, b"load", b"now", &params).expect("a query");
+    net.run_ms(1000);
+    let now = net.now;
+    net.hosts[1].machine.query(now, b"other", b"", &QueryParams::default()).expect("a query");
+    net.run_ms(1000);
+    let asked = |note: &Note| if let Note::Query(id, _) = note { Some(*id) } else { None };
+    let asked: Vec<RequestId> = net.hosts[0].notes.iter().filter_map(asked).collect();
+    assert_eq!(asked.len(), 2, "its own query and the other's");
+    for (id, again) in asked.iter().flat_map(|id| [(id, false), (id, true)]) {
+        let answered = net.hosts[0].machine.respond(net.now, *id, b"low");
+        assert_eq!(answered.is_err(), again);
+    }
+    net.run_ms(1000);
     let now = net.now;
     net.hosts[1].machine.user_event(now, b"other", b"", false).expect("an event");
     net.hosts[0].machine.handle_path(now, addr(2), 600);

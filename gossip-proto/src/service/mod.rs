@@ -1,4 +1,4 @@
-//! Serf's services on top of membership: intents, tags, user events, coordinates (serf.md).
+//! Serf's services on top of membership: intents, tags, user events, queries, coordinates (serf.md).
 
 mod coordinate;
 mod intents;
@@ -24,7 +24,8 @@ pub use self::snapshot::Snapshot;
 use self::coordinate::Coordinates;
 use self::intents::RecentIntents;
 use self::members::ServiceMember;
-use self::ring::{EventHistory, QueryHistory};
+use self::queries::Queries;
+use self::ring::EventHistory;
 use self::state::StateMerge;
 use crate::hash::Keyed;
 use crate::{Seed, ServiceConfig};
@@ -59,7 +60,7 @@ pub(crate) struct Services {
     /// Queries before this were seen before.
     query_min: u64,
     events: EventHistory,
-    queries: QueryHistory,
+    queries: Queries,
     members: alloc::vec::Vec<ServiceMember>,
     recent: RecentIntents,
     listed: usize,
@@ -98,7 +99,7 @@ impl Services {
             event_min,
             query_min,
             events: EventHistory::new(config.event_buffer, config.max_events_per_ltime),
-            queries: QueryHistory::new(config.event_buffer, config.max_events_per_ltime),
+            queries: Queries::new(&config, keyed),
             members: alloc::vec::Vec::new(),
             recent: RecentIntents::new(HashMap::with_hasher(keyed), config.max_recent_intents),
             listed: 0,
@@ -136,6 +137,8 @@ enum Task {
     Intents,
     /// A failed member is tried again.
     Reconnect,
+    /// A query of ours: its missing answers, or its end.
+    Asked(u32),
 }
 
 impl Task {
@@ -146,6 +149,7 @@ impl Task {
             Self::Farewell(step) => (2, 0, step),
             Self::Intents => (3, 0, 0),
             Self::Reconnect => (4, 0, 0),
+            Self::Asked(serial) => (5, 0, serial),
         };
         // The top bit stays free for the queue's own use.
         kind << 60 | u64::from(high & 0x0fff_ffff) << 32 | u64::from(low)
@@ -158,7 +162,8 @@ impl Task {
             1 => Self::Prune { slot: low, turn: high },
             2 => Self::Farewell(low),
             3 => Self::Intents,
-            _ => Self::Reconnect,
+            4 => Self::Reconnect,
+            _ => Self::Asked(low),
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct Bed {
 }
 
 impl Bed {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(ServiceConfig::default())
     }
 
@@ -377,19 +377,6 @@ fn remembered_intents_are_bounded_and_age() {
 }
 
 #[test]
-fn queries_are_passed_on_once_and_only_if_harmless() {
-    let mut bed = Bed::new();
-    let query = Query { ltime: 1, id: 7, name: (&b"load"[..]).into(), ..Default::default() };
-    assert!(bed.services.query(&mut bed.swim, &query) && !bed.services.query(&mut bed.swim, &query));
-    let silent = Query { id: 8, flags: 2, ..query.clone() };
-    assert!(!bed.services.query(&mut bed.swim, &silent));
-    let filters = [Default::default()];
-    let crash = Query { id: 9, filters: crate::wire::field::List::Lent(&filters), ..query };
-    assert!(!bed.services.query(&mut bed.swim, &crash));
-    assert_eq!(bed.swim.stats.queries_malformed, 1);
-}
-
-#[test]
 fn leaving_alone_ends_at_once_and_in_company_in_steps() {
     let mut bed = Bed::new();
     bed.services.leave(&mut bed.swim).unwrap();
@@ -443,8 +430,8 @@ fn a_restored_node_goes_on_where_it_stopped() {
     assert_eq!(bed.swim.stats.user_events_old, 1);
     assert!(bed.event(8, "deploy", "new"));
     let query = |ltime| Query { ltime, id: 1, ..Query::default() };
-    assert!(!bed.services.query(&mut bed.swim, &query(0)));
-    assert!(bed.services.query(&mut bed.swim, &query(1)));
+    assert!(!bed.services.query(&mut bed.swim, None, &query(0)));
+    assert!(bed.services.query(&mut bed.swim, None, &query(1)));
     // A file that would leave the clock no room to go on says nothing (Q3).
     let mut config = ServiceConfig::default();
     let last = crate::Clocks { member: u64::MAX, event: 1 << 40, query: u64::MAX };

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 use core::hash::Hash;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use siphasher::sip::SipHasher13;
@@ -11,9 +12,10 @@ use super::{Farewell, Life, Services, Task};
 use crate::Instant;
 use crate::error::CommandError;
 use crate::output::{OperationId, Outcome, Source};
+use crate::roster::LOCAL;
 use crate::swim::{Lane, News, Swim, Upper, Waiter};
 use crate::wire::msgpack::DecodeError;
-use crate::wire::serf::{JoinIntent, LeaveIntent, Query, SerfType, UserEvent};
+use crate::wire::serf::{JoinIntent, LeaveIntent, Query, Relay, SerfType, UserEvent};
 
 impl Upper for Services {
     fn admits(&self, swim: &Swim, metadata: &[u8]) -> bool {
@@ -24,13 +26,19 @@ impl Upper for Services {
         self.member_changed(swim, slot, news);
     }
 
-    fn message(&mut self, swim: &mut Swim, _from: Source, _reliable: bool, payload: &[u8]) {
-        match self.dispatch(swim, payload) {
+    fn message(&mut self, swim: &mut Swim, from: Source, _reliable: bool, payload: &[u8]) {
+        match self.dispatch(swim, from, payload) {
             Ok(None) => {}
             // The bytes go on as they came, so that fields we do not know survive (serf.md 1.3).
             Ok(Some(lane)) if payload.len() <= swim.max_broadcast() => swim.broadcast(lane, &[payload], None),
             Ok(Some(_)) => {}
             Err(_) => swim.stats.dropped_decode += 1,
+        }
+    }
+
+    fn conflicted(&mut self, swim: &mut Swim, slot: u32, claimed: SocketAddr) {
+        if slot == LOCAL {
+            self.name_conflict(swim, claimed);
         }
     }
 
@@ -64,6 +72,7 @@ impl Upper for Services {
             Task::Farewell(step) => self.farewell_out(swim, step, false),
             Task::Intents => self.purge_intents(swim),
             Task::Reconnect => self.reconnect(swim),
+            Task::Asked(serial) => self.asked_due(swim, serial),
         }
     }
 
@@ -91,6 +100,7 @@ impl Upper for Services {
         (self.clock.time(), self.event_clock.time(), self.query_clock.time(), self.event_min).hash(hasher);
         (self.listed, self.failed, self.left, self.merges.len(), self.announced).hash(hasher);
         (self.query_min, self.leave_operation, &self.ignoring_old).hash(hasher);
+        self.queries.hash(hasher);
         match self.life {
             Life::Alive => 0,
             Life::Leaving(step) => 1 + step as u32,
@@ -117,12 +127,18 @@ impl Services {
     }
 
     fn purge_intents(&mut self, swim: &mut Swim) {
+        self.purge_queries(swim.now);
         self.recent.purge(swim.now.saturating_sub(self.config.recent_intent_timeout));
         swim.arm_service(swim.now + PURGE_INTERVAL, Task::Intents.pack());
     }
 
     /// A message of Serf's (serf.md 1.3); in which lane to pass it on.
-    fn dispatch(&mut self, swim: &mut Swim, payload: &[u8]) -> Result<Option<Lane>, DecodeError> {
+    fn dispatch(
+        &mut self,
+        swim: &mut Swim,
+        from: Source,
+        payload: &[u8],
+    ) -> Result<Option<Lane>, DecodeError> {
         let Some((&kind, body)) = payload.split_first() else { return Ok(None) };
         let (go_on, lane) = match SerfType::from_byte(kind) {
             Some(SerfType::Leave) => {
@@ -143,7 +159,15 @@ impl Services {
                 let query = Query::decode(body)?.0;
                 let timely = self.query_clock.reaches(query.ltime);
                 swim.stats.ltime_refused += u64::from(!timely);
-                (timely && self.query(swim, &query), Lane::Query)
+                (timely && self.query(swim, Some(from), &query), Lane::Query)
+            }
+            Some(SerfType::QueryResponse) => {
+                self.response_came(swim, body);
+                return Ok(None);
+            }
+            Some(SerfType::Relay) => {
+                self.relay(swim, &Relay::decode(body)?);
+                return Ok(None);
             }
             _ => {
                 swim.stats.serf_unknown_type += 1;

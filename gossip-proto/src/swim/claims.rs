@@ -131,8 +131,11 @@ impl Swim {
             Verdict::Refuse => self.stats.claim_refused += 1,
             Verdict::Conflict => {
                 self.stats.conflicts += 1;
-                let known = known.map_or(socket, |slot| self.roster.get(slot).socket());
-                self.emit_conflict(claim.name, known, socket);
+                let address = known.map_or(socket, |slot| self.roster.get(slot).socket());
+                self.emit_conflict(claim.name, address, socket);
+                if let Some(slot) = known {
+                    upper.conflicted(self, slot, socket);
+                }
             }
             Verdict::Refute => self.refute(claim.incarnation),
             Verdict::Insert | Verdict::Accept => {

@@ -31,6 +31,7 @@ enum Kind {
     Leave,
     Ping { target: MemberKey, seq: u32, sent: Option<Instant> },
     Send,
+    Query,
 }
 
 impl Swim {
@@ -72,7 +73,7 @@ impl Swim {
                 self.awaited.remove(&seq);
                 self.complete(key, Outcome::Ping { rtt: None });
             }
-            Kind::Join { .. } | Kind::Send => {}
+            Kind::Join { .. } | Kind::Send | Kind::Query => {}
         }
     }
 
@@ -168,6 +169,16 @@ impl Swim {
     /// An operation of the layer above that ends when it says so.
     pub(crate) fn begin_leave(&mut self) -> Result<u64, CommandError> {
         self.begin(Kind::Leave, None)
+    }
+
+    /// A query of the layer above, which says when it is over.
+    pub(crate) fn begin_query(&mut self) -> Result<u64, CommandError> {
+        self.begin(Kind::Query, None)
+    }
+
+    /// Says something that must not be missed and that nobody asked for. The layer above bounds how often.
+    pub(crate) fn tell(&mut self, completion: Completion) {
+        self.completions.push_back(completion);
     }
 
     /// Declares this node dead by its own word (spec 4.23); from here on it no longer refutes.

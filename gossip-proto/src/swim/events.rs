@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::Instant;
-use crate::output::{Event, RequestId, Source};
+use crate::output::{Event, OperationId, RequestId, Source};
 
 /// Byte buffers that are used again, so that messages cost no allocation once the node is warm.
 #[derive(Debug)]
@@ -44,6 +44,9 @@ impl Buffers {
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     UserEvent { ltime: u64, coalesce: bool },
+    Query { id: RequestId, ltime: u64, from: usize, deadline: Instant },
+    QueryAck { operation: OperationId },
+    QueryResponse { operation: OperationId },
     Message { from: Source, reliable: bool },
     UserState { from: Source, join: bool },
     MergeRequested { id: RequestId, from: Source, members: usize, deadline: Instant },
@@ -121,6 +124,14 @@ impl EventRing {
             Kind::UserEvent { ltime, coalesce } => {
                 Event::UserEvent { ltime, name: first, payload: rest, coalesce }
             }
+            Kind::Query { id, ltime, from, deadline } => {
+                let (payload, from) = rest.split_at(rest.len() - from);
+                Event::Query { id, ltime, name: first, payload, from, deadline }
+            }
+            Kind::QueryAck { operation } => Event::QueryAck { operation, from: first },
+            Kind::QueryResponse { operation } => {
+                Event::QueryResponse { operation, from: first, payload: rest }
+            }
             Kind::Message { from, reliable } => Event::Message { from, reliable, payload: rest },
             Kind::UserState { from, join } => Event::UserState { from, join, state: rest },
             Kind::MergeRequested { id, from, members, deadline } => {
@@ -155,6 +166,30 @@ impl super::Swim {
 
     pub(crate) fn emit_user_event(&mut self, ltime: u64, name: &[u8], payload: &[u8], coalesce: bool) {
         self.push_event(Kind::UserEvent { ltime, coalesce }, name, payload);
+    }
+
+    pub(crate) fn emit_query(
+        &mut self,
+        id: RequestId,
+        ltime: u64,
+        name: &[u8],
+        payload: &[u8],
+        from: &[u8],
+        deadline: Instant,
+    ) {
+        let mut rest = self.buffers.take();
+        rest.extend_from_slice(payload);
+        rest.extend_from_slice(from);
+        self.push_event(Kind::Query { id, ltime, from: from.len(), deadline }, name, &rest);
+        self.buffers.give(rest);
+    }
+
+    pub(crate) fn emit_query_ack(&mut self, operation: OperationId, from: &[u8]) {
+        self.push_event(Kind::QueryAck { operation }, from, &[]);
+    }
+
+    pub(crate) fn emit_query_response(&mut self, operation: OperationId, from: &[u8], payload: &[u8]) {
+        self.push_event(Kind::QueryResponse { operation }, from, payload);
     }
 
     pub(crate) fn emit_message(&mut self, from: Source, reliable: bool, payload: &[u8]) {

@@ -47,6 +47,11 @@ pub(crate) enum Outgoing {
         to: MemberKey,
         payload: Bytes,
     },
+    /// A message of the layer above, which answers for the address.
+    Direct {
+        to: SocketAddr,
+        payload: Bytes,
+    },
 }
 
 impl Swim {
@@ -58,6 +63,22 @@ impl Swim {
         }
         self.outgoing.push_back(outgoing);
         true
+    }
+
+    /// Sends a user message in one datagram, best effort; whether it is on its way.
+    pub(crate) fn send_direct(&mut self, to: SocketAddr, payload: Bytes) -> bool {
+        self.push_outgoing(Outgoing::Direct { to, payload })
+    }
+
+    /// Whether the datagram at hand may still be answered to somebody who is no member: once, or one of many parts would
+    /// come back multiplied (W-8).
+    pub(crate) fn take_stranger_turn(&mut self) -> bool {
+        !core::mem::replace(&mut self.stranger_acked, true)
+    }
+
+    /// By how much a query of this node waits longer than in a small cluster (serf.md 5.1).
+    pub(crate) fn query_scale(&self) -> u32 {
+        super::scale::query_timeout(self.roster.num_members())
     }
 
     /// Room that a rumor or message may take in a datagram to `to`.
@@ -151,6 +172,7 @@ impl Swim {
             Outgoing::Ping { operation } => self.ping_target(operation).and_then(socket),
             Outgoing::Gossip { to } => socket(to).filter(|_| !self.rumors.is_empty()),
             Outgoing::User { to, .. } => socket(to),
+            Outgoing::Direct { to, .. } => Some(to),
         }
     }
 
@@ -226,7 +248,8 @@ impl Swim {
                 Ok(true)
             }
             Outgoing::Gossip { .. } => Ok(true),
-            Outgoing::User { payload, .. } => {
+            // Without rumors: these are for members, and a stranger may have asked.
+            Outgoing::User { payload, .. } | Outgoing::Direct { payload, .. } => {
                 put(packer, MessageType::User, |sink| sink.put(payload))?;
                 Ok(false)
             }

@@ -44,6 +44,11 @@ pub(crate) fn transmit_limit(mult: u32, n: usize) -> u32 {
     mult.saturating_mul(digits(n))
 }
 
+/// By how much a query waits longer in a cluster of `n` (serf.md 5.1).
+pub(crate) fn query_timeout(n: usize) -> u32 {
+    digits(n.max(1))
+}
+
 /// ⌈log₁₀(n + 1)⌉, which is the number of decimal digits of `n`, and 0 for 0.
 fn digits(n: usize) -> u32 {
     n.checked_ilog10().map_or(0, |log| log + 1)

@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use siphasher::sip::SipHasher13;
@@ -39,6 +40,8 @@ pub(crate) trait Upper {
     fn changed(&mut self, swim: &mut Swim, slot: u32, news: News);
     /// A user message arrived.
     fn message(&mut self, swim: &mut Swim, from: Source, reliable: bool, payload: &[u8]);
+    /// Another node claims to be the member in this slot, from an address of its own.
+    fn conflicted(&mut self, swim: &mut Swim, slot: u32, claimed: SocketAddr);
     /// Appends the user state for a push/pull.
     fn local_state(&mut self, swim: &Swim, join: bool, out: &mut Vec<u8>);
     /// The remote's user state, after membership was merged.

@@ -4,11 +4,12 @@ use alloc::borrow::{Cow, ToOwned};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use core::time::Duration;
 
 use bytes::Bytes;
 
 use super::scrub::Scrub;
-use crate::machine::JoinTarget;
+use crate::machine::{JoinTarget, QueryParams};
 use crate::output::*;
 use crate::wire::stream::Pending;
 use crate::{Instant, Name};
@@ -88,6 +89,8 @@ inputs! {
     61 UserEvent { now: Instant, name: &'a [u8], payload: &'a [u8], coalesce: bool }
     62 ForceLeave { now: Instant, name: &'a [u8], prune: bool }
     63 JoinIgnoringOld { now: Instant, targets: Cow<'a, [JoinTarget]> }
+    64 Query { now: Instant, name: &'a [u8], payload: &'a [u8], params: Cow<'a, QueryParams> }
+    65 Respond { now: Instant, id: u64, payload: &'a [u8] }
     80 PollTransmit { now: Instant, len: usize }
     81 PollStream {}
     82 PollStreamData { now: Instant, id: u64, len: usize }
@@ -462,6 +465,38 @@ impl<'a> Item<'a> for JoinTarget {
             addr: Item::take(input)?,
             name: <Option<&[u8]> as Item<'_>>::take(input)?.map(Name::new),
         })
+    }
+}
+
+impl<'a> Item<'a> for Name {
+    fn put(&self, out: &mut Writer<'_>) {
+        self.as_bytes().put(out);
+    }
+
+    fn take(input: &mut Parser<'a>) -> Option<Self> {
+        <&[u8]>::take(input).map(Self::new)
+    }
+}
+
+impl<'a> Item<'a> for Cow<'a, QueryParams> {
+    fn put(&self, out: &mut Writer<'_>) {
+        Cow::Borrowed(self.nodes.as_slice()).put(out);
+        Cow::Borrowed(self.tags.as_slice()).put(out);
+        self.ack.put(out);
+        self.relay_factor.put(out);
+        self.timeout.map(|timeout| (timeout.as_secs(), timeout.subsec_nanos())).put(out);
+    }
+
+    fn take(input: &mut Parser<'a>) -> Option<Self> {
+        Some(Cow::Owned(QueryParams {
+            nodes: Cow::<[Name]>::take(input)?.into_owned(),
+            tags: Cow::<[(Bytes, Bytes)]>::take(input)?.into_owned(),
+            ack: Item::take(input)?,
+            relay_factor: Item::take(input)?,
+            timeout: <Option<(u64, u32)> as Item<'_>>::take(input)?.map(|(secs, nanos)| {
+                Duration::from_secs(secs).saturating_add(Duration::from_nanos(nanos.into()))
+            }),
+        }))
     }
 }
 

@@ -9,14 +9,20 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use crate::output::*;
+use crate::wire::field::List;
 use crate::wire::message::*;
 use crate::wire::msgpack::Sink;
 use crate::wire::packet::{Scratch, UnpackLimits, unpack};
-use crate::wire::serf::{JoinIntent, LeaveIntent, UserEvent};
-use crate::{Config, Instant, JoinTarget, Machine, Membership, Node, NonceSecret, Seed, ServiceConfig};
+use crate::wire::serf::{JoinIntent, LeaveIntent, Query, QueryResponse, UserEvent};
+use crate::{
+    Config, Instant, JoinTarget, Machine, Membership, Node, NonceSecret, QueryParams, Seed, ServiceConfig,
+};
 
 /// Calls after which a machine that says it has something to do or to say must have come to an end.
 const PATIENCE: usize = 20_000;
+
+/// Names of queries: those that mean something to a node, and one that does not.
+const QUERIES: [&[u8]; 4] = [b"_serf_ping", b"_serf_conflict", b"_serf_use-key", b"load"];
 
 /// Members that a machine under test may know.
 const MAX_MEMBERS: usize = 12;
@@ -74,7 +80,6 @@ trait Subject: Machine {
 impl Subject for Membership {
     fn own_command(&mut self, now: Instant, which: u8, bytes: &[u8]) {
         let bytes = Bytes::copy_from_slice(bytes);
-        // Refusals are part of the game.
         match which % 4 {
             0 => drop(self.set_metadata(now, bytes)),
             1 => drop(self.broadcast(now, bytes)),
@@ -86,11 +91,25 @@ impl Subject for Membership {
 
 impl Subject for Node {
     fn own_command(&mut self, now: Instant, which: u8, bytes: &[u8]) {
-        match which % 4 {
+        // Refusals are part of the game.
+        match which % 6 {
             0 => drop(self.set_tags(now, vec![(Bytes::from_static(b"role"), Bytes::copy_from_slice(bytes))])),
             1 => drop(self.user_event(now, b"event", bytes, which & 4 != 0)),
             2 => {
                 drop(self.force_leave(now, &name(bytes.first().copied().unwrap_or_default()), which & 4 != 0))
+            }
+            3 => {
+                let mut params = QueryParams::default();
+                params.ack(which & 8 != 0).relay_factor(which >> 4).timeout(Some(Duration::from_secs(1)));
+                let names = bytes.iter().take(4).map(|&number| name(number)[..].into()).collect();
+                let tags = vec![(Bytes::from_static(b"role"), Bytes::copy_from_slice(bytes))];
+                params.nodes(if which & 16 != 0 { names } else { Vec::new() });
+                params.tags(if which & 32 != 0 { tags } else { Vec::new() });
+                drop(self.query(now, if which & 64 != 0 { b"_serf_ping" } else { b"query" }, b"", &params));
+            }
+            4 => {
+                let number = bytes.first().copied().unwrap_or_default();
+                drop(self.respond(now, RequestId((1 << 63) + u64::from(number)), bytes));
             }
             _ => drop(self.join_ignoring_old(now, &[JoinTarget::from(address(which))])),
         }
@@ -114,6 +133,7 @@ fn run<M: Subject>(machine: M, program: &[u8]) -> u64 {
         streams: Vec::new(),
         transmits: Vec::new(),
         pings: Vec::new(),
+        queries: Vec::new(),
         trace: Trace(0xcbf2_9ce4_8422_2325),
     };
     while let Some(call) = bench.arguments.next() {
@@ -138,6 +158,8 @@ struct Bench<'p, M> {
     transmits: Vec<TransmitId>,
     /// Sequence numbers of the pings it sent last, so that acks can be for them.
     pings: Vec<u32>,
+    /// Numbers of queries that it sent, so that responses can be to them.
+    queries: Vec<u32>,
     trace: Trace,
 }
 
@@ -345,6 +367,37 @@ impl<M: Subject> Bench<'_, M> {
                 };
                 message.put(&[3]).and_then(|()| event.encode(&mut message))
             }
+            _ if kind & 12 == 12 => {
+                let payload = self.arguments.bytes();
+                let response = QueryResponse {
+                    ltime,
+                    // Of a query that the machine asked, as often as not.
+                    id: self.queries.get(usize::from(kind >> 4)).copied().unwrap_or_else(|| kind.into()),
+                    from: node[..].into(),
+                    flags: u32::from(kind & 16 != 0),
+                    payload: payload.into(),
+                };
+                message.put(&[5]).and_then(|()| response.encode(&mut message))
+            }
+            _ if kind & 4 != 0 => {
+                let [id, flags] = self.arguments.array();
+                let filter = self.arguments.bytes();
+                let (filters, addr) = ([filter.into()], [10, 0, 0, about % 16]);
+                let query = Query {
+                    ltime,
+                    id: id.into(),
+                    addr: addr[..].into(),
+                    port: 7946,
+                    source_node: node[..].into(),
+                    filters: if flags & 8 == 0 { List::Nil } else { List::Lent(&filters) },
+                    flags: (flags & 3).into(),
+                    relay_factor: flags >> 4,
+                    timeout: i64::from(flags) << 24,
+                    name: QUERIES[usize::from(id) % QUERIES.len()].into(),
+                    payload: node[..].into(),
+                };
+                message.put(&[4]).and_then(|()| query.encode(&mut message))
+            }
             _ => message.put(self.arguments.bytes()),
         };
         message
@@ -408,7 +461,7 @@ impl<M: Subject> Bench<'_, M> {
                 self.transmits.remove(0);
             }
             self.transmits.push(transmit.id);
-            let pings = &mut self.pings;
+            let (pings, queries) = (&mut self.pings, &mut self.queries);
             // What it sends is plain: it must be readable, and its pings are remembered.
             let found =
                 unpack(plain(datagram), &mut Scratch::new(), &UnpackLimits::default(), &mut |message| {
@@ -418,6 +471,12 @@ impl<M: Subject> Bench<'_, M> {
                             pings.remove(0);
                         }
                         pings.push(ping.seq);
+                    }
+                    if let Some((8, [4, body @ ..])) = message.split_first() {
+                        let (query, _) = Query::decode(body).expect("its own query, or one that it read");
+                        if queries.len() < 16 && !queries.contains(&query.id) {
+                            queries.push(query.id);
+                        }
                     }
                 });
             assert!(

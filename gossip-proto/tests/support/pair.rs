@@ -8,12 +8,36 @@ use std::collections::VecDeque;
 /// What a driver would hand to the application, by value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Note {
-    Change { name: String, kind: ChangeKind, cause: Cause },
-    Done { operation: OperationId, outcome: Outcome },
-    Message { from: SocketAddr, reliable: bool, payload: Vec<u8> },
-    UserState { join: bool, state: Vec<u8> },
-    Conflict { name: String, known: SocketAddr, claimed: SocketAddr },
-    MergeRequested { id: RequestId, members: usize, deadline: Instant },
+    Change {
+        name: String,
+        kind: ChangeKind,
+        cause: Cause,
+    },
+    Done {
+        operation: OperationId,
+        outcome: Outcome,
+    },
+    Message {
+        from: SocketAddr,
+        reliable: bool,
+        payload: Vec<u8>,
+    },
+    UserState {
+        join: bool,
+        state: Vec<u8>,
+    },
+    Conflict {
+        name: String,
+        known: SocketAddr,
+        claimed: SocketAddr,
+    },
+    MergeRequested {
+        id: RequestId,
+        members: usize,
+        deadline: Instant,
+    },
+    /// What names the query, and all of it.
+    Query(RequestId, String),
     Stalled(Duration),
     RosterFull,
     Lagged(u64),
@@ -389,6 +413,7 @@ impl<M: Machine> Net<M> {
                 Event::MergeRequested { id, members, deadline, .. } => {
                     Note::MergeRequested { id, members, deadline }
                 }
+                ref query @ Event::Query { id, .. } => Note::Query(id, format!("{query:?}")),
                 Event::Stalled { late } => Note::Stalled(late),
                 Event::RosterFull => Note::RosterFull,
                 Event::Lagged { lost } => Note::Lagged(lost),

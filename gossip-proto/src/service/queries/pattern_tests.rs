@@ -1,0 +1,238 @@
+use super::*;
+
+fn found(expression: &str, value: &str) -> Option<bool> {
+    Patterns::default().is_match(expression.as_bytes(), value.as_bytes())
+}
+
+/// Expression, values it is found in, values it is not found in.
+type Row<'a> = (&'a str, &'a [&'a str], &'a [&'a str]);
+
+fn check(rows: &[Row<'_>]) {
+    for (expression, matching, others) in rows {
+        for value in *matching {
+            assert_eq!(found(expression, value), Some(true), "{expression:?} in {value:?}");
+        }
+        for value in *others {
+            assert_eq!(found(expression, value), Some(false), "{expression:?} in {value:?}");
+        }
+    }
+}
+
+#[test]
+fn it_means_what_it_means_in_go() {
+    check(&[
+        ("", &["", "x"], &[]),
+        ("^$", &[""], &["x", "\n"]),
+        ("web", &["web", "a web b"], &["we", "WEB"]),
+        ("^web|db$", &["webs", "a db"], &["a web", "dbs"]),
+        ("a||b", &["", "c"], &[]),
+        (".", &["x", "é", "\r"], &["", "\n"]),
+        ("(?s).", &["\n"], &[""]),
+        // Go's `$` is the very end, without a newline before it.
+        ("a$", &["a"], &["a\n"]),
+        ("(?m)^b$", &["a\nb\nc", "b"], &["ab", "b\r\n"]),
+        ("(?m:^b)$", &["a\nb"], &["a\nb\n"]),
+        (r"\Ab\z", &["b"], &["a\nb", "b\n"]),
+        ("(?i)WeB", &["web", "WEB"], &["wep"]),
+        ("(?i:w)eb", &["Web", "web"], &["WEB"]),
+        ("(?i)w(?-i)eb", &["Web"], &["WEB"]),
+        ("((?i)w)eb", &["Web"], &["wEb"]),
+        ("(?i)k", &["\u{212a}", "K"], &[]),
+        ("(?i)é", &["É"], &["e"]),
+        ("(?i)[^a]", &["b"], &["a", "A", ""]),
+        ("(?U)a+?b", &["aab"], &["b"]),
+        ("(?)a", &["a"], &["b"]),
+        ("a(?i)*b", &["b", "aB"], &["a"]),
+        ("^(?P<n>a)(?<m>b)(c)$", &["abc"], &["ab"]),
+    ]);
+}
+
+#[test]
+fn classes_are_ascii_and_escapes_are_go_s() {
+    check(&[
+        (r"^\d$", &["7"], &["\u{663}", "a"]),
+        (r"^\D$", &["\u{663}", "a"], &["7"]),
+        (r"^\w$", &["a", "_", "9"], &["é", "-"]),
+        (r"^\W$", &["é", "-"], &["a"]),
+        // Vertical tab is no white space in Go.
+        (r"^\s$", &[" ", "\t", "\n", "\r", "\u{c}"], &["\u{b}", "\u{a0}"]),
+        (r"^\S$", &["\u{b}", "\u{a0}"], &[" "]),
+        (r"(?i)^\w$", &["\u{17f}", "\u{212a}"], &["é"]),
+        (r"\bweb\b", &["a web", "éweb"], &["aweb"]),
+        (r"é\Bn", &[], &["én"]),
+        (r"a\Bb", &["ab"], &["a b"]),
+        (r"^\Qa.*[\E$", &["a.*["], &["abc["]),
+        (r"^\Qab\E+$", &["abb"], &["abab"]),
+        (r"\Q.", &["."], &["a"]),
+        (r"^\x41\x{e9}\101\0$", &["AéA\0"], &["A"]),
+        (r"^\a\f\n\r\t\v$", &["\u{7}\u{c}\n\r\t\u{b}"], &[]),
+        (r"^\.\_\-\ \<\>\&$", &["._- <>&"], &[]),
+        ("^#a b$", &["#a b"], &["ab"]),
+        (r"\b{start}+", &["a{start}}"], &["a", "{start}"]),
+        (r"\x{D800}", &[], &["\u{fffd}", "a"]),
+    ]);
+}
+
+#[test]
+fn bracket_classes() {
+    check(&[
+        ("^[a-c]$", &["b"], &["d", "-"]),
+        ("^[^a-c]$", &["d", "\n"], &["a"]),
+        ("^[]a]$", &["]", "a"], &["b"]),
+        ("^[^]a]$", &["b"], &["]"]),
+        ("^[a-]$", &["a", "-"], &["b"]),
+        ("^[-a]$", &["a", "-"], &["b"]),
+        ("^[a-b-d]$", &["-", "d", "b"], &["c"]),
+        ("^[--/]$", &["-", ".", "/"], &[","]),
+        // What is syntax to the regex crate is a character to Go.
+        ("^[a&&b]$", &["a", "b", "&"], &["c"]),
+        ("^[a~~b]$", &["~"], &["c"]),
+        ("^[[a]$", &["[", "a"], &["]"]),
+        ("^[[a]]$", &["[]", "a]"], &["a"]),
+        ("^[[:a]$", &["[", ":", "a"], &["b"]),
+        ("^[[:alpha:]_]$", &["x", "_"], &["1", "é"]),
+        ("^[[:^alpha:]]$", &["1", "é"], &["x"]),
+        ("^[^[:digit:]x]$", &["a"], &["1", "x"]),
+        ("^[[:word:]]$", &["_"], &["-"]),
+        (r"^[\d-z]$", &["1", "-", "z"], &["a"]),
+        (r"^[\W\d]$", &["-", "1", "é"], &["a"]),
+        (r"^[\]\\^]$", &["]", "\\", "^"], &["a"]),
+        (r"^[\x{D7FF}-\x{E000}]$", &["\u{d7ff}", "\u{e000}"], &["a"]),
+        (r"^[^\x00-\x{10FFFF}]$", &[], &["a", ""]),
+        (r"^\pL\p{Lu}\p{Greek}\P{Greek}\p{^L}$", &["éAλb1"], &["éAλλ1"]),
+        (r"^[\pN\p{Han}]$", &["1", "漢"], &["a"]),
+        (r"^\p{Any}$", &["\n", "a"], &[""]),
+    ]);
+}
+
+#[test]
+fn repetitions() {
+    check(&[
+        ("^a{2}$", &["aa"], &["a", "aaa"]),
+        ("^a{2,}$", &["aa", "aaaa"], &["a"]),
+        ("^a{1,2}?$", &["a", "aa"], &["", "aaa"]),
+        ("^a{0}$", &[""], &["a"]),
+        // Not a repetition to Go, but braces.
+        ("^a{,2}$", &["a{,2}"], &["a", "aa"]),
+        ("^a{$", &["a{"], &["a"]),
+        ("^a{x}$", &["a{x}"], &["a"]),
+        ("^{x}{2}$", &["{x}}"], &["{x}"]),
+        ("^a{01}$", &["a{01}"], &["a"]),
+        ("^(?:a{10}){100}$", &[], &["a"]),
+        ("^((a{1000}){0}){2}b$", &["b"], &["a"]),
+        ("^(ab*)+?$", &["aabb"], &["b"]),
+    ]);
+}
+
+#[test]
+fn what_go_refuses_matches_nothing() {
+    let refused = [
+        "(",
+        ")",
+        "a)",
+        "(a",
+        "[",
+        "[]",
+        "[a",
+        "*",
+        "+a",
+        "?",
+        "|*",
+        "(*)",
+        "a**",
+        "a+*",
+        "a??*",
+        "a{2}{3}",
+        "a*{2}",
+        "a{1001}",
+        "a{2,1}",
+        "a{1,1001}",
+        "a{99999999999}",
+        "(a{10}){101}",
+        "((a{10}){10}){11}",
+        "{2}",
+        "[b-a]",
+        r"[a-\d]",
+        r"\",
+        r"\8",
+        r"\1",
+        r"\Z",
+        r"\C",
+        r"\E",
+        r"\G",
+        r"\h",
+        r"\u0041",
+        r"\U00000041",
+        r"\R",
+        r"\X",
+        r"\é",
+        r"\x",
+        r"\x4",
+        r"\x{}",
+        r"\x{110000}",
+        r"\x{g}",
+        r"[\b]",
+        r"[\Q]",
+        "[[:foo:]]",
+        "(?x)a",
+        "(?u)a",
+        "(?R)a",
+        "(?i",
+        "(?i-)a",
+        "(?--i)a",
+        "(?=a)",
+        "(?!a)",
+        "(?<=a)",
+        "(?P=n)",
+        "(?P<>a)",
+        "(?P<a-b>c)",
+        "(?P<a>b)(?P<a>c)",
+        r"\p",
+        r"\pX",
+        r"\p{}",
+        r"\p{Greek",
+        r"\p{greek}",
+        r"\p{Grek}",
+        r"\p{Letter}",
+        r"\p{sc=Greek}",
+        r"\p{Alphabetic}",
+        r"\p{^}",
+    ];
+    for expression in refused {
+        assert_eq!(found(expression, ""), None, "{expression:?}");
+    }
+    assert_eq!(Patterns::default().is_match(b"\xff", b"\xff"), None);
+}
+
+#[test]
+fn what_costs_too_much_is_refused() {
+    // Go would take these; here they come to more than an expression may.
+    for expression in [r"(\pL{100}){10}", r"(?i)[\pL\pN]{1000}", &"(".repeat(300)] {
+        assert_eq!(found(expression, "a"), None, "{expression:?}");
+    }
+    assert_eq!(found(&"a".repeat(513), "a"), None);
+    assert_eq!(found(&"a".repeat(512), "a"), Some(false));
+    // Nothing overflows the stack: as deep as an expression can be.
+    let deep = alloc::format!("{}a{}", "(".repeat(255), ")".repeat(255));
+    let _ = found(&deep, "a");
+    let _ = found(&"(?i:".repeat(128), "a");
+}
+
+#[test]
+fn bytes_that_are_no_text_are_one_character_each() {
+    let mut patterns = Patterns::default();
+    assert_eq!(patterns.is_match(b"^..$", b"\xe2\x82"), Some(true));
+    assert_eq!(patterns.is_match(br"^\x{FFFD}a$", b"\xffa"), Some(true));
+}
+
+#[test]
+fn the_last_ones_are_kept() {
+    let mut patterns = Patterns::default();
+    for i in 0..40u32 {
+        let expression = alloc::format!("a{i}");
+        assert_eq!(patterns.is_match(expression.as_bytes(), b"a39"), Some(i == 39 || i == 3));
+        assert_eq!(patterns.is_match(b"(", b"a"), None);
+        assert!(patterns.recent.len() <= KEPT);
+    }
+    assert_eq!(patterns.recent.iter().filter(|(kept, _)| **kept == *b"(").count(), 1);
+}
