@@ -1,11 +1,17 @@
 //! Every parameter, with the values of memberlist's LAN, WAN and local presets (spec 5).
 
+mod admission;
+mod consul;
+
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use bytes::Bytes;
 
+pub use self::admission::Admission;
+pub(crate) use self::admission::Candidate;
+pub use self::consul::ConsulClient;
 use crate::Name;
 use crate::error::ConfigError;
 use crate::output::Clocks;
@@ -181,6 +187,9 @@ config! {
         merge_default: Answer = Answer::Refuse,
         /// Tags or metadata every member must have, checked on each alive of a member.
         admission: Vec<Admission> = Vec::new(),
+        /// A join fails, on both sides, if any member that the other brings breaks an admission rule; so two clusters that
+        /// are none of each other's business do not even exchange their members. Default off: such members are left out.
+        admission_refuses_merges: bool = false,
         /// Trust identities: what a member says about itself directly must come under the identity it first used. Only
         /// for transports that authenticate datagrams and streams.
         identities: bool = false,
@@ -191,18 +200,6 @@ config! {
         /// The address other nodes reach this one at, for datagrams and streams alike.
         advertise: SocketAddr,
     }
-}
-
-/// A rule that every other member must satisfy to be admitted; the same for all nodes of a cluster, or views differ.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// The metadata must begin with these bytes.
-    MetadataPrefix(Bytes),
-    /// A Serf tag must be there, with any value.
-    TagRequired(Bytes),
-    /// A Serf tag, if it is there, must have this value; a member without it is admitted only with
-    /// [`Admission::TagRequired`] absent.
-    TagEquals(Bytes, Bytes),
 }
 
 impl Config {

@@ -99,7 +99,7 @@ pub mod wire;
 
 pub use bytes::Bytes;
 
-pub use config::{Admission, Answer, Cidr, Config, Restore, ServiceConfig};
+pub use config::{Admission, Answer, Cidr, Config, ConsulClient, Restore, ServiceConfig};
 pub use error::{CommandError, ConfigError, PacketError, Refused, StreamError};
 pub use machine::{JoinTarget, Machine, QueryParams, ReplayError, Replayed};
 pub use membership::Membership;

@@ -9,7 +9,6 @@ use core::time::Duration;
 use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 
-use crate::config::Admission;
 use crate::contract::machine;
 use crate::error::{CommandError, ConfigError};
 use crate::machine::ReplayError;
@@ -40,9 +39,6 @@ impl Membership {
     pub fn new(now: Instant, config: Config, seed: Seed, nonces: NonceSecret) -> Result<Self, ConfigError> {
         let mut upper = Plain { user_state: Bytes::new() };
         let mut swim = Swim::new(now, config, &seed, nonces)?;
-        if !upper.admits(&swim, &swim.config.metadata) {
-            return Err(ConfigError::ExcludedByAdmission);
-        }
         swim.start(&mut upper);
         Ok(Self { swim, upper })
     }
@@ -152,10 +148,6 @@ const MAX_SUBJECT: usize = 512;
 const MAX_USER_STATE: usize = crate::wire::stream::MAX_FRAME as usize - (64 << 10);
 
 impl Upper for Plain {
-    fn admits(&self, swim: &Swim, metadata: &[u8]) -> bool {
-        swim.config.admission.iter().all(|rule| rule.admits(metadata))
-    }
-
     fn changed(&mut self, swim: &mut Swim, slot: u32, news: News) {
         if news == News::Reaped {
             swim.mark_reaped(slot);
@@ -207,23 +199,6 @@ impl Upper for Plain {
 
     fn config(&self) -> &dyn fmt::Debug {
         &"membership"
-    }
-}
-
-impl Admission {
-    /// Whether a member with this metadata keeps the rule.
-    pub(crate) fn admits(&self, metadata: &[u8]) -> bool {
-        let tag = |name: &Bytes| {
-            crate::wire::serf::Tags::of(metadata)
-                .map_while(Result::ok)
-                .filter(|(key, _)| **key == **name)
-                .last()
-        };
-        match self {
-            Self::MetadataPrefix(prefix) => metadata.starts_with(prefix),
-            Self::TagRequired(name) => tag(name).is_some(),
-            Self::TagEquals(name, value) => tag(name).is_none_or(|(_, found)| *found == **value),
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::machine::{JoinTarget, QueryParams, ReplayError};
 use crate::output::{Clocks, OperationId, Queues, RequestId};
 use crate::rng::Rng;
 use crate::service::Services;
-use crate::swim::{Lane, Swim, Upper};
+use crate::swim::{Lane, Swim};
 use crate::tap::Input;
 use crate::wire::serf::encode_tags;
 use crate::{Config, Instant, NonceSecret, Seed, ServiceConfig};
@@ -46,9 +46,6 @@ impl Node {
         let mut swim = Swim::new(now, config, &seed, nonces)?;
         swim.roster.serviced = true;
         let mut upper = Services::new(services, Keyed::new(&mut Rng::from_seed(&seed, 2)), &seed);
-        if !upper.admits(&swim, &swim.config.metadata) {
-            return Err(ConfigError::ExcludedByAdmission);
-        }
         swim.start(&mut upper);
         upper.start(&mut swim);
         Ok(Self { swim, upper })

@@ -151,4 +151,12 @@ fn a_node_that_breaks_its_own_rules_does_not_start() {
     config.admission(vec![Admission::TagRequired(Bytes::from("id"))]);
     let made = Membership::new(Instant::ORIGIN, config, Seed::from_u64(1), NonceSecret::new([0; 32]));
     assert_eq!(made.err(), Some(ConfigError::ExcludedByAdmission));
+    // Nor does it come to break them.
+    let mut script = Script::new(|config| {
+        config.metadata(tags(&[("id", "1")]).into());
+        config.admission(vec![Admission::TagRequired(Bytes::from("id"))]);
+    });
+    let refused = script.machine.set_metadata(script.now, tags(&[]).into());
+    assert_eq!(refused, Err(ConfigError::ExcludedByAdmission.into()));
+    assert!(script.machine.set_metadata(script.now, tags(&[("id", "2")]).into()).is_ok());
 }

@@ -18,10 +18,6 @@ use crate::wire::msgpack::DecodeError;
 use crate::wire::serf::{JoinIntent, LeaveIntent, Query, Relay, SerfType, UserEvent};
 
 impl Upper for Services {
-    fn admits(&self, swim: &Swim, metadata: &[u8]) -> bool {
-        swim.config.admission.iter().all(|rule| rule.admits(metadata))
-    }
-
     fn changed(&mut self, swim: &mut Swim, slot: u32, news: News) {
         self.member_changed(swim, slot, news);
     }

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 
 use super::{Deadline, Lane, News, Rumor, Suspicion, Swim, Upper, Waiter, scale};
 use crate::Name;
-use crate::config::{MAX_METADATA, MAX_NAME};
+use crate::config::{Candidate, MAX_METADATA, MAX_NAME};
 use crate::output::{Cause, ChangeKind, Source};
 use crate::roster::precedence::{Belief, Claim, Verdict, decide, refutation};
 use crate::roster::{LOCAL, Standing, WireAddr, canonical};
@@ -99,6 +99,13 @@ impl Swim {
         }
     }
 
+    /// Whether somebody keeps the admission rules.
+    pub(crate) fn admits(&self, name: &[u8], metadata: &[u8], left: bool) -> bool {
+        let config = &self.config;
+        let own = Candidate { name: config.name.as_bytes(), metadata: &config.metadata, left: false };
+        config.admission.iter().all(|rule| rule.admits(own, Candidate { name, metadata, left }))
+    }
+
     /// The alive handler (spec 4.3).
     pub(crate) fn alive<U: Upper>(&mut self, upper: &mut U, claim: &AliveClaim<'_>, via: Via) {
         let known = self.known(claim.name);
@@ -109,7 +116,7 @@ impl Swim {
         if !self.identity_fits(known, socket, via) {
             return;
         }
-        if known != Some(LOCAL) && !upper.admits(self, claim.metadata) {
+        if known != Some(LOCAL) && !self.admits(claim.name, claim.metadata, false) {
             self.stats.admission_refused += 1;
             return;
         }

@@ -211,6 +211,10 @@ impl Swim {
         if metadata.len() > max {
             return Err(CommandError::TooBig { len: metadata.len(), max });
         }
+        // Nobody else would believe it.
+        if !self.admits(self.config.name.as_bytes(), &metadata, false) {
+            return Err(ConfigError::ExcludedByAdmission.into());
+        }
         let key = self.begin_announcement()?;
         let record = self.roster.get(LOCAL);
         let (addr, port, versions) = (record.addr, record.port, record.versions);

@@ -47,6 +47,8 @@ struct Verify {
     delegate: (u8, u8),
     /// An entry that lives but shows no versions.
     bad: bool,
+    /// An entry that breaks an admission rule.
+    inadmissible: bool,
 }
 
 /// What going on with a stream costs in units of work.
@@ -107,7 +109,13 @@ impl Swim {
         held: usize,
     ) {
         let common = self.roster.ranges().common();
-        let verify = Verify { common, protocol: (u8::MAX, 0), delegate: (u8::MAX, 0), bad: false };
+        let verify = Verify {
+            common,
+            protocol: (u8::MAX, 0),
+            delegate: (u8::MAX, 0),
+            bad: false,
+            inadmissible: false,
+        };
         self.merges.push_back(Merge { state, from, stream, inbound, held, stage: Stage::Verify(verify) });
     }
 
@@ -155,12 +163,19 @@ impl Swim {
     }
 
     fn step<U: Upper>(&mut self, upper: &mut U, mut merge: Merge, work: &mut usize) {
+        let refuses = self.config.admission_refuses_merges && merge.state.join();
         while *work > 0 {
             *work -= 1;
             match (&mut merge.stage, merge.state.next_node()) {
-                (Stage::Verify(verify), Some(Ok(state))) => verify.entry(&state),
+                (Stage::Verify(verify), Some(Ok(state))) => {
+                    verify.entry(&state);
+                    verify.inadmissible |=
+                        refuses && !self.admits(&state.name, &state.meta, state.state == LEFT);
+                }
                 (Stage::Verify(verify), None) => {
-                    let fits = verify.fits() && self.roster.ranges().all_speak(&verify.common);
+                    let fits = verify.fits()
+                        && !verify.inadmissible
+                        && self.roster.ranges().all_speak(&verify.common);
                     merge.state.rewind();
                     if !fits {
                         return self.refuse_merge(merge);

@@ -284,6 +284,9 @@ impl Swim {
             config,
         };
         swim.roster.track(LOCAL);
+        if !swim.admits(swim.config.name.as_bytes(), &swim.config.metadata, false) {
+            return Err(ConfigError::ExcludedByAdmission);
+        }
         Ok(swim)
     }
 

@@ -34,8 +34,6 @@ pub(crate) enum Waiter {
 
 /// The layer above membership.
 pub(crate) trait Upper {
-    /// Whether a member with this metadata may be admitted.
-    fn admits(&self, swim: &Swim, metadata: &[u8]) -> bool;
     /// A member's state changed.
     fn changed(&mut self, swim: &mut Swim, slot: u32, news: News);
     /// A user message arrived.
