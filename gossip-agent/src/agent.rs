@@ -71,6 +71,7 @@ async fn serve(arguments: &AgentArgs, settings: Settings, log: log::Control, out
     };
     let mut bind = Bind::from(settings.bind);
     bind.advertise = settings.advertise;
+    bind.options.keyring_file.clone_from(&settings.keyring_file);
     let cluster = match start_node(bind, |advertise| start::configs(&settings, advertise)).await {
         Ok(cluster) => cluster,
         Err(error) => return cli::fail(&error),

@@ -77,7 +77,8 @@ pub(crate) struct AgentArgs {
     /// Encrypt with this base64 key of 16, 24 or 32 bytes; see `gossip keygen`
     #[arg(long, value_name = "KEY")]
     encrypt: Option<String>,
-    /// Encrypt with the keys in this file: a JSON array of base64 strings, the primary first
+    /// Encrypt with the keys in this file: a JSON array of base64 strings, the primary first. It follows when keys are
+    /// installed, used and removed
     #[arg(long, value_name = "FILE")]
     keyring_file: Option<String>,
     /// Label of the cluster: packets with another one are dropped; at most 255 bytes

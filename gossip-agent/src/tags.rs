@@ -2,12 +2,13 @@
 //! (serf.md 9.2, 9.3).
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write as _};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
+use transport_tokio::gossip_driver::replace_file;
 use transport_tokio::gossip_proto::Bytes;
 use transport_tokio::{Cluster, Node};
 
@@ -115,27 +116,8 @@ pub(crate) fn load(path: &Path) -> Result<Option<TagMap>, Problem> {
 /// Writes it whole or not at all: another file beside it takes its place once it is on the disk (Q36).
 fn save(path: &Path, tags: &TagMap) -> Result<(), String> {
     let text = serde_json::to_string_pretty(tags).map_err(|error| error.to_string())?;
-    replace(path, text.as_bytes())
+    replace_file(path, text.as_bytes())
         .map_err(|error| format!("the tags file {} cannot be written: {error}", path.display()))
-}
-
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    // A link stays one.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    // Readable by its owner alone.
-    let mut file = tempfile::Builder::new().prefix(".tags-").tempfile_in(directory)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(&path).map_err(|error| error.error)?;
-    // The name is on the disk only when the directory is; not every system can do that.
-    if let Ok(directory) = File::open(directory) {
-        let _ = directory.sync_all();
-    }
-    Ok(())
 }
 
 #[cfg(test)]

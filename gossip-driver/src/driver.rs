@@ -15,6 +15,7 @@ use gossip_proto::{Instant, Machine};
 
 use crate::ending::{Ending, Nothing};
 use crate::error::EndReason;
+use crate::keyring::KeyringFile;
 use crate::log;
 use crate::options::Options;
 use crate::runtime::{Runtime, Timer};
@@ -40,17 +41,19 @@ pub(crate) struct Driver<M: Machine, T: Transport, R: Runtime> {
     /// The machine's timeout is due, but what arrived before must be heard first.
     judging: Option<Judging>,
     close_timeout: Duration,
+    keyring_file: KeyringFile,
     dropped: log::Throttle,
 }
 
 impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
     pub(crate) fn new(
-        machine: M,
+        mut machine: M,
         transport: T,
         runtime: R,
         options: Options,
         commands: Receiver<Command<M>>,
     ) -> Self {
+        machine.persist_keyring(options.keyring_file.is_some());
         Self {
             streams: Streams::new(options.max_streams, options.close_timeout),
             received: ReceiveBatch::new(transport.receive_memory()),
@@ -61,6 +64,7 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
             ready: [true; FIRST_STREAM],
             judging: None,
             close_timeout: options.close_timeout,
+            keyring_file: KeyringFile::new(options.keyring_file.clone()),
             dropped: log::Throttle::default(),
             core: Core::new(machine, options),
             commands: Box::pin(commands),
@@ -118,6 +122,7 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
         self.streams.drive(now, &mut self.wakes, &mut self.core.machine);
         self.accept(now);
         let orphaned = self.execute(now);
+        self.store(now);
         if due {
             self.judge(now, heard);
         }
@@ -127,8 +132,8 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
         }
         let timer = self.set_timer(self.runtime.now());
         let accept = self.ready[ACCEPT] && self.streams.may_accept();
-        let input =
-            self.ready[EVENT] || self.ready[COMMAND] || self.ready[RECEIVE] || !self.received.is_empty();
+        let input = [EVENT, COMMAND, RECEIVE, STORE].iter().any(|&source| self.ready[source])
+            || !self.received.is_empty();
         Ok(unsent || timer || accept || input || self.streams.has_ready())
     }
 
@@ -217,6 +222,22 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
         false
     }
 
+    /// Tells the machine that its keyring is in the file.
+    fn store(&mut self, now: Instant) {
+        if !self.ready[STORE] {
+            return;
+        }
+        let waker = self.wakes.waker(STORE).clone();
+        match self.keyring_file.poll_written(&mut Context::from_waker(&waker)) {
+            Poll::Ready((id, result)) => {
+                log::keyring_stored(&result);
+                // It has not asked in vain: nothing else answers.
+                let _ = self.core.machine.keyring_stored(now, id, result);
+            }
+            Poll::Pending => self.ready[STORE] = false,
+        }
+    }
+
     /// Tells the machine the time once everything that arrived before was heard, so that it accuses nobody whose answer
     /// is already here; within limits, so that a flood cannot stop its clock.
     fn judge(&mut self, now: Instant, heard: usize) {
@@ -236,6 +257,10 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
         let unsent = self.transmit(now);
         self.streams.act(now, &mut self.core.machine, &mut self.transport);
         self.core.deliver();
+        if let Some((id, keyring)) = self.core.keyring.take() {
+            self.keyring_file.write(&self.runtime, id, keyring);
+            self.ready[STORE] = true;
+        }
         unsent
     }
 
@@ -313,6 +338,7 @@ const ACCEPT: usize = 2;
 const EVENT: usize = 3;
 const COMMAND: usize = 4;
 const TIMER: usize = 5;
+const STORE: usize = 6;
 
 /// Datagrams heard between two transmits: rule 2 of driving a machine.
 const INPUTS: usize = 64;

@@ -72,6 +72,14 @@ pub(crate) fn event(event: &Event<'_>) {
     }
 }
 
+/// A change of the keyring is in its file, or was taken back.
+pub(crate) fn keyring_stored(result: &Result<(), String>) {
+    match result {
+        Ok(()) => emit!(info, "serf: The keyring was stored"),
+        Err(why) => emit!(error, "serf: {why}; the change of the keyring was taken back"),
+    }
+}
+
 /// Reports what any stranger can cause, once a second at most: whoever can send garbage must not be able to fill a
 /// disk.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! What the driver lets users set.
 
 use core::time::Duration;
+use std::path::PathBuf;
 
 /// Limits of the driver. The machine's own are in [`gossip_proto::Config`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,10 @@ pub struct Options {
     pub event_buffer: usize,
     /// Bytes that they may take.
     pub event_bytes: usize,
+    /// The file that follows the keyring: a JSON array of keys in base64, the primary first, as Serf has it. A change of
+    /// the keyring counts, and is answered, only when it is safely there. Default none: the ring is as it was configured
+    /// after a restart.
+    pub keyring_file: Option<PathBuf>,
     /// How long looking up one host name may take.
     pub resolve_timeout: Duration,
     /// Most addresses of one host name that are tried.
@@ -31,6 +36,7 @@ impl Default for Options {
             close_timeout: Duration::from_secs(1),
             event_buffer: 1024,
             event_bytes: 4 << 20,
+            keyring_file: None,
             resolve_timeout: Duration::from_secs(10),
             max_addresses: 64,
         }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_channel::Sender;
-use gossip_proto::{ChangeKind, Completion, Instant, Machine, MemberKey, OperationId, Outcome};
+use gossip_proto::wire::keyring::Keyring;
+use gossip_proto::{ChangeKind, Completion, Instant, Machine, MemberKey, OperationId, Outcome, RequestId};
 
 use crate::error::EndReason;
 use crate::log;
@@ -20,6 +21,8 @@ pub(crate) struct Core<M> {
     pub(crate) machine: M,
     /// Set by a command or by the machine: the loop ends.
     pub(crate) stop: Option<EndReason>,
+    /// A change of the keyring that must be stored.
+    pub(crate) keyring: Option<(RequestId, Keyring)>,
     options: Options,
     operations: BTreeMap<OperationId, Sender<Outcome>>,
     publishers: Vec<Publisher>,
@@ -34,6 +37,7 @@ impl<M: Machine> Core<M> {
         Self {
             machine,
             stop: None,
+            keyring: None,
             options,
             operations: BTreeMap::new(),
             publishers: Vec::new(),
@@ -92,6 +96,7 @@ impl<M: Machine> Core<M> {
                 Completion::NameLost { other, responses, matching } => {
                     self.stop = Some(EndReason::NameLost { other, responses, matching });
                 }
+                Completion::KeyringChanged { id, keyring } => self.keyring = Some((id, keyring)),
                 _ => {}
             }
         }

@@ -7,6 +7,7 @@ macro_rules! machine {
         const _: () = {
             use core::net::SocketAddr;
 
+            use alloc::string::String;
             use alloc::vec::Vec;
             use bytes::Bytes;
 
@@ -16,7 +17,7 @@ macro_rules! machine {
             use $crate::output::*;
             use $crate::replay::{MAX_BUFFER, Parts, replay};
             use $crate::roster::LOCAL;
-            use $crate::swim::Swim;
+            use $crate::swim::{KeyChange, Swim};
             use $crate::tap::{Input, Key, Payload};
             use $crate::{Config, Instant, Member, Members, MergeMember, Stats};
 
@@ -165,19 +166,36 @@ macro_rules! machine {
                 fn install_key(&mut self, now: Instant, key: &[u8]) -> Result<(), CommandError> {
                     self.swim.advance(now);
                     self.swim.record(|now| Input::InstallKey { now, key: Key(key) });
-                    self.swim.install_key(key)
+                    self.swim.change_keyring(KeyChange::Install, key).map(drop)
                 }
 
                 fn use_key(&mut self, now: Instant, key: &[u8]) -> Result<(), CommandError> {
                     self.swim.advance(now);
                     self.swim.record(|now| Input::UseKey { now, key: Key(key) });
-                    self.swim.use_key(key)
+                    self.swim.change_keyring(KeyChange::Use, key).map(drop)
                 }
 
                 fn remove_key(&mut self, now: Instant, key: &[u8]) -> Result<(), CommandError> {
                     self.swim.advance(now);
                     self.swim.record(|now| Input::RemoveKey { now, key: Key(key) });
-                    self.swim.remove_key(key)
+                    self.swim.change_keyring(KeyChange::Remove, key).map(drop)
+                }
+
+                fn persist_keyring(&mut self, on: bool) {
+                    self.swim.record(|_| Input::PersistKeyring { on });
+                    self.swim.persist_keyring(on);
+                }
+
+                fn keyring_stored(
+                    &mut self,
+                    now: Instant,
+                    id: RequestId,
+                    result: Result<(), String>,
+                ) -> Result<(), CommandError> {
+                    self.swim.advance(now);
+                    let failed = result.as_ref().err().map(String::as_bytes);
+                    self.swim.record(|now| Input::KeyringStored { now, id: id.0, failed });
+                    self.swim.keyring_stored(&mut self.upper, id, result)
                 }
 
                 fn start_recording(&mut self, now: Instant, buffer: usize, salt: [u8; 16]) {

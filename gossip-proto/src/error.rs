@@ -123,6 +123,8 @@ pub enum CommandError {
     NameRequired,
     /// The keyring does not allow it.
     Keyring(KeyringError),
+    /// A change of the keyring is on its way to the file; try again when it is there.
+    KeyringBusy,
     /// There is no keyring: a cluster cannot change between sealed and plain while it runs (serf.md 8.4).
     NotSealed,
 }
@@ -144,6 +146,7 @@ display! { CommandError {
     Self::Expression => format_args!("a tag expression is invalid or too large; the syntax is Go's (RE2)"),
     Self::NameRequired => format_args!("node names are required: write the target as name/host:port"),
     Self::Keyring(error) => format_args!("{error}"),
+    Self::KeyringBusy => format_args!("the last change of the keyring is still being stored"),
     Self::NotSealed => format_args!("No keyring to modify (encryption not enabled)"),
 }}
 

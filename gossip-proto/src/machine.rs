@@ -1,5 +1,6 @@
 //! The contract: what every machine takes and gives. See the crate's documentation for the rules of driving it.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -163,6 +164,18 @@ pub trait Machine: sealed::Sealed {
 
     /// Removes a key that is not the primary one.
     fn remove_key(&mut self, now: Instant, key: &[u8]) -> Result<(), CommandError>;
+
+    /// Whether a file follows the keyring: from now on each change of it comes out as [`Completion::KeyringChanged`], and
+    /// counts once [`Machine::keyring_stored`] says so. Off at first.
+    fn persist_keyring(&mut self, on: bool);
+
+    /// Answers [`Completion::KeyringChanged`]: the ring is safely stored, or why not. If not, the change is taken back.
+    fn keyring_stored(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        result: Result<(), String>,
+    ) -> Result<(), CommandError>;
 
     /// Starts recording everything that this machine is told, for [`Machine::replay`]; a recording that runs is dropped.
     /// A recording can be replayed from where the machine stands now: begin before anything else is done with it, unless

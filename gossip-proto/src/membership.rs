@@ -1,5 +1,6 @@
 //! The memberlist-level machine: who is there, and user messages. Complete on its own.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::hash::Hash;
@@ -174,6 +175,8 @@ impl Upper for Plain {
     fn announced(&mut self, _swim: &mut Swim, _step: u64) {}
 
     fn timeout(&mut self, _swim: &mut Swim, _timer: u64) {}
+
+    fn keyring_stored(&mut self, _swim: &mut Swim, _change: u64, _result: Result<(), String>) {}
 
     fn ping_completed(
         &mut self,

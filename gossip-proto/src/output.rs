@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
+use crate::wire::keyring::Keyring;
 use crate::{Instant, Name};
 
 /// Where an input came from.
@@ -313,6 +314,14 @@ pub enum Completion {
         /// How many of them know the name as ours.
         matching: usize,
     },
+    /// The keyring changed, and [`crate::Machine::persist_keyring`] is on: write it to its file, safely, and answer with
+    /// [`crate::Machine::keyring_stored`]. No further one comes before. Keys are secret.
+    KeyringChanged {
+        /// Names the change in the answer.
+        id: RequestId,
+        /// All keys, the primary first.
+        keyring: Keyring,
+    },
 }
 
 impl Completion {
@@ -320,7 +329,7 @@ impl Completion {
     pub fn ended(self) -> Option<(OperationId, Outcome)> {
         match self {
             Self::Ended { operation, outcome } => Some((operation, outcome)),
-            Self::NameLost { .. } => None,
+            Self::NameLost { .. } | Self::KeyringChanged { .. } => None,
         }
     }
 
@@ -328,7 +337,7 @@ impl Completion {
     pub fn outcome(&self) -> Option<&Outcome> {
         match self {
             Self::Ended { outcome, .. } => Some(outcome),
-            Self::NameLost { .. } => None,
+            Self::NameLost { .. } | Self::KeyringChanged { .. } => None,
         }
     }
 }

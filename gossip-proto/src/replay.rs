@@ -89,6 +89,15 @@ fn call<M: Parts>(machine: &mut M, input: Input<'_>) -> Result<Given, ReplayErro
         Input::InstallKey { now, key } => drop(machine.install_key(now, key.0)),
         Input::UseKey { now, key } => drop(machine.use_key(now, key.0)),
         Input::RemoveKey { now, key } => drop(machine.remove_key(now, key.0)),
+        Input::PersistKeyring { on } => machine.persist_keyring(on),
+        Input::KeyringStored { now, id, failed } => {
+            let text = |failed| alloc::string::String::from_utf8_lossy(failed).into_owned();
+            drop(machine.keyring_stored(
+                now,
+                RequestId(id),
+                failed.map_or(Ok(()), |failed| Err(text(failed))),
+            ));
+        }
         Input::PollTransmit { now, len } => {
             let mut out = machine.parts().0.replay_buffer(len.min(MAX_BUFFER));
             let transmit = machine.poll_transmit(now, &mut out);

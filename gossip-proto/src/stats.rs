@@ -204,6 +204,8 @@ stats! {
     serf_relayed,
     /// Serf: relay requests refused: something else than an answer, or not to a member (Q4).
     serf_relay_refused,
+    /// Changes of the keyring taken back because the file could not be written.
+    keyring_unstored,
     /// Serf: round trips that moved this node's network coordinate.
     coordinates_updated,
     /// Serf: coordinates in acks refused: of another version or space, or such as no network has (Q9).

@@ -29,6 +29,7 @@ impl Settings {
         let bind_text = layer.bind.unwrap_or_else(|| "0.0.0.0".into());
         let bind = address::parse("bind", &bind_text, DEFAULT_PORT)?;
         let advertise = advertise(layer.advertise.as_deref(), bind.port(), &mut warnings)?;
+        let keyring_file = layer.keyring_file.as_ref().map(PathBuf::from);
         let keyring = keys(layer.encrypt_key, layer.keyring_file)?;
         let label = label(layer.label)?;
         let protocol = protocol(layer.protocol)?;
@@ -50,6 +51,7 @@ impl Settings {
             configured_tags,
             tags_file,
             keyring,
+            keyring_file,
             label,
             profile: profile(layer.profile.as_deref())?,
             protocol,

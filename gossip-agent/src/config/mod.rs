@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) configured_tags: TagMap,
     pub(crate) tags_file: Option<PathBuf>,
     pub(crate) keyring: Option<Keyring>,
+    /// Where it is kept, if it came from a file.
+    pub(crate) keyring_file: Option<PathBuf>,
     pub(crate) label: Bytes,
     pub(crate) profile: Profile,
     pub(crate) protocol: u8,

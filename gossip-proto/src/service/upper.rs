@@ -1,5 +1,6 @@
 //! The services as the layer above membership.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::hash::Hash;
@@ -71,6 +72,8 @@ impl Upper for Services {
             Task::Asked(serial) => self.asked_due(swim, serial),
         }
     }
+
+    fn keyring_stored(&mut self, _swim: &mut Swim, _change: u64, _result: Result<(), String>) {}
 
     fn ping_completed(&mut self, swim: &mut Swim, slot: u32, rtt: Duration, payload: &[u8], _at: Instant) {
         if let Some(coordinates) = &mut self.coordinates {

@@ -14,7 +14,6 @@ use crate::machine::JoinTarget;
 use crate::output::{Cause, Completion, JoinFailure, OperationId, Outcome, StreamFailure};
 use crate::roster::{LOCAL, canonical};
 use crate::timer::TimerId;
-use crate::wire::keyring::{Key, KeyringError};
 use crate::{Instant, MemberKey};
 
 /// A command under way.
@@ -300,29 +299,5 @@ impl Swim {
         let rtt = sent.map(|sent| self.now.saturating_duration_since(sent));
         self.awaited.remove(seq);
         self.complete(key, Outcome::Ping { rtt });
-    }
-
-    fn with_keyring(
-        &mut self,
-        key: &[u8],
-        change: impl FnOnce(&mut crate::wire::keyring::Keyring, Key) -> Result<(), KeyringError>,
-    ) -> Result<(), CommandError> {
-        let key = Key::new(key).map_err(|_| ConfigError::KeyLength { len: key.len() })?;
-        let Some(ring) = self.layers.keyring.as_mut().filter(|ring| !ring.is_empty()) else {
-            return Err(CommandError::NotSealed);
-        };
-        change(ring, key).map_err(CommandError::Keyring)
-    }
-
-    pub(crate) fn install_key(&mut self, key: &[u8]) -> Result<(), CommandError> {
-        self.with_keyring(key, |ring, key| ring.add(key))
-    }
-
-    pub(crate) fn use_key(&mut self, key: &[u8]) -> Result<(), CommandError> {
-        self.with_keyring(key, |ring, key| ring.use_key(&key))
-    }
-
-    pub(crate) fn remove_key(&mut self, key: &[u8]) -> Result<(), CommandError> {
-        self.with_keyring(key, |ring, key| ring.remove(&key))
     }
 }

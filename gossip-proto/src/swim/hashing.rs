@@ -29,6 +29,7 @@ impl Swim {
         (self.actions.len(), self.completions.len(), self.busy.len(), self.starving.len()).hash(&mut hasher);
         (self.merges.len(), self.asked.len(), self.stream_bytes, self.awaited.len(), self.settled)
             .hash(&mut hasher);
+        (self.persists_keyring, self.stored, self.storing.is_some()).hash(&mut hasher);
         upper.hash(&mut hasher);
         self.rng.clone().next_u64().hash(&mut hasher);
         hasher.finish()

@@ -14,6 +14,7 @@ mod gossip;
 mod hashing;
 mod health;
 mod inbound;
+mod keyring;
 mod merge;
 mod outgoing;
 mod probe;
@@ -42,6 +43,7 @@ use smallvec::SmallVec;
 
 #[cfg(test)]
 pub(crate) use self::claims::{AliveClaim, Via};
+pub(crate) use self::keyring::KeyChange;
 pub(crate) use self::rumors::Lane;
 pub(crate) use self::schedule::Deadline;
 pub(crate) use self::upper::{News, Upper, Waiter};
@@ -51,6 +53,7 @@ use self::commands::Operation;
 use self::events::{Buffers, EventRing};
 use self::exchange::Snapshot;
 use self::health::Health;
+use self::keyring::{FIRST_STORED, Storing};
 use self::merge::Merge;
 use self::outgoing::Outgoing;
 use self::probe::Probe;
@@ -166,6 +169,10 @@ pub(crate) struct Swim {
     snapshot: Snapshot,
     operations: Slab<Operation>,
     completions: VecDeque<Completion>,
+    /// Whether changes of the keyring wait for its file; the one that does, and how many did.
+    persists_keyring: bool,
+    storing: Option<Storing>,
+    stored: u64,
     /// The layer above has put work off.
     upper_backlog: bool,
     /// What the layer above has yet to be told.
@@ -265,6 +272,9 @@ impl Swim {
             snapshot: Snapshot::new(),
             operations: Slab::new(),
             completions: VecDeque::new(),
+            persists_keyring: false,
+            storing: None,
+            stored: FIRST_STORED,
             upper_backlog: false,
             notices: VecDeque::new(),
             farewell: None,

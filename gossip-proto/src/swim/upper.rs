@@ -1,6 +1,7 @@
 //! How the layer above takes part. Static dispatch inside this crate, not a delegate of the user's: the calls come at
 //! defined points, in order, and may use the engine.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
@@ -50,6 +51,8 @@ pub(crate) trait Upper {
     fn announced(&mut self, swim: &mut Swim, step: u64);
     /// A timer of the service's own.
     fn timeout(&mut self, swim: &mut Swim, timer: u64);
+    /// A change of the keyring is in its file, or was taken back because it could not be written, and why.
+    fn keyring_stored(&mut self, swim: &mut Swim, change: u64, result: Result<(), String>);
     /// A direct probe was answered.
     fn ping_completed(&mut self, swim: &mut Swim, slot: u32, rtt: Duration, payload: &[u8], at: Instant);
     /// Appends the payload of acknowledgements to members.

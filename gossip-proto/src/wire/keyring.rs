@@ -121,7 +121,7 @@ enum Cipher {
 }
 
 /// An ordered set of keys. The first one, the primary, seals; all of them open, in order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keyring {
     keys: Vec<Key>,
 }
