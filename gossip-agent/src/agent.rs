@@ -4,7 +4,8 @@ use core::time::Duration;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use transport_tokio::{Bind, Cluster, EndReason, Node, Subscription, start_node};
@@ -12,9 +13,11 @@ use transport_tokio::{Bind, Cluster, EndReason, Node, Subscription, start_node};
 use crate::cli::{self, AgentArgs};
 use crate::config::{self, Problem, Settings};
 use crate::feed::Feed;
-use crate::handlers::Handlers;
+use crate::handlers::{Handlers, Spec};
 use crate::joining;
+use crate::journal::Journal;
 use crate::output::{self, Output};
+use crate::server::{self, Door, Leave};
 use crate::signals::{Signal, Signals};
 use crate::stdin::{self, Command, Request};
 use crate::tags::Tags;
@@ -31,7 +34,12 @@ pub(crate) fn run(arguments: AgentArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(problem) => return cli::fail(&problem),
     };
-    let log = log::init(settings.log_level);
+    let door = match settings.rpc_addr.map(Door::open).transpose() {
+        Ok(door) => door,
+        Err(problem) => return cli::fail(&problem),
+    };
+    let journal = Journal::default();
+    let log = log::init(settings.log_level, door.is_some().then(|| journal.clone()));
     for warning in &settings.warnings {
         tracing::warn!("agent: {warning}");
     }
@@ -42,7 +50,8 @@ pub(crate) fn run(arguments: AgentArgs) -> ExitCode {
         Err(error) => return cli::fail(&format!("cannot start the runtime: {error}")),
     };
     let (output, writing) = output::start();
-    let code = runtime.block_on(serve(&arguments, settings, log, output));
+    let rpc = door.map(|door| (door, journal));
+    let code = runtime.block_on(serve(&arguments, settings, log, output, rpc));
     // Name look-ups that hang must not hold the process.
     runtime.shutdown_background();
     writing.finish(PATIENCE);
@@ -55,7 +64,13 @@ fn configure(arguments: &AgentArgs) -> Result<Settings, Problem> {
     Settings::from_layer(layer)
 }
 
-async fn serve(arguments: &AgentArgs, settings: Settings, log: log::Control, output: Output) -> ExitCode {
+async fn serve(
+    arguments: &AgentArgs,
+    settings: Settings,
+    log: log::Control,
+    output: Output,
+    rpc: Option<(Door, Journal)>,
+) -> ExitCode {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return cli::fail(&format!("cannot listen to signals: {error}")),
@@ -87,6 +102,23 @@ async fn serve(arguments: &AgentArgs, settings: Settings, log: log::Control, out
         settings.tags.clone(),
     );
     let local = Local { cluster, feed, tags, tally, replay_on_join: settings.replay_on_join };
+    let (leaving, asked_to_leave) = mpsc::channel(1);
+    let (specs, handlers_shown) = watch::channel(settings.event_handlers.clone());
+    let rpc_addr = rpc.as_ref().and_then(|(door, _)| door.addr());
+    if let Some((door, journal)) = rpc {
+        let shared = server::Shared {
+            local: local.clone(),
+            journal,
+            secret: settings.rpc_auth.clone(),
+            handlers: handlers_shown,
+            encrypted: settings.keyring.is_some(),
+            listing: Mutex::default(),
+            leaving: leaving.clone(),
+        };
+        if let Err(error) = server::start(door, shared) {
+            return cli::fail(&format!("cannot serve RPC clients: {error}"));
+        }
+    }
     let metrics_addr = metrics.as_ref().map(metrics::Endpoint::addr);
     if let Some(endpoint) = metrics {
         tracing::info!("agent: Metrics at http://{}/metrics", endpoint.addr());
@@ -98,15 +130,20 @@ async fn serve(arguments: &AgentArgs, settings: Settings, log: log::Control, out
         if let Some(addr) = metrics_addr {
             ready.insert("metrics".into(), addr.to_string().into());
         }
+        if let Some(addr) = rpc_addr {
+            ready.insert("rpc".into(), addr.to_string().into());
+        }
         output.send(ready).await;
         printer = Some(tokio::spawn(print(news, output.clone())));
     } else if !arguments.stdin {
-        start::banner(&settings, &local.cluster).await;
+        start::banner(&settings, &local.cluster, rpc_addr).await;
     }
     tracing::info!("agent: Gossip agent starting");
 
-    let mut agent = Agent { arguments, settings, log, local, handlers, output, signals: &mut signals };
-    let end = agent.work().await;
+    let mut agent = Agent { arguments, settings, log, local, handlers, specs, output, signals: &mut signals };
+    let end = agent.work(asked_to_leave).await;
+    // Without RPC nobody else keeps it open.
+    drop(leaving);
     agent.finish(end, printer).await
 }
 
@@ -136,12 +173,14 @@ struct Agent<'a> {
     log: log::Control,
     local: Local,
     handlers: Handlers,
+    /// The handlers' specifications, for those who show them.
+    specs: watch::Sender<Vec<Spec>>,
     output: Output,
     signals: &'a mut Signals,
 }
 
 impl Agent<'_> {
-    async fn work(&mut self) -> End {
+    async fn work(&mut self, mut asked_to_leave: Receiver<Leave>) -> End {
         let joined = tokio::select! {
             joined = joining::start_join(&self.local.cluster, &self.settings) => joined,
             signal = self.signals.next_end() => return End::Failed(format!("{} while joining", signal.name())),
@@ -179,6 +218,7 @@ impl Agent<'_> {
                     }
                     None => requests = None,
                 },
+                Some(leave) = asked_to_leave.recv() => return self.leave_for_client(leave).await,
                 Some(_) = running.join_next() => {}
             }
         }
@@ -223,6 +263,18 @@ impl Agent<'_> {
         end
     }
 
+    async fn leave_for_client(&mut self, leave: Leave) -> End {
+        let end = self.leave().await;
+        let answer = match &end {
+            End::Left => Ok(()),
+            End::NameLost(why) | End::Failed(why) => Err(why.clone()),
+        };
+        let _ = leave.done.send(answer);
+        // The client may have gone.
+        let _ = timeout(PATIENCE, leave.told).await;
+        end
+    }
+
     /// Reads the configuration again. As in Serf the log level, the event handlers and the tags change; unlike in Serf,
     /// tags that were set at run time stay (Q25).
     async fn reload(&mut self) {
@@ -234,6 +286,7 @@ impl Agent<'_> {
         };
         self.log.set(fresh.log_level);
         self.handlers.set(&fresh);
+        self.specs.send_replace(fresh.event_handlers);
         let tags = self.local.tags.clone();
         tokio::spawn(async move {
             match tags.reload(fresh.configured_tags).await {

@@ -112,6 +112,9 @@ pub(crate) struct AgentArgs {
     /// TRACE, DEBUG, INFO, WARN or ERR [default: INFO]
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+    /// Address where commands such as `gossip members` reach this agent; off for none [default: 127.0.0.1:7373]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    rpc_addr: Option<String>,
     /// JSON file with Serf's configuration keys, or a directory of .json files; the command line goes over it
     /// (repeatable, later ones go over earlier ones)
     #[arg(long, value_name = "PATH", alias = "config-dir")]
@@ -154,6 +157,7 @@ impl AgentArgs {
             tags_file: given.tags_file,
             label: given.label,
             log_level: given.log_level,
+            rpc_addr: given.rpc_addr,
             metrics_addr: given.metrics,
             profile: given.profile,
             compression: given.compression,

@@ -9,13 +9,15 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Serf's log levels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use crate::journal::Journal;
+
+/// Serf's log levels, the most talkative first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
     Trace,
     Debug,
@@ -37,6 +39,20 @@ impl Level {
             "ERR" => Self::Err,
             _ => return None,
         })
+    }
+
+    fn of(level: tracing::Level) -> Self {
+        match level {
+            tracing::Level::TRACE => Self::Trace,
+            tracing::Level::DEBUG => Self::Debug,
+            tracing::Level::INFO => Self::Info,
+            tracing::Level::WARN => Self::Warn,
+            tracing::Level::ERROR => Self::Err,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
     }
 
     fn filter(self) -> LevelFilter {
@@ -61,15 +77,30 @@ impl Control {
     }
 }
 
-/// Starts logging for the whole process.
-pub(crate) fn init(level: Level) -> Control {
+/// Starts logging for the whole process. Lines of all levels go to the journal, where there is one.
+pub(crate) fn init(level: Level, journal: Option<Journal>) -> Control {
     let (filter, handle) = reload::Layer::new(level.filter());
     let color = stderr().is_terminal() && anstyle_allowed();
-    let layer =
+    let printed =
         tracing_subscriber::fmt::layer().with_ansi(color).with_writer(stderr).event_format(SerfFormat);
+    let kept = journal.map(Keep);
     // Already set only if this is called twice.
-    let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
+    let _ = tracing_subscriber::registry().with(printed.with_filter(filter)).with(kept).try_init();
     Control(handle)
+}
+
+/// Puts every line into the journal.
+struct Keep(Journal);
+
+impl<S: Subscriber> Layer<S> for Keep {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let level = Level::of(*event.metadata().level());
+        self.0.add(level, format!("{} [{}] {}", time(), level.name(), Text::of(event).line()));
+    }
+}
+
+fn time() -> String {
+    jiff::Zoned::now().strftime("%Y/%m/%d %H:%M:%S").to_string()
 }
 
 fn anstyle_allowed() -> bool {
@@ -89,13 +120,13 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let time = jiff::Zoned::now().strftime("%Y/%m/%d %H:%M:%S").to_string();
-        let (name, color) = match *event.metadata().level() {
-            tracing::Level::TRACE => ("TRACE", AnsiColor::BrightBlack),
-            tracing::Level::DEBUG => ("DEBUG", AnsiColor::BrightBlack),
-            tracing::Level::INFO => ("INFO", AnsiColor::Green),
-            tracing::Level::WARN => ("WARN", AnsiColor::Yellow),
-            tracing::Level::ERROR => ("ERR", AnsiColor::Red),
+        let (time, level) = (time(), Level::of(*event.metadata().level()));
+        let name = level.name();
+        let color = match level {
+            Level::Trace | Level::Debug => AnsiColor::BrightBlack,
+            Level::Info => AnsiColor::Green,
+            Level::Warn => AnsiColor::Yellow,
+            Level::Err => AnsiColor::Red,
         };
         if writer.has_ansi_escapes() {
             let style = Style::new().fg_color(Some(color.into()));
@@ -103,9 +134,7 @@ where
         } else {
             write!(writer, "{time} [{name}] ")?;
         }
-        let mut text = Text::default();
-        event.record(&mut text);
-        writeln!(writer, "{}", text.line())
+        writeln!(writer, "{}", Text::of(event).line())
     }
 }
 
@@ -117,6 +146,12 @@ struct Text {
 }
 
 impl Text {
+    fn of(event: &Event<'_>) -> Self {
+        let mut text = Self::default();
+        event.record(&mut text);
+        text
+    }
+
     /// On one line: a control character in a peer's name must not forge a line, nor move the cursor.
     fn line(&self) -> String {
         let mut line = String::with_capacity(self.message.len() + self.fields.len());

@@ -13,14 +13,15 @@ mod feed;
 mod filter;
 mod handlers;
 mod joining;
+mod journal;
 mod keygen;
 mod log;
 mod metrics;
 mod output;
-#[allow(dead_code, unused_imports, reason = "the agent's side of it is to follow")]
 mod rpc;
 #[cfg(test)]
 mod samples;
+mod server;
 mod signals;
 mod start;
 mod stdin;

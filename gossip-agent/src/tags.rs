@@ -49,7 +49,6 @@ impl Tags {
     }
 
     /// Takes some away, then sets some.
-    #[allow(dead_code, reason = "the RPC server calls it")]
     pub(crate) async fn change(&self, delete: &[String], set: TagMap) -> Result<bool, String> {
         let mut state = self.state.lock().await;
         let mut tags = state.current.clone();

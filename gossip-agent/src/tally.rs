@@ -36,13 +36,11 @@ impl AddAssign for Invocations {
 
 impl Tally {
     /// A client of the RPC server was let in.
-    #[allow(dead_code, reason = "the RPC server calls it")]
     pub(crate) fn ipc_accepted(&self) {
         self.shared.ipc_accepts.fetch_add(1, Ordering::Relaxed);
     }
 
     /// It gave a command.
-    #[allow(dead_code, reason = "the RPC server calls it")]
     pub(crate) fn ipc_command(&self) {
         self.shared.ipc_commands.fetch_add(1, Ordering::Relaxed);
     }

@@ -132,7 +132,7 @@ fn metrics_can_be_scraped() {
         assert!(page.lines().any(|have| have == line), "no {line:?} in {page}");
     }
     refused(
-        &["agent", "-node", "b", "-bind", "127.0.0.1:0", "-metrics", &addr],
+        &["agent", "-node", "b", "-bind", "127.0.0.1:0", "-rpc-addr", "off", "-metrics", &addr],
         &["--metrics", &addr, "in use"],
     );
 }

@@ -77,7 +77,8 @@ fn wrong_values_are_named_with_the_remedy() {
         (&["agent", "-config-file", &unknown], &[&unknown, "`nodes`", "unknown"]),
         (&["agent", "-config-file", &later], &[&later, "`snapshot_path`", "not supported yet"]),
         (&["agent", "-config-file", "/no/such/config"], &["/no/such/config", "--config-file"]),
-        (&["agent", "-rpc-addr", "127.0.0.1:7373"], &["--rpc-addr", "not supported yet"]),
+        (&["agent", "-rpc-addr", "127.0.0.1:x"], &["rpc_addr (--rpc-addr) \"127.0.0.1:x\"", "65535"]),
+        (&["agent", "-discover", "x"], &["--discover", "not supported yet"]),
         (&["agent", "-nodes", "n"], &["--nodes", "--node"]),
         (&["demo", "--nodes", "2"], &["2", "3..=50"]),
     ] {
@@ -89,7 +90,7 @@ fn wrong_values_are_named_with_the_remedy() {
 fn an_address_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
-    refused(&["agent", "-node", "n", "-bind", &addr], &[&addr, "in use", "another port"]);
+    refused(&["agent", "-node", "n", "-rpc-addr", "off", "-bind", &addr], &[&addr, "in use", "another port"]);
 }
 
 #[test]
@@ -97,7 +98,19 @@ fn an_agent_that_can_join_nobody_ends() {
     // Bound for datagrams only, so that nothing else takes the port and connections are refused.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let addr = silent.local_addr().unwrap().to_string();
-    let arguments = ["agent", "-node", "n", "-bind", "127.0.0.1:0", "-events", "json", "-join", &addr];
+    let arguments = [
+        "agent",
+        "-node",
+        "n",
+        "-rpc-addr",
+        "off",
+        "-bind",
+        "127.0.0.1:0",
+        "-events",
+        "json",
+        "-join",
+        &addr,
+    ];
     let output = gossip(&arguments);
     let log = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{log}");
@@ -114,8 +127,13 @@ fn retry_join_gives_up_only_when_it_is_told_to() {
     let addr = silent.local_addr().unwrap().to_string();
     let retry = ["-retry-join", &addr, "-retry-interval", "1s"];
     let begun = Instant::now();
-    let output =
-        gossip(&[&["agent", "-node", "n", "-bind", "127.0.0.1:0", "-retry-max", "1"], &retry[..]].concat());
+    let output = gossip(
+        &[
+            &["agent", "-node", "n", "-rpc-addr", "off", "-bind", "127.0.0.1:0", "-retry-max", "1"],
+            &retry[..],
+        ]
+        .concat(),
+    );
     let log = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{log}");
     assert!(begun.elapsed() >= Duration::from_secs(1), "it tries twice");
@@ -195,7 +213,19 @@ fn a_key_opens_only_its_own_cluster() {
     b.wait_change("joined", "a");
     a.wait_change("joined", "b");
     let addr = a.addr.clone();
-    let arguments = ["agent", "-node", "c", "-bind", "127.0.0.1:0", "-profile", "local", "-join", &addr];
+    let arguments = [
+        "agent",
+        "-node",
+        "c",
+        "-rpc-addr",
+        "off",
+        "-bind",
+        "127.0.0.1:0",
+        "-profile",
+        "local",
+        "-join",
+        &addr,
+    ];
     let output = gossip(&arguments);
     assert_eq!(output.status.code(), Some(1), "an agent without the key is not let in");
 }

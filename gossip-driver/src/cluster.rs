@@ -335,6 +335,18 @@ impl Cluster<Node> {
         self.announce(move |node, now| node.user_event(now, &name, &payload, coalesce)).await
     }
 
+    /// The same without waiting: returns once the node has taken the event on.
+    pub async fn post_user_event(
+        &self,
+        name: impl AsRef<[u8]>,
+        payload: impl AsRef<[u8]>,
+        coalesce: bool,
+    ) -> Result<(), Error> {
+        let (name, payload) = (name.as_ref().to_vec(), payload.as_ref().to_vec());
+        self.call(move |core, now| Ok(core.machine.user_event(now, &name, &payload, coalesce).map(drop)?))
+            .await?
+    }
+
     /// Replaces this node's tags.
     pub async fn set_tags(&self, tags: Vec<(Bytes, Bytes)>) -> Result<bool, Error> {
         self.announce(move |node, now| node.set_tags(now, tags)).await

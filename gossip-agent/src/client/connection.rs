@@ -13,7 +13,7 @@ use crate::rpc::{AuthRequest, Command, HandshakeRequest, Objects, RequestHeader,
 
 /// Asks, one request after the other. Streams are requests whose records are then read one by one.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     objects: Objects<OwnedReadHalf>,
     output: OwnedWriteHalf,
     seq: u64,
@@ -21,7 +21,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects and presents itself.
-    pub(super) async fn open(address: &AgentAddress) -> Result<Self, Failure> {
+    pub(crate) async fn open(address: &AgentAddress) -> Result<Self, Failure> {
         let AgentAddress { rpc_addr, rpc_auth } = address;
         let problem = |why: &dyn core::fmt::Display| {
             Failure::new(format!(
@@ -58,12 +58,12 @@ impl Connection {
     }
 
     /// A request that is answered without a body.
-    pub(super) async fn tell(&mut self, command: Command, body: &impl Value) -> Result<(), Failure> {
+    pub(crate) async fn tell(&mut self, command: Command, body: &impl Value) -> Result<(), Failure> {
         self.ask(command, body).await
     }
 
     /// A request that is answered with a body.
-    pub(super) async fn ask<R: Value>(&mut self, command: Command, body: &impl Value) -> Result<R, Failure> {
+    pub(crate) async fn ask<R: Value>(&mut self, command: Command, body: &impl Value) -> Result<R, Failure> {
         let (error, answer) = self.ask_despite(command, body).await?;
         if error.is_empty() {
             answer.ok_or_else(|| lost(&"it was closed by the agent"))
@@ -73,7 +73,7 @@ impl Connection {
     }
 
     /// The same, with the body that comes although the agent reports an error.
-    pub(super) async fn ask_despite<R: Value>(
+    pub(crate) async fn ask_despite<R: Value>(
         &mut self,
         command: Command,
         body: &impl Value,
@@ -92,7 +92,7 @@ impl Connection {
     }
 
     /// Sends a request and returns its number, without waiting for anything.
-    pub(super) async fn send(&mut self, command: Command, body: &impl Value) -> Result<u64, Failure> {
+    pub(crate) async fn send(&mut self, command: Command, body: &impl Value) -> Result<u64, Failure> {
         self.seq += 1;
         let mut bytes = Vec::new();
         RequestHeader { command: command.name().into(), seq: self.seq }.write(&mut bytes);
@@ -104,19 +104,19 @@ impl Connection {
     }
 
     /// What comes before an answer or a record.
-    pub(super) async fn header(&mut self) -> Result<ResponseHeader, Failure> {
+    pub(crate) async fn header(&mut self) -> Result<ResponseHeader, Failure> {
         self.body().await?.ok_or_else(|| lost(&"it was closed by the agent"))
     }
 
     /// The body of an answer, or a record; `None` if the agent has closed the connection.
-    pub(super) async fn body<R: Value>(&mut self) -> Result<Option<R>, Failure> {
+    pub(crate) async fn body<R: Value>(&mut self) -> Result<Option<R>, Failure> {
         let Some(bytes) = self.objects.next().await.map_err(|error| lost(&error))? else { return Ok(None) };
         R::decode(&bytes).map(Some).map_err(|error| lost(&error))
     }
 }
 
 /// What the agent answered instead of doing it.
-pub(super) fn refused(error: &Text) -> Failure {
+pub(crate) fn refused(error: &Text) -> Failure {
     // Some errors have several lines.
     let text = error.to_string_lossy();
     let text: String = text.trim().chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();

@@ -2,7 +2,7 @@
 //! are Serf's; errors go to standard error.
 
 mod columns;
-mod connection;
+pub(crate) mod connection;
 mod event;
 mod force_leave;
 mod info;
@@ -57,10 +57,10 @@ pub(crate) enum Command {
 pub(crate) struct AgentAddress {
     /// Address of the agent's RPC
     #[arg(long, value_name = "HOST:PORT", env = "SERF_RPC_ADDR", default_value = "127.0.0.1:7373")]
-    rpc_addr: String,
+    pub(crate) rpc_addr: String,
     /// Secret that the agent asks for (its rpc_auth)
     #[arg(long, value_name = "SECRET", env = "SERF_RPC_AUTH", hide_env_values = true, default_value = "")]
-    rpc_auth: String,
+    pub(crate) rpc_auth: String,
 }
 
 /// How an answer is printed.

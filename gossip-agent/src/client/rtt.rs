@@ -2,6 +2,9 @@
 
 use clap::Args;
 
+use transport_tokio::gossip_proto::coordinate::{self, distance};
+use transport_tokio::gossip_proto::wire::serf::Vector;
+
 use super::connection::Connection;
 use super::{AgentAddress, Failure, say};
 use crate::rpc::{Command, Coordinate, CoordinateRequest, CoordinateResponse, Stats};
@@ -23,9 +26,14 @@ pub(super) async fn run(arguments: RttArgs) -> Result<(), Failure> {
         Some(name) => name,
         None => own_name(&mut connection).await?,
     };
-    let one = coordinate(&mut connection, &node1).await?;
-    let other = coordinate(&mut connection, &node2).await?;
-    let millis = distance(&one, &other)? * 1000.0;
+    let one = position(&mut connection, &node1).await?;
+    let other = position(&mut connection, &node2).await?;
+    let Some(rtt) = distance(&one, &other) else {
+        return Err(Failure::new(
+            "the two coordinates do not belong to one space; the members differ in version",
+        ));
+    };
+    let millis = rtt.as_secs_f64() * 1000.0;
     say!("Estimated {node1} <-> {node2} rtt: {millis:.3} ms")
 }
 
@@ -37,46 +45,16 @@ async fn own_name(connection: &mut Connection) -> Result<String, Failure> {
         .ok_or_else(|| Failure::new("the agent does not tell its name; give both names"))
 }
 
-async fn coordinate(connection: &mut Connection, node: &str) -> Result<Coordinate, Failure> {
+async fn position(connection: &mut Connection, node: &str) -> Result<coordinate::Coordinate, Failure> {
     let request = CoordinateRequest { node: node.into() };
     let CoordinateResponse { coordinate, ok } = connection
         .ask(Command::GetCoordinate, &request)
         .await
         .map_err(|failure| failure.during("getting coordinates"))?;
-    if ok {
-        Ok(coordinate)
-    } else {
-        Err(Failure::new(format!("Could not find a coordinate for node {node:?}")))
+    if !ok {
+        return Err(Failure::new(format!("Could not find a coordinate for node {node:?}")));
     }
-}
-
-/// In seconds (serf.md 6.2).
-fn distance(one: &Coordinate, other: &Coordinate) -> Result<f64, Failure> {
-    let (a, b) = (one.vec.as_deref().unwrap_or_default(), other.vec.as_deref().unwrap_or_default());
-    if a.len() != b.len() {
-        return Err(Failure::new("the coordinates have different dimensions; the members differ in version"));
-    }
-    let square: f64 = a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
-    let raw = square.sqrt() + one.height + other.height;
-    let adjusted = raw + one.adjustment + other.adjustment;
-    Ok(if adjusted > 0.0 { adjusted } else { raw })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_distance_is_the_one_of_serf() {
-        let at = |x: f64, adjustment| Coordinate {
-            vec: Some(vec![x, 2.0, 3.0]),
-            height: 0.25,
-            adjustment,
-            error: 1.0,
-        };
-        assert_eq!(distance(&at(1.0, 0.0), &at(5.0, 0.0)).unwrap(), 4.5);
-        assert_eq!(distance(&at(1.0, 0.5), &at(5.0, 0.25)).unwrap(), 5.25);
-        assert_eq!(distance(&at(1.0, -3.0), &at(5.0, -2.0)).unwrap(), 4.5, "not below zero");
-        assert!(distance(&at(1.0, 0.0), &Coordinate::default()).is_err());
-    }
+    let Coordinate { adjustment, error, height, vec } = coordinate;
+    let vec = Vector(vec.unwrap_or_default().into_iter().collect());
+    Ok(coordinate::Coordinate { vec, error, adjustment, height })
 }

@@ -1,5 +1,6 @@
 //! From what the sources said to what can be run: all that can be known to be wrong before a socket is opened.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,14 @@ impl Settings {
         let keyring = keys(layer.encrypt_key, layer.keyring_file)?;
         let label = label(layer.label)?;
         let protocol = protocol(layer.protocol)?;
+        let rpc_addr = rpc_addr(layer.rpc_addr.as_deref())?;
+        let rpc_auth = layer.rpc_auth.filter(|secret| !secret.is_empty());
+        if let Some(addr) = rpc_addr.filter(|addr| !addr.ip().is_loopback() && rpc_auth.is_none()) {
+            warnings.push(format!(
+                "rpc_addr {addr} can be reached from elsewhere, and whoever connects to it controls this agent: set \
+                 rpc_auth, or use 127.0.0.1"
+            ));
+        }
         targets("start_join (--join)", &layer.start_join)?;
         targets("retry_join (--retry-join)", &layer.retry_join)?;
         let user_event_size_limit = layer.user_event_size_limit;
@@ -61,6 +70,8 @@ impl Settings {
                 .map(|text| address::parse("metrics_addr (--metrics)", &text, METRICS_PORT))
                 .transpose()?,
             log_level: log_level(layer.log_level.as_deref())?,
+            rpc_addr,
+            rpc_auth,
             start_join: layer.start_join,
             retry_join: layer.retry_join,
             retry_interval: at_least_a_second("retry_interval", layer.retry_interval, &mut warnings)
@@ -161,7 +172,7 @@ fn advertise(
     given: Option<&str>,
     bound_port: u16,
     warnings: &mut Vec<String>,
-) -> Result<Option<core::net::SocketAddr>, Problem> {
+) -> Result<Option<SocketAddr>, Problem> {
     let Some(text) = given else { return Ok(None) };
     let addr = address::parse("advertise", text, DEFAULT_PORT)?;
     if addr.ip().is_unspecified() {
@@ -254,6 +265,13 @@ fn log_level(given: Option<&str>) -> Result<Level, Problem> {
     })
 }
 
+fn rpc_addr(given: Option<&str>) -> Result<Option<SocketAddr>, Problem> {
+    match given.unwrap_or("127.0.0.1") {
+        "off" => Ok(None),
+        text => address::parse("rpc_addr (--rpc-addr)", text, RPC_PORT).map(Some),
+    }
+}
+
 fn targets(option: &str, targets: &[String]) -> Result<(), Problem> {
     for target in targets {
         transport_tokio::gossip_driver::Target::parse(target, DEFAULT_PORT)
@@ -273,6 +291,7 @@ fn at_least_a_second(option: &str, given: Option<Duration>, warnings: &mut Vec<S
 
 /// Port where none is written (serf.md 9.2).
 const DEFAULT_PORT: u16 = 7946;
+const RPC_PORT: u16 = 7373;
 /// The one after Serf's port for RPC.
 const METRICS_PORT: u16 = 7374;
 /// Serf lets scripts run for ever; one that does never hears of another event.
@@ -302,6 +321,7 @@ mod tests {
         assert_eq!(settings.protocol, 5);
         assert_eq!(settings.retry_interval, Duration::from_secs(30));
         assert_eq!(settings.log_level, Level::Info);
+        assert_eq!(settings.rpc_addr, Some("127.0.0.1:7373".parse().unwrap()));
         assert!(settings.keyring.is_none() && settings.advertise.is_none() && settings.warnings.is_empty());
     }
 
@@ -363,6 +383,25 @@ mod tests {
             text.contains("--encrypt") && text.contains("ring.json") && text.contains("give one of them")
         );
         assert!(!text.contains("AAAA"), "a key is never shown: {text}");
+    }
+
+    #[test]
+    fn the_rpc_can_be_elsewhere_or_nowhere_and_in_the_open_only_with_a_warning() {
+        let rpc = |addr: &str, auth: &str| {
+            settings(|layer| {
+                layer.rpc_addr = Some(addr.into());
+                layer.rpc_auth = Some(auth.into());
+            })
+            .unwrap()
+        };
+        assert_eq!(rpc("off", "").rpc_addr, None);
+        assert_eq!(rpc("127.0.0.2:80", "").rpc_addr, Some("127.0.0.2:80".parse().unwrap()));
+        assert_eq!(rpc("127.0.0.2", "").rpc_auth, None);
+        let open = rpc("0.0.0.0:7373", "");
+        assert!(open.warnings[0].contains("rpc_auth"), "{:?}", open.warnings);
+        let guarded = rpc("0.0.0.0:7373", "s3cret");
+        assert!(guarded.warnings.is_empty() && guarded.rpc_auth.as_deref() == Some("s3cret"));
+        assert!(error(|l| l.rpc_addr = Some("a:b:c".into())).contains("rpc_addr (--rpc-addr) \"a:b:c\""));
     }
 
     #[test]

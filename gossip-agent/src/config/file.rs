@@ -81,6 +81,8 @@ fn set(layer: &mut Layer, name: &str, value: &Value) -> Result<(), Problem> {
         "tags_file" => layer.tags_file = Some(string(value)?),
         "label" => layer.label = Some(string(value)?),
         "log_level" => layer.log_level = Some(string(value)?),
+        "rpc_addr" => layer.rpc_addr = Some(string(value)?),
+        "rpc_auth" => layer.rpc_auth = Some(string(value)?),
         "metrics_addr" => layer.metrics_addr = Some(string(value)?),
         "profile" => layer.profile = Some(string(value)?),
         "compression" => layer.compression = Some(string(value)?),
@@ -187,6 +189,8 @@ const SUPPORTED: &[&str] = &[
     "keyring_file",
     "label",
     "log_level",
+    "rpc_addr",
+    "rpc_auth",
     "metrics_addr",
     "profile",
     "protocol",
@@ -222,7 +226,7 @@ mod tests {
         let layer = parse(
             r#"{"node_name": "n", "role": "web", "tags": {"dc": "east"}, "bind": "10.0.0.1:7000",
                 "advertise": "10.0.0.2", "encrypt_key": "k", "keyring_file": "f", "label": "blue",
-                "log_level": "debug", "profile": "wan", "protocol": 4, "compression": "all",
+                "log_level": "debug", "rpc_addr": "127.0.0.1:7000", "rpc_auth": "s3cret", "profile": "wan", "protocol": 4, "compression": "all",
                 "start_join": ["a", "b"], "retry_join": ["c"], "retry_interval": "1m30s",
                 "retry_max_attempts": 3, "replay_on_join": true, "leave_on_terminate": true,
                 "skip_leave_on_interrupt": true, "disable_coordinates": true, "user_event_size_limit": 1024, "broadcast_timeout": "7s",
@@ -241,6 +245,8 @@ mod tests {
             tags_file: some("t"),
             label: some("blue"),
             log_level: some("debug"),
+            rpc_addr: some("127.0.0.1:7000"),
+            rpc_auth: some("s3cret"),
             metrics_addr: some("m"),
             profile: some("wan"),
             compression: some("all"),
@@ -291,14 +297,14 @@ mod tests {
 
     #[test]
     fn what_is_not_there_yet_is_refused_unless_it_asks_for_nothing() {
-        let text = error(r#"{"rpc_addr": "127.0.0.1:7373"}"#);
+        let text = error(r#"{"discover": "cluster"}"#);
         assert!(
-            text.starts_with("key `rpc_addr`: not supported yet: ") && text.contains("--stdin"),
+            text.starts_with("key `discover`: not supported yet: ") && text.contains("--retry-join"),
             "{text}"
         );
         assert!(error(r#"{"mdns": {"interface": "eth0"}}"#).contains("`mdns`"));
         let layer =
-            parse(r#"{"rpc_addr": "", "enable_syslog": false, "mdns": {"disable_ipv4": false}}"#).unwrap();
+            parse(r#"{"discover": "", "enable_syslog": false, "mdns": {"disable_ipv4": false}}"#).unwrap();
         assert_eq!(layer, Layer::default());
         let layer = parse(r#"{"validate_node_names": true, "MsgpackUseNewTimeFormat": true}"#).unwrap();
         assert_eq!(layer.warnings.len(), 2);

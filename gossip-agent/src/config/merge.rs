@@ -15,6 +15,8 @@ pub(crate) struct Layer {
     pub(crate) tags_file: Option<String>,
     pub(crate) label: Option<String>,
     pub(crate) log_level: Option<String>,
+    pub(crate) rpc_addr: Option<String>,
+    pub(crate) rpc_auth: Option<String>,
     pub(crate) metrics_addr: Option<String>,
     pub(crate) profile: Option<String>,
     pub(crate) compression: Option<String>,
@@ -52,6 +54,8 @@ impl Layer {
         scalar(&mut self.tags_file, over.tags_file);
         scalar(&mut self.label, over.label);
         scalar(&mut self.log_level, over.log_level);
+        scalar(&mut self.rpc_addr, over.rpc_addr);
+        scalar(&mut self.rpc_auth, over.rpc_auth);
         scalar(&mut self.metrics_addr, over.metrics_addr);
         scalar(&mut self.profile, over.profile);
         scalar(&mut self.compression, over.compression);

@@ -45,6 +45,10 @@ pub(crate) struct Settings {
     pub(crate) protocol: u8,
     pub(crate) compression: Compression,
     pub(crate) log_level: Level,
+    /// Where RPC clients are served; `None` if they are not.
+    pub(crate) rpc_addr: Option<SocketAddr>,
+    /// What they must know.
+    pub(crate) rpc_auth: Option<String>,
     pub(crate) metrics_addr: Option<SocketAddr>,
     pub(crate) start_join: Vec<String>,
     pub(crate) retry_join: Vec<String>,

@@ -45,8 +45,6 @@ pub(crate) fn is_zero(value: &Value) -> bool {
 
 /// Key, flag (empty where there is none), verdict.
 const SETTINGS: &[(&str, &str, Verdict)] = &[
-    ("rpc_addr", "rpc-addr", Verdict::Refused("control the agent with --stdin, and remove it")),
-    ("rpc_auth", "", Verdict::Refused("control the agent with --stdin, and remove it")),
     (
         "snapshot_path",
         "snapshot",

@@ -30,6 +30,7 @@ impl Ours {
             ["agent", "--node", name, "--bind", &bind, "--events", "json", "--stdin", "--log-level", "debug"]
                 .map(str::to_owned)
                 .into();
+        arguments.extend(["--rpc-addr".to_owned(), place.rpc.to_string()]);
         arguments.extend(tags.iter().flat_map(|(key, value)| ["--tag".to_owned(), format!("{key}={value}")]));
         arguments.extend(options.iter().map(|&option| option.to_owned()));
         let mut program = place.prefix();

@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::needs;
+use crate::ours::Ours;
 use crate::place::Place;
 use crate::process::Process;
 use crate::serf::Serf;
@@ -232,6 +233,35 @@ fn our_commands_change_the_keys_of_serf_agents() {
     let other_agent = Serf::start("other", &other, &["-encrypt", KEY]);
     other_agent.join(one.addr);
     keys(Program::Ours, one.rpc);
+}
+
+/// All of it, against two agents of ours.
+#[track_caller]
+fn drive_ours(program: Program) {
+    let (one, other) = (Place::loopback(), Place::loopback());
+    let mut agent = Ours::start("one", &one, &[]);
+    let _other = Ours::start("other", &other, &[]);
+    basics(program, &one, &other);
+    rtt(program, &one);
+    monitor(program, &one);
+    let left = program.expect(one.rpc, &["leave"]);
+    assert_eq!(left, "Graceful leave complete\n");
+    assert!(agent.process.wait_for_exit(SOON).success());
+    program.refused(one.rpc, &["members"], "refused");
+}
+
+#[test]
+fn serf_commands_drive_our_agent() {
+    if needs::available(&["serf", "setpriv", "timeout"]) {
+        drive_ours(Program::Serf);
+    }
+}
+
+#[test]
+fn our_commands_drive_our_agent() {
+    if needs::available(&["setpriv", "timeout"]) {
+        drive_ours(Program::Ours);
+    }
 }
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";

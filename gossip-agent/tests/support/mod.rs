@@ -81,6 +81,8 @@ impl Agent {
                 name,
                 "-bind",
                 "127.0.0.1:0",
+                "-rpc-addr",
+                "off",
                 "-profile",
                 "local",
                 "-events",

@@ -1,0 +1,314 @@
+//! One client: its requests, one after the other, and the streams that it has asked for.
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::commands::Commands;
+use super::places::Place;
+use super::streams::{self, Task};
+use super::{Leave, Shared};
+use crate::filter::Filter;
+use crate::log::Level;
+use crate::rpc::{
+    AUTHENTICATION_REQUIRED, AuthRequest, Command, DecodeError, HandshakeRequest, MonitorRequest, Objects,
+    ReadError, RequestHeader, ResponseHeader, StopRequest, StreamRequest, VERSION, Value,
+};
+
+pub(super) struct Session {
+    shared: Arc<Shared>,
+    place: Place,
+    objects: Objects<OwnedReadHalf>,
+    outbox: Outbox,
+    writing: JoinHandle<()>,
+    commands: Commands,
+    greeted: bool,
+    trusted: bool,
+    streams: BTreeMap<u64, Task>,
+    monitor: Option<(u64, Task)>,
+}
+
+impl Session {
+    pub(super) fn new(stream: TcpStream, place: Place, shared: Arc<Shared>) -> Self {
+        let (input, output) = stream.into_split();
+        let (outbox, writing) = Outbox::new(output);
+        let trusted = shared.secret.is_none();
+        Self {
+            commands: Commands::new(shared.clone(), outbox.clone()),
+            shared,
+            place,
+            objects: Objects::new(input, MAX_REQUEST),
+            outbox,
+            writing,
+            greeted: false,
+            trusted,
+            streams: BTreeMap::new(),
+            monitor: None,
+        }
+    }
+
+    /// Serves until the client goes, or is sent away for the reason.
+    pub(super) async fn run(mut self) -> Result<(), Farewell> {
+        let begun = Instant::now();
+        let end = loop {
+            if let Err(why) = self.wait(begun).await {
+                break why;
+            }
+            let busy = self.place.busy();
+            let request = self.request().await;
+            drop(busy);
+            if let Err(why) = request {
+                break why;
+            }
+        };
+        // What is there to be sent is sent; streams are not there any more.
+        let Self { streams, monitor, commands, outbox, writing, .. } = self;
+        drop((streams, monitor, commands, outbox));
+        let _ = writing.await;
+        match end {
+            Farewell::Gone => Ok(()),
+            Farewell::Left(told) => {
+                // Fails only if the agent did not wait.
+                let _ = told.send(());
+                Ok(())
+            }
+            why => Err(why),
+        }
+    }
+
+    /// Waits for a request to begin. Who has not presented itself has little time for it.
+    async fn wait(&mut self, begun: Instant) -> Result<(), Farewell> {
+        let known = self.greeted && self.trusted;
+        let deadline = async {
+            match known {
+                true => core::future::pending().await,
+                false => tokio::time::sleep_until(begun + GREETING).await,
+            }
+        };
+        tokio::select! {
+            ready = self.objects.ready() => match ready {
+                Ok(true) => Ok(()),
+                Ok(false) | Err(_) => Err(Farewell::Gone),
+            },
+            () = deadline => Err(Farewell::Because("it did not present itself in time")),
+            () = self.place.lost() => Err(Farewell::Because("it was idle for the longest when another one came")),
+            () = self.outbox.closed() => Err(Farewell::Because("it does not read")),
+        }
+    }
+
+    /// One request, from its header to its answer.
+    async fn request(&mut self) -> Result<(), Farewell> {
+        let deadline = Instant::now() + REQUEST;
+        let RequestHeader { command, seq } = decode(&self.object(deadline).await?)?;
+        let known = Command::parse(command.as_bytes());
+        self.shared.local.tally.ipc_command();
+        if !self.greeted && known != Some(Command::Handshake) {
+            self.refuse(seq, "Handshake required").await?;
+            return Err(Farewell::Because("no handshake"));
+        }
+        let allowed = self.trusted || matches!(known, Some(Command::Handshake | Command::Auth));
+        if !allowed {
+            self.refuse(seq, AUTHENTICATION_REQUIRED).await?;
+        }
+        let Some(command) = known else {
+            if allowed {
+                self.refuse(seq, "Unsupported command").await?;
+            }
+            // Whether a body follows, nobody knows.
+            return Err(Farewell::Because("unsupported command"));
+        };
+        let body = match command.has_request_body() {
+            true => self.object(deadline).await?,
+            false => Vec::new(),
+        };
+        // Upstream takes the body of a refused request for the next header (Q28).
+        if allowed { self.dispatch(command, seq, &body).await } else { Ok(()) }
+    }
+
+    async fn dispatch(&mut self, command: Command, seq: u64, body: &[u8]) -> Result<(), Farewell> {
+        match command {
+            Command::Handshake => {
+                let HandshakeRequest { version } = decode(body)?;
+                let error = match version {
+                    VERSION if !self.greeted => "",
+                    VERSION => "Handshake already performed",
+                    _ => "Unsupported IPC version",
+                };
+                self.greeted |= error.is_empty();
+                self.refuse(seq, error).await
+            }
+            Command::Auth => {
+                let AuthRequest { key } = decode(body)?;
+                let secret = self.shared.secret.as_deref().unwrap_or_default();
+                let right = bool::from(key.as_bytes().ct_eq(secret.as_bytes()));
+                self.trusted |= right;
+                self.refuse(seq, if right { "" } else { "Invalid authentication token" }).await
+            }
+            Command::Stream => self.stream(seq, decode(body)?).await,
+            Command::Monitor => self.start_monitor(seq, decode(body)?).await,
+            Command::Stop => {
+                let StopRequest { seq: stopped } = decode(body)?;
+                self.streams.remove(&stopped);
+                self.monitor.take_if(|(seq, _)| *seq == stopped);
+                self.refuse(seq, "").await
+            }
+            Command::Leave => self.leave(seq).await,
+            other => {
+                let busy = self.place.busy();
+                let (error, answer) = self.commands.run(other, seq, body, busy).await?;
+                self.outbox.send(seq, &error, &answer).await
+            }
+        }
+    }
+
+    async fn stream(&mut self, seq: u64, request: StreamRequest) -> Result<(), Farewell> {
+        if self.streams.contains_key(&seq) {
+            return self.refuse(seq, "Stream with given sequence exists").await;
+        }
+        let filter = core::str::from_utf8(request.filter.as_bytes()).ok().map(Filter::parse);
+        let Some(Ok(filter)) = filter else { return self.refuse(seq, "Invalid event filter").await };
+        if self.streams.len() >= MAX_STREAMS {
+            return self.refuse(seq, "Too many streams").await;
+        }
+        let listener = self.shared.local.feed.listen("an RPC client", filter);
+        self.refuse(seq, "").await?;
+        let task = Task::spawn(streams::events(listener, seq, self.outbox.clone(), self.place.busy()));
+        self.streams.insert(seq, task);
+        Ok(())
+    }
+
+    async fn start_monitor(&mut self, seq: u64, request: MonitorRequest) -> Result<(), Farewell> {
+        // As upstream: the level is looked at first, and named in capitals.
+        let name = request.level.to_string_lossy();
+        let Some(level) = Level::parse(&name) else {
+            let name: String = name.chars().take(32).collect();
+            return self.refuse(seq, &format!("Unknown log level: {}", name.to_uppercase())).await;
+        };
+        if self.monitor.is_some() {
+            return self.refuse(seq, "Monitor already exists").await;
+        }
+        self.refuse(seq, "").await?;
+        let lines = self.shared.journal.read();
+        let task = Task::spawn(streams::log(lines, level, seq, self.outbox.clone(), self.place.busy()));
+        self.monitor = Some((seq, task));
+        Ok(())
+    }
+
+    async fn leave(&mut self, seq: u64) -> Result<(), Farewell> {
+        let (done, how) = oneshot::channel();
+        let (tell, told) = oneshot::channel();
+        let asked = self.shared.leaving.send(Leave { done, told }).await;
+        let left = match asked {
+            Ok(()) => how.await.unwrap_or_else(|_| Err("the agent is ending".into())),
+            Err(_) => Err("the agent is ending".into()),
+        };
+        self.refuse(seq, left.as_ref().map_or_else(String::as_str, |()| "")).await?;
+        Err(Farewell::Left(tell))
+    }
+
+    /// Answers without a body; an empty error is none.
+    async fn refuse(&self, seq: u64, error: &str) -> Result<(), Farewell> {
+        self.outbox.send(seq, error, &[]).await
+    }
+
+    async fn object(&mut self, deadline: Instant) -> Result<Vec<u8>, Farewell> {
+        match timeout_at(deadline, self.objects.next()).await {
+            Ok(Ok(Some(object))) => Ok(object),
+            Ok(Ok(None)) => Err(Farewell::Gone),
+            Ok(Err(error)) => Err(Farewell::Unreadable(error)),
+            Err(_) => Err(Farewell::Because("it did not finish a request in time")),
+        }
+    }
+}
+
+/// Reads a body; one that cannot be read ends the session, as upstream does.
+pub(super) fn decode<T: Value>(body: &[u8]) -> Result<T, Farewell> {
+    T::decode(body).map_err(|error: DecodeError| Farewell::Unreadable(ReadError::Malformed(error)))
+}
+
+/// Why a session ends.
+#[derive(Debug)]
+pub(super) enum Farewell {
+    /// The client closed the connection.
+    Gone,
+    /// The agent has left, on the client's word.
+    Left(oneshot::Sender<()>),
+    Unreadable(ReadError),
+    Because(&'static str),
+}
+
+impl fmt::Display for Farewell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone | Self::Left(_) => f.write_str("it has gone"),
+            Self::Unreadable(error) => error.fmt(f),
+            Self::Because(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What is to be sent to the client. One message at a time waits for its turn: whoever has another one waits with it.
+#[derive(Clone, Debug)]
+pub(super) struct Outbox(mpsc::Sender<Vec<u8>>);
+
+impl Outbox {
+    fn new(mut output: OwnedWriteHalf) -> (Self, JoinHandle<()>) {
+        let (sender, mut messages) = mpsc::channel::<Vec<u8>>(1);
+        let writing = tokio::spawn(async move {
+            while let Some(message) = messages.recv().await {
+                // In pieces, each with a time of its own: a slow client may take long for a long answer.
+                for piece in message.chunks(PIECE) {
+                    if !matches!(timeout(WRITE, output.write_all(piece)).await, Ok(Ok(()))) {
+                        return;
+                    }
+                }
+            }
+            let _ = timeout(WRITE, output.shutdown()).await;
+        });
+        (Self(sender), writing)
+    }
+
+    /// An answer; `body` is encoded.
+    async fn send(&self, seq: u64, error: &str, body: &[u8]) -> Result<(), Farewell> {
+        self.message(seq, error, body).await.map_err(|()| Farewell::Because("it does not read"))
+    }
+
+    /// A record of a stream; says whether somebody still reads.
+    pub(super) async fn record(&self, seq: u64, record: &[u8]) -> bool {
+        self.message(seq, "", record).await.is_ok()
+    }
+
+    /// Header and body together, so that nothing of another stream comes between them.
+    async fn message(&self, seq: u64, error: &str, body: &[u8]) -> Result<(), ()> {
+        let mut message = Vec::with_capacity(body.len() + 64);
+        ResponseHeader { error: error.into(), seq }.write(&mut message);
+        message.extend(body);
+        self.0.send(message).await.map_err(|_| ())
+    }
+
+    /// Ends when nothing can be written any more.
+    async fn closed(&self) {
+        self.0.closed().await;
+    }
+}
+
+/// Longest object of a client: the addresses of thousands of members.
+const MAX_REQUEST: usize = 128 << 10;
+/// Event streams of one client.
+pub(super) const MAX_STREAMS: usize = 16;
+/// Within this time a client must have presented itself.
+pub(super) const GREETING: Duration = Duration::from_secs(10);
+/// How long a request may take to arrive.
+const REQUEST: Duration = Duration::from_secs(30);
+/// How long a piece may take to go out.
+const WRITE: Duration = Duration::from_secs(60);
+const PIECE: usize = 64 << 10;
