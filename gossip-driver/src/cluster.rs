@@ -11,10 +11,11 @@ use bytes::Bytes;
 use gossip_proto::coordinate::Coordinate;
 use gossip_proto::{
     Clocks, CommandError, Instant, JoinFailure, JoinTarget, Machine, MemberKey, Membership, MergeMember,
-    Name, Node, OperationId, Outcome, RequestId, Stats,
+    Name, Node, OperationId, Outcome, QueryParams, RequestId, Stats,
 };
 
 use crate::address::{Host, Target};
+use crate::answers::Answers;
 use crate::driver::Driver;
 use crate::ending::{Ending, Nothing};
 use crate::error::{EndReason, Error, JoinError, JoinErrorKind, JoinReport};
@@ -356,6 +357,28 @@ impl Cluster<Node> {
     pub async fn force_leave(&self, name: impl AsRef<[u8]>, prune: bool) -> Result<bool, Error> {
         let name = name.as_ref().to_vec();
         self.announce(move |node, now| node.force_leave(now, &name, prune)).await
+    }
+
+    /// Asks a query of the members that it is for, this node included; what comes back streams out of the result until
+    /// the query's time is over.
+    pub async fn query(
+        &self,
+        name: impl AsRef<[u8]>,
+        payload: impl AsRef<[u8]>,
+        params: QueryParams,
+    ) -> Result<Answers, Error> {
+        let (name, payload) = (name.as_ref().to_vec(), payload.as_ref().to_vec());
+        self.call(move |core, now| {
+            let operation = core.machine.query(now, &name, &payload, &params)?;
+            Ok(core.collect(operation))
+        })
+        .await?
+    }
+
+    /// Answers a query, once, before its deadline; see [`crate::Notice::Query`].
+    pub async fn respond(&self, id: RequestId, payload: impl AsRef<[u8]>) -> Result<(), Error> {
+        let payload = payload.as_ref().to_vec();
+        self.command(move |node, now| node.respond(now, id, &payload)).await
     }
 
     /// Like [`Cluster::join`], but user events from before are not delivered.

@@ -8,10 +8,10 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod answers;
 mod cluster;
 mod coalesce;
 mod conn;
-
 mod driver;
 mod ending;
 mod error;
@@ -29,6 +29,7 @@ mod transport;
 mod wake;
 
 pub use address::{AddressError, DEFAULT_PORT, Host, Target};
+pub use answers::{Answer, Answers};
 pub use cluster::{Cluster, start};
 pub use coalesce::{Batch, Coalesced, Coalescer, Window};
 pub use error::{EndReason, Error, JoinError, JoinErrorKind, JoinReport};

@@ -63,6 +63,10 @@ pub(crate) fn event(event: &Event<'_>) {
             let name = gossip_proto::Name::new(name);
             emit!(debug, "serf: User event: {name} (ltime: {ltime})");
         }
+        Event::Query { name, ltime, .. } => {
+            let name = gossip_proto::Name::new(name);
+            emit!(debug, "serf: Query: {name} (ltime: {ltime})");
+        }
         Event::Stalled { late } => {
             emit!(warn, "memberlist: This process did not run for {late:?}; deadlines were moved")
         }

@@ -75,6 +75,21 @@ pub enum Notice {
         /// Whether it may be folded with later ones of the same name.
         coalesce: bool,
     },
+    /// A query (Serf): answer it with [`crate::Cluster::respond`], if there is something to say.
+    Query {
+        /// Names it in the answer.
+        id: RequestId,
+        /// Lamport time of the query clock.
+        ltime: u64,
+        /// What is asked.
+        name: Bytes,
+        /// Its payload.
+        payload: Bytes,
+        /// The member that asks; empty if it runs an old version.
+        from: Name,
+        /// Until when an answer is heard.
+        deadline: Instant,
+    },
     /// A user message (memberlist).
     Message {
         /// Who sent it.
@@ -137,6 +152,14 @@ impl Notice {
             Event::UserEvent { ltime, name, payload, coalesce } => {
                 Self::UserEvent { ltime, name: owned(name), payload: owned(payload), coalesce }
             }
+            Event::Query { id, ltime, name, payload, from, deadline } => Self::Query {
+                id,
+                ltime,
+                name: owned(name),
+                payload: owned(payload),
+                from: Name::new(from),
+                deadline,
+            },
             Event::Message { from, reliable, payload } => {
                 Self::Message { from, reliable, payload: owned(payload) }
             }
@@ -159,7 +182,9 @@ impl Notice {
     pub(crate) fn weight(&self) -> usize {
         size_of::<Self>()
             + match self {
-                Self::UserEvent { name, payload, .. } => name.len() + payload.len(),
+                Self::UserEvent { name, payload, .. } | Self::Query { name, payload, .. } => {
+                    name.len() + payload.len()
+                }
                 Self::Message { payload, .. } => payload.len(),
                 Self::UserState { state, .. } => state.len(),
                 _ => 0,

@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_channel::Sender;
+use bytes::Bytes;
 use gossip_proto::wire::keyring::Keyring;
-use gossip_proto::{ChangeKind, Completion, Instant, Machine, MemberKey, OperationId, Outcome, RequestId};
+use gossip_proto::{
+    ChangeKind, Completion, Event, Instant, Machine, MemberKey, Name, OperationId, Outcome, RequestId,
+};
 
+use crate::answers::{Answer, Answers, Collector};
 use crate::error::EndReason;
 use crate::log;
 use crate::notice::{MemberInfo, Notice};
@@ -25,6 +29,7 @@ pub(crate) struct Core<M> {
     pub(crate) keyring: Option<(RequestId, Keyring)>,
     options: Options,
     operations: BTreeMap<OperationId, Sender<Outcome>>,
+    queries: BTreeMap<OperationId, Collector>,
     publishers: Vec<Publisher>,
     /// Members whose joining was told and whose reaping was not.
     known: BTreeSet<MemberKey>,
@@ -40,6 +45,7 @@ impl<M: Machine> Core<M> {
             keyring: None,
             options,
             operations: BTreeMap::new(),
+            queries: BTreeMap::new(),
             publishers: Vec::new(),
             known,
             watch: log::Watch::default(),
@@ -49,6 +55,13 @@ impl<M: Machine> Core<M> {
     /// Sends the end of the operation there. A receiver that is gone by then costs nothing more.
     pub(crate) fn expect(&mut self, operation: OperationId, done: Sender<Outcome>) {
         self.operations.insert(operation, done);
+    }
+
+    /// Has the answers to a query sent there, until it is over.
+    pub(crate) fn collect(&mut self, operation: OperationId) -> Answers {
+        let (answers, collector) = Answers::new(&self.options, self.machine.num_alive());
+        self.queries.insert(operation, collector);
+        answers
     }
 
     /// The members now, and everything that happens from now on.
@@ -85,8 +98,11 @@ impl<M: Machine> Core<M> {
                 publisher.change(change.key, news, fresh);
             }
         }
+        let mut over = Vec::new();
         while let Some(completion) = self.machine.poll_completion() {
             match completion {
+                // Not before the answers that came at the last moment are handed out.
+                Completion::Ended { operation, outcome: Outcome::Query { .. } } => over.push(operation),
                 Completion::Ended { operation, outcome } => {
                     if let Some(done) = self.operations.remove(&operation) {
                         // Room for one is there; it fails only when nobody waits any more.
@@ -102,10 +118,31 @@ impl<M: Machine> Core<M> {
         }
         while let Some(event) = self.machine.poll_event() {
             log::event(&event);
+            if let Some((operation, answer)) = answer(&event) {
+                if let Some(collector) = self.queries.get(&operation) {
+                    collector.answer(answer);
+                }
+                continue;
+            }
             let Some(notice) = Notice::from_event(&event) else { continue };
             for publisher in &self.publishers {
                 publisher.event(notice.clone());
             }
         }
+        for operation in over {
+            self.queries.remove(&operation);
+        }
+    }
+}
+
+/// An answer to a query of this node's, and to which.
+fn answer(event: &Event<'_>) -> Option<(OperationId, Answer)> {
+    match *event {
+        Event::QueryAck { operation, from } => Some((operation, Answer::Ack { from: Name::new(from) })),
+        Event::QueryResponse { operation, from, payload } => Some((
+            operation,
+            Answer::Response { from: Name::new(from), payload: Bytes::copy_from_slice(payload) },
+        )),
+        _ => None,
     }
 }

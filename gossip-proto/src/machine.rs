@@ -34,6 +34,7 @@ pub struct QueryParams {
     pub(crate) nodes: Vec<Name>,
     pub(crate) tags: Vec<(Bytes, Bytes)>,
     pub(crate) ack: bool,
+    pub(crate) everybody_answers: bool,
     pub(crate) relay_factor: u8,
     pub(crate) timeout: Option<Duration>,
 }
@@ -56,6 +57,13 @@ impl QueryParams {
     /// acknowledgements a query misses nobody whom datagrams reach at all.
     pub fn ack(&mut self, ack: bool) -> &mut Self {
         self.ack = ack;
+        self
+    }
+
+    /// Everybody whom the query is for has an answer: who has not given it is asked again, directly, until the query
+    /// ends. For a query that most have nothing to say to, this costs eight datagrams for each of them.
+    pub fn everybody_answers(&mut self, everybody_answers: bool) -> &mut Self {
+        self.everybody_answers = everybody_answers;
         self
     }
 

@@ -121,8 +121,8 @@ impl Node {
     /// Answers a query, once, until its deadline. Best effort: it is one datagram, and one more for each relay.
     ///
     /// # Errors
-    /// The query is not known any more, was answered, or its time is over; the answer is too large; nobody known is
-    /// where it would go to. Unless it was answered it still can be.
+    /// The query is not known any more, was answered, or its time is over; the answer is too large, or there is no room
+    /// for it. Unless it was answered it still can be.
     pub fn respond(&mut self, now: Instant, id: RequestId, payload: &[u8]) -> Result<(), CommandError> {
         self.swim.advance(now);
         self.swim.record(|now| Input::Respond { now, id: id.0, payload });

@@ -4,8 +4,10 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use bytes::Bytes;
-use gossip_driver::{Batch, Coalesced, Coalescer, EndReason, Error, Notice, Options, Runtime, Window};
-use gossip_proto::{ChangeKind, Config, Membership, Name, Node, Seed, ServiceConfig, Status};
+use gossip_driver::{
+    Answer, Batch, Coalesced, Coalescer, EndReason, Error, Notice, Options, Runtime, Window,
+};
+use gossip_proto::{ChangeKind, Config, Membership, Name, Node, QueryParams, Seed, ServiceConfig, Status};
 use transport_mem::{Bus, Cluster, Conditions, StartError, VirtualRuntime, start_membership, start_node};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -361,5 +363,90 @@ fn a_burst_of_joins_is_one_piece_of_news() {
         let last = news.recv().await;
         assert!(matches!(last, Some(Batch::Single(Notice::UserEvent { ltime: 1, .. }))), "{last:?}");
         assert_eq!(news.recv().await, None);
+    });
+}
+
+/// Answers each query that it hears with its name, after a while.
+async fn answerer(runtime: &VirtualRuntime, cluster: &Cluster<Node>, number: usize) {
+    let (cluster, sleeper) = (cluster.clone(), runtime.clone());
+    let mut news = cluster.subscribe().await;
+    runtime.spawn(async move {
+        while let Some(notice) = news.recv().await {
+            let Notice::Query { id, name, payload, from, .. } = notice else { continue };
+            if name != "load" {
+                continue;
+            }
+            assert_eq!((payload.as_ref(), from.to_string().as_str()), (&b"now"[..], "n0"));
+            sleep(&sleeper, Duration::from_millis(100 * number as u64)).await;
+            cluster.respond(id, format!("n{number} is fine")).await.unwrap();
+            let again = cluster.respond(id, "twice").await.unwrap_err();
+            assert_eq!(again.to_string(), "response already sent");
+        }
+    });
+}
+
+// upstream: TestSerf_Query
+#[test]
+fn a_query_is_answered_by_everybody_and_over_in_time() {
+    let (runtime, bus) = world(41);
+    bus.set_conditions(Conditions::LAN);
+    let nodes: Vec<_> = (0..6).map(|number| node(&bus, &runtime, number)).collect();
+    runtime.block_on(async {
+        for node in &nodes[1..] {
+            node.join(&["10.0.0.1"]).await.unwrap();
+        }
+        sleep(&runtime, 20 * SECOND).await;
+        for (number, node) in nodes.iter().enumerate() {
+            answerer(&runtime, node, number).await;
+        }
+        let asked = runtime.now();
+        let mut answers =
+            nodes[0].query("load", "now", QueryParams::default().ack(true).clone()).await.unwrap();
+        let (mut acks, mut responses) = (Vec::new(), Vec::new());
+        while let Some(answer) = answers.recv().await {
+            match answer {
+                Answer::Ack { from } => acks.push(from.to_string()),
+                Answer::Response { from, payload } => {
+                    assert_eq!(payload, format!("{from} is fine"));
+                    responses.push(from.to_string());
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        // The default: 16 gossip intervals of 200 ms.
+        assert_eq!(runtime.now() - asked, Duration::from_millis(3200));
+        acks.sort();
+        responses.sort();
+        let everybody: Vec<_> = (0..6).map(|number| format!("n{number}")).collect();
+        assert_eq!((acks, responses, answers.lost()), (everybody.clone(), everybody, 0));
+        // A query that runs ends with its node.
+        let mut cut = nodes[5].query("other", "", QueryParams::default()).await.unwrap();
+        let begun = runtime.now();
+        nodes[5].clone().shutdown().await;
+        assert_eq!((cut.recv().await, runtime.now() < begun + SECOND), (None, true));
+        assert_eq!(nodes[5].query("other", "", QueryParams::default()).await.unwrap_err(), Error::Closed);
+    });
+}
+
+#[test]
+fn who_joins_under_a_name_that_is_taken_gives_way() {
+    let (runtime, bus) = world(43);
+    let nodes: Vec<_> = (0..4).map(|number| node(&bus, &runtime, number)).collect();
+    let configure = |addr| (Config::lan("n2", addr), ServiceConfig::default());
+    let double = start_node(&bus, &runtime, addr(9), configure).unwrap();
+    runtime.block_on(async {
+        for node in &nodes[1..] {
+            node.join(&["10.0.0.1"]).await.unwrap();
+        }
+        sleep(&runtime, 10 * SECOND).await;
+        let closed = double.closed();
+        double.join(&["10.0.0.1"]).await.unwrap();
+        let EndReason::NameLost { other, responses, matching } = closed.await else { panic!() };
+        // n2 itself has no say.
+        assert_eq!((other, responses, matching), (addr(2), 3, 0));
+        sleep(&runtime, 10 * SECOND).await;
+        for node in &nodes {
+            assert_eq!(alive(node).await, 4);
+        }
     });
 }

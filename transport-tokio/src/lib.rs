@@ -33,12 +33,12 @@ pub use bind::{Bind, StartError};
 pub use gossip_driver;
 pub use gossip_driver::gossip_proto;
 pub use gossip_driver::{
-    Batch, Cluster, Coalesced, Coalescer, EndReason, Error, JoinError, JoinErrorKind, JoinReport, MemberInfo,
-    Notice, Options, Subscription, Window,
+    Answer, Answers, Batch, Cluster, Coalesced, Coalescer, EndReason, Error, JoinError, JoinErrorKind,
+    JoinReport, MemberInfo, Notice, Options, Subscription, Window,
 };
 pub use gossip_proto::{
-    Cause, ChangeKind, Clocks, Config, ConfigError, Membership, Name, Node, Queues, Seed, ServiceConfig,
-    Stats, Status,
+    Cause, ChangeKind, Clocks, Config, ConfigError, Membership, Name, Node, QueryParams, Queues, Seed,
+    ServiceConfig, Stats, Status,
 };
 pub use runtime::{TokioRuntime, TokioTimer};
 pub use tcp::Tcp;

@@ -485,6 +485,7 @@ impl<'a> Item<'a> for Cow<'a, QueryParams> {
         Cow::Borrowed(self.nodes.as_slice()).put(out);
         Cow::Borrowed(self.tags.as_slice()).put(out);
         self.ack.put(out);
+        self.everybody_answers.put(out);
         self.relay_factor.put(out);
         self.timeout.map(|timeout| (timeout.as_secs(), timeout.subsec_nanos())).put(out);
     }
@@ -494,6 +495,7 @@ impl<'a> Item<'a> for Cow<'a, QueryParams> {
             nodes: Cow::<[Name]>::take(input)?.into_owned(),
             tags: Cow::<[(Bytes, Bytes)]>::take(input)?.into_owned(),
             ack: Item::take(input)?,
+            everybody_answers: Item::take(input)?,
             relay_factor: Item::take(input)?,
             timeout: <Option<(u64, u32)> as Item<'_>>::take(input)?.map(|(secs, nanos)| {
                 Duration::from_secs(secs).saturating_add(Duration::from_nanos(nanos.into()))

@@ -4,8 +4,8 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use gossip_proto::{
-    Cause, ChangeKind, Completion, Event, Instant, Machine, MemberKey, MembershipChange, Name, RequestId,
-    Status,
+    Cause, ChangeKind, Completion, Event, Instant, Machine, MemberKey, MembershipChange, Name, OperationId,
+    RequestId, Status,
 };
 
 /// The three outputs of one node since it was added; a restart does not clear them.
@@ -67,6 +67,23 @@ pub enum News {
         payload: Vec<u8>,
         coalesce: bool,
     },
+    Query {
+        id: RequestId,
+        ltime: u64,
+        name: Vec<u8>,
+        payload: Vec<u8>,
+        from: Name,
+        deadline: Instant,
+    },
+    QueryAck {
+        operation: OperationId,
+        from: Name,
+    },
+    QueryResponse {
+        operation: OperationId,
+        from: Name,
+        payload: Vec<u8>,
+    },
     Message {
         from: SocketAddr,
         reliable: bool,
@@ -104,6 +121,18 @@ impl From<Event<'_>> for News {
         match event {
             Event::UserEvent { ltime, name, payload, coalesce } => {
                 Self::UserEvent { ltime, name: name.to_vec(), payload: payload.to_vec(), coalesce }
+            }
+            Event::Query { id, ltime, name, payload, from, deadline } => Self::Query {
+                id,
+                ltime,
+                name: name.to_vec(),
+                payload: payload.to_vec(),
+                from: from.into(),
+                deadline,
+            },
+            Event::QueryAck { operation, from } => Self::QueryAck { operation, from: from.into() },
+            Event::QueryResponse { operation, from, payload } => {
+                Self::QueryResponse { operation, from: from.into(), payload: payload.to_vec() }
             }
             Event::Message { from, reliable, payload } => {
                 Self::Message { from: from.addr, reliable, payload: payload.to_vec() }

@@ -6,5 +6,6 @@ mod failures;
 mod joining;
 mod messages;
 mod partitions;
+mod queries;
 mod services;
 mod support;

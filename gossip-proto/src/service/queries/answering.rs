@@ -108,7 +108,12 @@ impl Services {
         if swim.now > open.deadline {
             return Err(CommandError::PastDeadline);
         }
-        self.deliver(swim, index, &message)?;
+        match self.deliver(swim, index, &message) {
+            Ok(()) => {}
+            // Whoever asked may ask again, and be there then.
+            Err(CommandError::UnknownMember) => swim.stats.query_answers_unsent += 1,
+            Err(error) => return Err(error),
+        }
         self.queries.open[index].answer = Some(message);
         Ok(())
     }
