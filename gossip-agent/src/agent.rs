@@ -119,6 +119,13 @@ async fn serve(
             return cli::fail(&format!("cannot serve RPC clients: {error}"));
         }
     }
+    if let Some(discovery) = settings.discovery.clone()
+        && let Err(error) = discovery.start(local.cluster.clone(), settings.replay_on_join).await
+    {
+        return cli::fail(&format!(
+            "discover (--discover): {error}; check --mdns-iface, or use --retry-join"
+        ));
+    }
     let metrics_addr = metrics.as_ref().map(metrics::Endpoint::addr);
     if let Some(endpoint) = metrics {
         tracing::info!("agent: Metrics at http://{}/metrics", endpoint.addr());

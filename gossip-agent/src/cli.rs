@@ -47,6 +47,10 @@ pub(crate) struct AgentArgs {
     /// Address to listen on, UDP and TCP; port 0 takes a free one [default: 0.0.0.0:7946]
     #[arg(long, value_name = "HOST[:PORT]")]
     bind: Option<String>,
+    /// Network interface to listen on: its first address that is not link-local; --bind may name another one of its
+    /// addresses
+    #[arg(long, value_name = "NAME")]
+    iface: Option<String>,
     /// Address that others are told to use [default: the bound one; for 0.0.0.0 a private one of this machine]
     #[arg(long, value_name = "HOST[:PORT]")]
     advertise: Option<String>,
@@ -62,6 +66,18 @@ pub(crate) struct AgentArgs {
     /// End after this many further attempts of --retry-join; 0 is never [default: 0]
     #[arg(long, value_name = "N")]
     retry_max: Option<u32>,
+    /// Find the members of the cluster of this name on the local network by multicast DNS, and join them
+    #[arg(long, value_name = "NAME")]
+    discover: Option<String>,
+    /// Network interface for --discover [default: that of --iface, else all]
+    #[arg(long, value_name = "NAME")]
+    mdns_iface: Option<String>,
+    /// Do not use IPv4 for --discover
+    #[arg(long)]
+    mdns_disable_ipv4: bool,
+    /// Do not use IPv6 for --discover
+    #[arg(long)]
+    mdns_disable_ipv6: bool,
     /// Also deliver the user events that happened before the join
     #[arg(long)]
     replay: bool,
@@ -158,6 +174,11 @@ impl AgentArgs {
             label: given.label,
             log_level: given.log_level,
             rpc_addr: given.rpc_addr,
+            interface: given.iface,
+            discover: given.discover,
+            mdns_interface: given.mdns_iface,
+            mdns_disable_ipv4: given.mdns_disable_ipv4,
+            mdns_disable_ipv6: given.mdns_disable_ipv6,
             metrics_addr: given.metrics,
             profile: given.profile,
             compression: given.compression,

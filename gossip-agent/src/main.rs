@@ -16,6 +16,7 @@ mod joining;
 mod journal;
 mod keygen;
 mod log;
+mod mdns;
 mod metrics;
 mod output;
 mod rpc;

@@ -78,7 +78,15 @@ fn wrong_values_are_named_with_the_remedy() {
         (&["agent", "-config-file", &later], &[&later, "`snapshot_path`", "not supported yet"]),
         (&["agent", "-config-file", "/no/such/config"], &["/no/such/config", "--config-file"]),
         (&["agent", "-rpc-addr", "127.0.0.1:x"], &["rpc_addr (--rpc-addr) \"127.0.0.1:x\"", "65535"]),
-        (&["agent", "-discover", "x"], &["--discover", "not supported yet"]),
+        (&["agent", "-syslog"], &["--syslog", "not supported yet", "standard error"]),
+        (&["agent", "-iface", "no-such-0"], &["--iface", "\"no-such-0\"", "give one of"]),
+        (&["agent", "-iface", "lo", "-bind", "10.9.9.9"], &["--iface", "10.9.9.9", "127.0.0.1"]),
+        (&["agent", "-discover", "a b"], &["--discover", "\"a b\"", "spaces"]),
+        (
+            &["agent", "-discover", "a", "-mdns-disable-ipv4", "-mdns-disable-ipv6"],
+            &["--discover", "leave nothing"],
+        ),
+        (&["agent", "-event-handler", "bogus=x"], &["--event-handler", "\"bogus=x\"", "is no event"]),
         (&["agent", "-nodes", "n"], &["--nodes", "--node"]),
         (&["demo", "--nodes", "2"], &["2", "3..=50"]),
     ] {

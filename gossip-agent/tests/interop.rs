@@ -8,6 +8,8 @@
 mod agreement;
 #[path = "interop/coordinates.rs"]
 mod coordinates;
+#[path = "interop/discovery.rs"]
+mod discovery;
 #[path = "interop/events.rs"]
 mod events;
 #[path = "interop/failure.rs"]

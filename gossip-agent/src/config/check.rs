@@ -11,9 +11,10 @@ use transport_tokio::gossip_proto::wire::keyring::Keyring;
 use transport_tokio::gossip_proto::wire::layers::Compression;
 use transport_tokio::gossip_proto::wire::serf::encode_tags;
 
-use super::{Layer, Problem, Profile, Settings, address, keyring};
+use super::{Layer, Problem, Profile, Settings, address, interface, keyring};
 use crate::handlers::Spec;
 use crate::log::Level;
+use crate::mdns::{Discovery, Service};
 use crate::tags::{self, TagMap};
 
 impl Settings {
@@ -28,7 +29,15 @@ impl Settings {
             None => configured_tags.clone(),
         };
         let bind_text = layer.bind.unwrap_or_else(|| "0.0.0.0".into());
-        let bind = address::parse("bind", &bind_text, DEFAULT_PORT)?;
+        let mut bind = address::parse("bind", &bind_text, DEFAULT_PORT)?;
+        if let Some(name) = &layer.interface {
+            bind = interface::bind(name, bind)?;
+        }
+        let discovery = discovery(
+            layer.discover,
+            layer.mdns_interface.or(layer.interface),
+            [!layer.mdns_disable_ipv4, !layer.mdns_disable_ipv6],
+        )?;
         let advertise = advertise(layer.advertise.as_deref(), bind.port(), &mut warnings)?;
         let keyring_file = layer.keyring_file.as_ref().map(PathBuf::from);
         let keyring = keys(layer.encrypt_key, layer.keyring_file)?;
@@ -65,6 +74,7 @@ impl Settings {
             profile: profile(layer.profile.as_deref())?,
             protocol,
             compression: compression(layer.compression.as_deref())?,
+            discovery,
             metrics_addr: layer
                 .metrics_addr
                 .map(|text| address::parse("metrics_addr (--metrics)", &text, METRICS_PORT))
@@ -156,6 +166,22 @@ fn stored_tags(path: &Path, configured: &TagMap) -> Result<TagMap, Problem> {
         )));
     }
     Ok(tags::load(path).map_err(|problem| problem.within(option))?.unwrap_or_default())
+}
+
+/// `families`: whether IPv4 and IPv6 are used.
+fn discovery(
+    given: Option<String>,
+    interface: Option<String>,
+    families: [bool; 2],
+) -> Result<Option<Discovery>, Problem> {
+    let Some(name) = given else { return Ok(None) };
+    let problem = |why: &str| Problem::new(format!("discover (--discover) {name:?}: {why}"));
+    let service = Service::new(&name).map_err(|why| problem(&why))?;
+    let [ipv4, ipv6] = families;
+    if !ipv4 && !ipv6 {
+        return Err(problem("--mdns-disable-ipv4 and --mdns-disable-ipv6 leave nothing; give one of them"));
+    }
+    Ok(Some(Discovery { service, interface, ipv4, ipv6 }))
 }
 
 fn event_handlers(given: &[String]) -> Result<Vec<Spec>, Problem> {

@@ -83,6 +83,9 @@ fn set(layer: &mut Layer, name: &str, value: &Value) -> Result<(), Problem> {
         "log_level" => layer.log_level = Some(string(value)?),
         "rpc_addr" => layer.rpc_addr = Some(string(value)?),
         "rpc_auth" => layer.rpc_auth = Some(string(value)?),
+        "interface" => layer.interface = Some(string(value)?),
+        "discover" => layer.discover = Some(string(value)?),
+        "mdns" => mdns(layer, value)?,
         "metrics_addr" => layer.metrics_addr = Some(string(value)?),
         "profile" => layer.profile = Some(string(value)?),
         "compression" => layer.compression = Some(string(value)?),
@@ -116,6 +119,21 @@ fn set(layer: &mut Layer, name: &str, value: &Value) -> Result<(), Problem> {
             }
             None => return Err(Problem::new(format!("unknown; {}", suggestion(name)))),
         },
+    }
+    Ok(())
+}
+
+/// The one key that has keys of its own.
+fn mdns(layer: &mut Layer, value: &Value) -> Result<(), Problem> {
+    let fields = value.as_object().ok_or_else(|| wrong(value, "an object"))?;
+    for (key, value) in fields {
+        match key.to_ascii_lowercase().as_str() {
+            "interface" => string(value).map(|name| layer.mdns_interface = Some(name)),
+            "disable_ipv4" => boolean(value).map(|off| layer.mdns_disable_ipv4 = off),
+            "disable_ipv6" => boolean(value).map(|off| layer.mdns_disable_ipv6 = off),
+            _ => Err(Problem::new("unknown; use one of interface, disable_ipv4, disable_ipv6")),
+        }
+        .map_err(|problem| problem.within(format_args!("key `{key}`")))?;
     }
     Ok(())
 }
@@ -188,6 +206,9 @@ const SUPPORTED: &[&str] = &[
     "encrypt_key",
     "keyring_file",
     "label",
+    "interface",
+    "discover",
+    "mdns",
     "log_level",
     "rpc_addr",
     "rpc_auth",
@@ -231,7 +252,8 @@ mod tests {
                 "retry_max_attempts": 3, "replay_on_join": true, "leave_on_terminate": true,
                 "skip_leave_on_interrupt": true, "disable_coordinates": true, "user_event_size_limit": 1024, "broadcast_timeout": "7s",
                 "reconnect_interval": "15s", "reconnect_timeout": "12h", "tombstone_timeout": "6h",
-                "tags_file": "t", "metrics_addr": "m", "event_handlers": ["a", "b"], "event_handler_timeout": "10s"}"#,
+                "tags_file": "t", "interface": "eth0", "discover": "d",
+                "mdns": {"interface": "eth1", "disable_ipv4": true, "disable_ipv6": true}, "metrics_addr": "m", "event_handlers": ["a", "b"], "event_handler_timeout": "10s"}"#,
         )
         .unwrap();
         let some = |text: &str| Some(String::from(text));
@@ -247,6 +269,9 @@ mod tests {
             log_level: some("debug"),
             rpc_addr: some("127.0.0.1:7000"),
             rpc_auth: some("s3cret"),
+            interface: some("eth0"),
+            discover: some("d"),
+            mdns_interface: some("eth1"),
             metrics_addr: some("m"),
             profile: some("wan"),
             compression: some("all"),
@@ -266,6 +291,8 @@ mod tests {
             replay_on_join: true,
             leave_on_terminate: true,
             skip_leave_on_interrupt: true,
+            mdns_disable_ipv4: true,
+            mdns_disable_ipv6: true,
             disable_coordinates: true,
             warnings: Vec::new(),
         };
@@ -297,12 +324,14 @@ mod tests {
 
     #[test]
     fn what_is_not_there_yet_is_refused_unless_it_asks_for_nothing() {
-        let text = error(r#"{"discover": "cluster"}"#);
+        let text = error(r#"{"statsd_addr": "127.0.0.1:8125"}"#);
         assert!(
-            text.starts_with("key `discover`: not supported yet: ") && text.contains("--retry-join"),
+            text.starts_with("key `statsd_addr`: not supported yet: ") && text.contains("--metrics"),
             "{text}"
         );
-        assert!(error(r#"{"mdns": {"interface": "eth0"}}"#).contains("`mdns`"));
+        assert!(
+            error(r#"{"mdns": {"interfaces": "eth0"}}"#).starts_with("key `mdns`: key `interfaces`: unknown")
+        );
         let layer =
             parse(r#"{"discover": "", "enable_syslog": false, "mdns": {"disable_ipv4": false}}"#).unwrap();
         assert_eq!(layer, Layer::default());

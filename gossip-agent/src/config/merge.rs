@@ -17,6 +17,9 @@ pub(crate) struct Layer {
     pub(crate) log_level: Option<String>,
     pub(crate) rpc_addr: Option<String>,
     pub(crate) rpc_auth: Option<String>,
+    pub(crate) interface: Option<String>,
+    pub(crate) discover: Option<String>,
+    pub(crate) mdns_interface: Option<String>,
     pub(crate) metrics_addr: Option<String>,
     pub(crate) profile: Option<String>,
     pub(crate) compression: Option<String>,
@@ -36,6 +39,8 @@ pub(crate) struct Layer {
     pub(crate) replay_on_join: bool,
     pub(crate) leave_on_terminate: bool,
     pub(crate) skip_leave_on_interrupt: bool,
+    pub(crate) mdns_disable_ipv4: bool,
+    pub(crate) mdns_disable_ipv6: bool,
     pub(crate) disable_coordinates: bool,
     /// What the user should hear about this source.
     pub(crate) warnings: Vec<String>,
@@ -56,6 +61,9 @@ impl Layer {
         scalar(&mut self.log_level, over.log_level);
         scalar(&mut self.rpc_addr, over.rpc_addr);
         scalar(&mut self.rpc_auth, over.rpc_auth);
+        scalar(&mut self.interface, over.interface);
+        scalar(&mut self.discover, over.discover);
+        scalar(&mut self.mdns_interface, over.mdns_interface);
         scalar(&mut self.metrics_addr, over.metrics_addr);
         scalar(&mut self.profile, over.profile);
         scalar(&mut self.compression, over.compression);
@@ -75,6 +83,8 @@ impl Layer {
         self.replay_on_join |= over.replay_on_join;
         self.leave_on_terminate |= over.leave_on_terminate;
         self.skip_leave_on_interrupt |= over.skip_leave_on_interrupt;
+        self.mdns_disable_ipv4 |= over.mdns_disable_ipv4;
+        self.mdns_disable_ipv6 |= over.mdns_disable_ipv6;
         self.disable_coordinates |= over.disable_coordinates;
         self.warnings.extend(over.warnings);
     }

@@ -4,6 +4,7 @@ mod address;
 mod check;
 mod duration;
 mod file;
+mod interface;
 mod keyring;
 mod merge;
 mod unsupported;
@@ -25,6 +26,7 @@ pub(crate) use unsupported::refuse_flag;
 
 use crate::handlers::Spec;
 use crate::log::Level;
+use crate::mdns::Discovery;
 use crate::tags::TagMap;
 
 /// A complete, checked configuration: what can be known to be wrong before a socket is opened has been refused.
@@ -50,6 +52,7 @@ pub(crate) struct Settings {
     /// What they must know.
     pub(crate) rpc_auth: Option<String>,
     pub(crate) metrics_addr: Option<SocketAddr>,
+    pub(crate) discovery: Option<Discovery>,
     pub(crate) start_join: Vec<String>,
     pub(crate) retry_join: Vec<String>,
     pub(crate) retry_interval: Duration,

@@ -2,9 +2,12 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use core::time::Duration;
 use std::net::TcpListener;
 use std::process::{self, Command};
 use std::sync::OnceLock;
+
+use crate::wait::wait_until;
 
 /// An address to bind to and, if it is not reachable from here, how to get there.
 #[derive(Clone, Debug)]
@@ -55,31 +58,49 @@ impl Place {
 pub(crate) struct Cable {
     left: String,
     right: String,
+    /// The names of its ends.
+    pub(crate) ends: [String; 2],
     ports: AtomicU16,
 }
 
 impl Cable {
     pub(crate) fn new() -> Self {
-        let id = process::id();
+        static NEXT: AtomicU8 = AtomicU8::new(0);
+        // Several tests may have one at a time.
+        let id = format!("{}x{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let cable = Self {
             left: format!("gossip{id}l"),
             right: format!("gossip{id}r"),
+            ends: [format!("gl{id}"), format!("gr{id}")],
             ports: AtomicU16::new(SERF_PORT),
         };
         let (left, right) = (cable.left.as_str(), cable.right.as_str());
-        let (end, other_end) = (format!("gl{id}"), format!("gr{id}"));
+        let [end, other_end] = &cable.ends;
         run(&["ip", "netns", "add", left]);
         run(&["ip", "netns", "add", right]);
         run(&[
-            "ip", "link", "add", &end, "netns", left, "type", "veth", "peer", "name", &other_end, "netns",
+            "ip", "link", "add", end, "netns", left, "type", "veth", "peer", "name", other_end, "netns",
             right,
         ]);
-        for (namespace, device, address) in [(left, &end, LEFT_IP), (right, &other_end, RIGHT_IP)] {
+        for (namespace, device, address) in [(left, end, LEFT_IP), (right, other_end, RIGHT_IP)] {
             run(&["ip", "-n", namespace, "address", "add", &format!("{address}/24"), "dev", device]);
             run(&["ip", "-n", namespace, "link", "set", device, "up"]);
             run(&["ip", "-n", namespace, "link", "set", "lo", "up"]);
         }
         cable
+    }
+
+    /// Makes it the way to everywhere, and waits until IPv6 may be used: Go joins a group only on an interface that has a
+    /// route to it, and an address that may be a duplicate cannot be sent from.
+    pub(crate) fn leads_everywhere(&self) {
+        for (namespace, end) in [(&self.left, &self.ends[0]), (&self.right, &self.ends[1])] {
+            run(&["ip", "-n", namespace, "route", "add", "default", "dev", end]);
+            wait_until("addresses that are no duplicates", Duration::from_secs(10), || {
+                let tentative =
+                    run(&["ip", "-n", namespace, "-6", "address", "show", "dev", end, "tentative"]);
+                if tentative.trim().is_empty() { Ok(()) } else { Err(tentative) }
+            });
+        }
     }
 
     pub(crate) fn left(&self) -> Place {
