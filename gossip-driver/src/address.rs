@@ -145,6 +145,7 @@ mod tests {
         Host::Literal(text.parse().unwrap())
     }
 
+    // upstream: TestMemberList_ResolveAddr, TestUtil_PortFunctions
     #[test]
     fn reads_every_form() {
         let table: &[(&str, Option<&str>, Host, u16)] = &[
@@ -176,6 +177,7 @@ mod tests {
         }
     }
 
+    // upstream: TestMemberList_ResolveAddr
     #[test]
     fn refuses_with_the_reason() {
         let table = [

@@ -197,6 +197,7 @@ mod tests {
         }
     }
 
+    // upstream: TestRandomOffset, TestRandomOffset_Zero
     #[test]
     fn below_is_uniform_and_total() {
         let mut rng = Rng::from_seed(&Seed::from_u64(1), 0);

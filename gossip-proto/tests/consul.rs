@@ -116,6 +116,7 @@ fn what_agents_would_not_understand_is_refused() {
 }
 
 /// serf.md 13.4 and 13.9, point 10: two data centres do not become one through this node.
+// upstream: TestSerf_Join_Cancel
 #[test]
 fn clients_of_one_datacenter_join_and_those_of_two_do_not() {
     let mut net = Net::new([

@@ -115,6 +115,42 @@ fn a_ping_that_left_late_has_a_round_trip_of_its_own() {
     }
 }
 
+// upstream: TestCreate, TestDefaultLANConfig_protocolVersion, TestMemberlistProtocolVersion
+#[test]
+fn a_fresh_node_lists_itself_with_its_versions() {
+    for preset in [Config::lan, Config::wan, Config::local] {
+        let made = |version: Option<u8>| {
+            let mut config = preset(Name::from("self"), addr(1));
+            version.map(|version| config.protocol_version(version));
+            machine(config, 1)
+        };
+        let fresh = made(None);
+        let members: Vec<_> = fresh.members().collect();
+        assert_eq!((members.len(), members[0].name, members[0].addr), (1, &Name::from("self"), addr(1)));
+        assert_eq!((members[0].versions, members[0].status), ([1, 5, 2, 0, 0, 0], Status::Alive));
+        assert_eq!(made(Some(4)).local().versions, [1, 5, 4, 0, 0, 0]);
+    }
+}
+
+// upstream: TestCreate_secretKeyEmpty, TestCreate_keyringOnly
+#[test]
+fn a_ring_seals_once_it_has_a_key() {
+    let key = wire::keyring::Key::new(&[7; 16]).expect("a key");
+    let ring = wire::keyring::Keyring::new(key, []).expect("a ring");
+    for (ring, sealed) in [(wire::keyring::Keyring::empty(), false), (ring, true)] {
+        let mut script = Script::new(|config| {
+            config.keyring(Some(ring)).verify_incoming(false);
+        });
+        script.datagram(addr(2), &ping(1, "self", "b", addr(2))).unwrap();
+        let mut buf = [0; 1400];
+        let transmit = script.machine.poll_transmit(script.now, &mut buf).expect("an ack");
+        // Sealed, it begins with the version of the seal.
+        assert_eq!(buf[0] == 1 && transmit.len > 40, sealed);
+        let installed = script.machine.install_key(script.now, &[8; 16]);
+        assert_eq!(installed.is_ok(), sealed, "{installed:?}");
+    }
+}
+
 fn tags(tags: &[(&str, &str)]) -> Vec<u8> {
     let mut metadata = Vec::new();
     encode_tags(&mut metadata, tags.iter().copied()).unwrap();

@@ -55,6 +55,15 @@ fn what_comes_and_goes_is_counted() {
     assert_eq!(script.machine.stats().exchanges_begun, 2);
 }
 
+// upstream: TestHandleCommand, TestIngestPacket_ExportedFunc_EmptyMessage
+#[test]
+fn nothing_is_no_message() {
+    let mut script = quiet();
+    assert!(script.datagram(addr(2), &[]).is_err());
+    script.datagram(addr(2), &compound(&[vec![], ping(1, "self", "b", addr(2))])).unwrap();
+    assert_eq!((script.sent().len(), script.machine.stats().dropped_malformed), (1, 2));
+}
+
 /// The datagram is then as long as the buffer allows, and peers with more to say are not harmed.
 #[test]
 fn a_buffer_below_the_datagram_size_is_the_callers_error() {

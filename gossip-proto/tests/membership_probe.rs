@@ -171,6 +171,27 @@ fn a_forwarded_ack_ends_the_probe_well() {
     assert!(script.changes().iter().all(|(_, kind)| *kind != ChangeKind::Failed));
 }
 
+// upstream: TestMemberList_invokeAckHandler_Channel_Ack, TestMemberList_invokeAckHandler_Channel_Nack
+#[test]
+fn a_nack_is_counted_and_an_ack_still_waited_for() {
+    let mut script = with_members(&["b", "c"], |config| {
+        config.stream_pings(false);
+    });
+    let seq = probes(&mut script).ping().seq;
+    script.next();
+    let asked = script.sent();
+    script.datagram(asked[0].to, &nack(seq)).unwrap();
+    assert_eq!((script.machine.stats().nacks, script.machine.stats().probes_succeeded), (1, 0));
+    script.datagram(asked[0].to, &ack(seq)).unwrap();
+    script.datagram(asked[0].to, &nack(seq)).unwrap();
+    let stats = script.machine.stats();
+    assert_eq!(
+        (stats.nacks, stats.probes_succeeded, stats.ack_unknown),
+        (1, 1, 1),
+        "after the ack nobody waits"
+    );
+}
+
 // upstream: TestMemberList_ProbeNode_Buddy
 #[test]
 fn a_suspect_is_told_with_the_ping() {

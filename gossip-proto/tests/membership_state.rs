@@ -143,6 +143,25 @@ fn who_left_may_come_back_from_elsewhere_at_once() {
     assert_eq!((script.incarnation("b"), script.machine.find(b"b").unwrap().addr), (1, addr(3)));
 }
 
+// upstream: TestMemberList_Members
+#[test]
+fn suspects_count_as_members_and_the_dead_do_not() {
+    let mut script = quiet();
+    script.hear(&plain_alive("c", 3, 1));
+    script.hear(&plain_alive("d", 4, 1));
+    script.hear(&suspect("b", 5, "x"));
+    script.hear(&dead("c", 1, "x"));
+    let mut counted: Vec<_> = script
+        .machine
+        .members()
+        .filter(|member| matches!(member.status, Status::Alive | Status::Suspect))
+        .map(|member| member.name.to_string())
+        .collect();
+    counted.sort();
+    assert_eq!((counted, script.machine.num_alive()), (["b", "d", "self"].map(String::from).into(), 3));
+    assert_eq!(script.status("c"), Some(Status::Failed), "still listed, as what it is");
+}
+
 // upstream: TestMemberList_SuspectNode_NoNode, TestMemberList_DeadNode_NoNode
 #[test]
 fn accusations_of_nobody_are_ignored() {
@@ -255,6 +274,7 @@ fn accusations_of_this_node_are_refuted() {
 }
 
 // upstream: TestMemberList_DeadNode, TestMemberList_DeadNode_Double, TestMemberList_DeadNode_AliveReplay
+// upstream: TestMemberlistBroadcast_Message
 #[test]
 fn a_death_is_told_once_and_not_undone_by_a_replay() {
     let mut script = quiet();
@@ -298,6 +318,7 @@ fn no_single_claim_ends_the_range_of_incarnations() {
 }
 
 // upstream: TestMemberList_ProbeNode_Wrong_VSN
+// upstream: TestValidateMemberInfo
 #[test]
 fn an_alive_without_proper_versions_admits_nobody() {
     let mut script = quiet();

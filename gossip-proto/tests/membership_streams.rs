@@ -71,6 +71,23 @@ fn written(script: &mut Script, id: StreamId) -> (Vec<u8>, bool) {
     (bytes, closed)
 }
 
+// upstream: TestHandleConn_NilConnAfterRemoveLabelHeaderFromStream
+#[test]
+fn a_stream_that_breaks_off_within_its_label_is_closed() {
+    for bytes in [&[][..], &[0xf4], &[0xf4, 5, b'b', b'l']] {
+        let mut script = node(|config| {
+            config.label(b"blue".as_slice().into());
+        });
+        let id = accept(&mut script);
+        if !bytes.is_empty() {
+            assert_eq!(script.machine.handle_stream_data(script.now, id, bytes, false), Ok(bytes.len()));
+        }
+        let _ = script.machine.handle_stream_data(script.now, id, &[], true);
+        assert_eq!(written(&mut script, id), (vec![], true), "{bytes:?}");
+        assert_eq!(script.machine.handle_stream_data(script.now, id, b"x", false), Err(StreamError::Unknown));
+    }
+}
+
 /// Who asks and goes away, again and again, must not pile up questions that wait for their answer.
 #[test]
 fn questions_to_the_application_are_bounded() {

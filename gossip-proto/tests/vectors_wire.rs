@@ -7,6 +7,7 @@ use support::codec::{self, Codec, Kind, codec};
 use support::show::{Style, same};
 use support::{Case, Tally, hex, is_frame, memberlist_cases, serf_cases};
 
+// upstream: TestEncodeDecode
 #[test]
 fn memberlist_vectors() {
     let mut tally = Tally::new("vectors");
@@ -41,6 +42,7 @@ fn memberlist_decode_cases() {
     tally.finish();
 }
 
+// upstream: TestEncodeMessage, TestEncodeRelayMessage, TestEncodeFilter
 #[test]
 fn serf_gossip() {
     let mut tally = Tally::new("serf.gossip");

@@ -41,6 +41,7 @@ async fn alive<M: gossip_proto::Machine + 'static>(cluster: &Cluster<M>) -> usiz
 }
 
 // upstream: TestTransport_Join
+// upstream: TestSerf_eventsJoin
 #[test]
 fn a_cluster_forms_talks_and_notices_a_death() {
     let (runtime, bus) = world(1);

@@ -39,3 +39,27 @@ impl Backoff {
 
 const SHORTEST: Duration = Duration::from_millis(5);
 const LONGEST: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // upstream: TestTransport_TcpListenBackoff
+    #[tokio::test(start_paused = true)]
+    async fn failures_in_a_row_are_ever_further_apart() {
+        let mut backoff = Backoff::default();
+        let begun = Instant::now();
+        let mut failures = 0;
+        while begun.elapsed() < Duration::from_secs(4) {
+            backoff.fail();
+            failures += 1;
+            core::future::poll_fn(|cx| backoff.poll_ready(cx)).await;
+        }
+        assert!((9..=13).contains(&failures), "{failures} in four seconds");
+        backoff.succeed();
+        let begun = Instant::now();
+        backoff.fail();
+        core::future::poll_fn(|cx| backoff.poll_ready(cx)).await;
+        assert!(begun.elapsed() < Duration::from_millis(10), "it starts over");
+    }
+}

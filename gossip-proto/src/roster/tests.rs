@@ -59,6 +59,7 @@ fn an_address_follows_its_member() {
     );
 }
 
+// upstream: TestShuffleNodes
 #[test]
 fn each_round_probes_everybody_once_whoever_comes_and_goes() {
     let mut roster = roster(40);
@@ -77,8 +78,11 @@ fn each_round_probes_everybody_once_whoever_comes_and_goes() {
     }
     let distinct: BTreeSet<_> = probed.iter().collect();
     assert_eq!(distinct.len(), 40);
+    let next: Vec<_> = (0..40).map(|_| roster.next_to_probe(&mut rng).unwrap()).collect();
+    assert_ne!(next, probed[1..], "in another order each time");
 }
 
+// upstream: TestKRandomNodes
 #[test]
 fn samples_are_distinct_wanted_and_spread() {
     let roster = roster(100);

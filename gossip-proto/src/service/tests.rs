@@ -158,6 +158,7 @@ fn intents_may_come_before_their_member() {
 }
 
 // upstream: TestSerf_join_pendingIntents
+// upstream: TestSerf_RecentIntent
 #[test]
 fn of_early_intents_the_newest_counts() {
     let mut bed = Bed::new();
@@ -171,6 +172,7 @@ fn of_early_intents_the_newest_counts() {
 // upstream: TestSerf_leaveIntent_oldMessage
 // upstream: TestSerf_leaveIntent_newer
 // upstream: TestSerf_joinIntent_resetLeaving
+// upstream: TestSerf_joinIntent_oldMessage, TestSerf_joinIntent_newer
 #[test]
 fn newer_intents_win() {
     let mut bed = Bed::new();
@@ -200,6 +202,7 @@ fn with_the_intent_it_left_without_it_failed() {
     assert_eq!((bed.services.num_left(), bed.services.num_failed()), (1, 1));
 }
 
+// upstream: TestSerf_RemoveFailed_eventsLeave, TestSerf_forceLeaveLeft
 #[test]
 fn a_failed_member_can_be_forced_out_and_forgotten() {
     let mut bed = Bed::new();
@@ -213,6 +216,7 @@ fn a_failed_member_can_be_forced_out_and_forgotten() {
     assert_eq!((bed.services.num_left(), bed.services.num_failed(), bed.services.listed), (0, 0, 1));
 }
 
+// upstream: TestSerf_forceLeaveLeaving
 #[test]
 fn a_pruned_member_that_objects_stays() {
     let mut bed = Bed::new();
@@ -234,6 +238,7 @@ fn the_node_objects_to_being_forced_out() {
     );
 }
 
+// upstream: TestSerf_ReapHandler, TestSerf_Reap, TestSerf_joinLeave
 #[test]
 fn failed_and_left_members_are_forgotten_in_time() {
     let mut config = ServiceConfig::default();
@@ -328,6 +333,7 @@ fn tombstones_do_not_grow_with_every_exchange() {
     assert_eq!((bed.ltime("a"), bed.services.clock.time()), (10, 11));
 }
 
+// upstream: TestDelegate_LocalState
 #[test]
 fn what_this_node_tells_can_be_read_back() {
     let mut bed = Bed::new();
@@ -363,6 +369,7 @@ fn times_far_ahead_are_refused_by_gossip_and_followed_in_an_exchange() {
     assert_eq!((bed.services.event_clock.time(), bed.ltime("self")), (far + 1, 0));
 }
 
+// upstream: TestSerf_RecentIntent, TestSerf_ReapHandler
 #[test]
 fn remembered_intents_are_bounded_and_age() {
     let mut config = ServiceConfig::default();
@@ -376,6 +383,7 @@ fn remembered_intents_are_bounded_and_age() {
     assert_eq!(bed.services.recent.len(), 0);
 }
 
+// upstream: TestSerf_State, TestBroadcastFinished
 #[test]
 fn leaving_alone_ends_at_once_and_in_company_in_steps() {
     let mut bed = Bed::new();
@@ -396,6 +404,7 @@ fn leaving_alone_ends_at_once_and_in_company_in_steps() {
     assert_eq!(completion.ended(), Some((operation, Outcome::Left { announced: true })));
 }
 
+// upstream: TestSerf_eventsUser_sizeLimit
 #[test]
 fn an_event_that_no_datagram_carries_is_refused() {
     let mut config = ServiceConfig::default();
@@ -457,6 +466,7 @@ fn what_members_go_through_is_counted() {
     assert_eq!(stats.members_updated, 0);
 }
 
+// upstream: TestCreate_checkBroadcastQueueMetrics
 #[test]
 fn what_waits_for_gossip_is_counted() {
     use crate::{Machine as _, Node};

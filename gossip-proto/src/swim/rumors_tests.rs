@@ -22,6 +22,7 @@ fn retired<T>(rumors: &mut Rumors<T>) -> Vec<(T, u32, Why)> {
     core::iter::from_fn(|| rumors.pop_retired()).map(|r| (r.value, r.transmits, r.why)).collect()
 }
 
+// upstream: TestLimitedBroadcastLess, TestTransmitLimited_ordering
 #[test]
 fn any_single_lane_follows_the_queue_traces() {
     let vectors: Value =
@@ -67,6 +68,7 @@ fn an_empty_moment_does_not_lose_a_rumor() {
     assert_eq!(send(&mut rumors, 1000, 4), ["A2", "B"]);
 }
 
+// upstream: TestTransmitLimited_Queue, TestMemberlistBroadcast_Invalidates
 #[test]
 fn a_subject_has_one_rumor_in_all_lanes() {
     let mut rumors = Rumors::new(100);
@@ -83,6 +85,7 @@ fn a_subject_has_one_rumor_in_all_lanes() {
     assert_eq!(rumors.len(), 1);
 }
 
+// upstream: TestTransmitLimited_Prune
 #[test]
 fn a_full_lane_loses_its_last() {
     let mut rumors = Rumors::new(3);
@@ -98,6 +101,31 @@ fn a_full_lane_loses_its_last() {
     assert_eq!(retired(&mut rumors), [("tiny", 0, Why::Pruned)], "also the new one itself");
     rumors.insert(Lane::Query, None, 1, "query", None);
     assert_eq!(rumors.len(), 4, "the cap is per lane");
+}
+
+// upstream: TestTransmitLimited_GetBroadcasts
+#[test]
+fn what_a_rumor_costs_beside_its_bytes_is_counted() {
+    for (overhead, expected) in [(2, 4), (3, 3)] {
+        let mut rumors = Rumors::new(100);
+        for n in 0..4u32 {
+            rumors.insert(Lane::Alive, Some(n), 18, n, None);
+        }
+        assert_eq!(rumors.draw(80, overhead, usize::MAX, &[9; LANES]), expected);
+    }
+}
+
+/// As upstream draws; but the numbers go on when the queue is empty (W-2).
+// upstream: TestTransmitLimited_GetBroadcasts_Limit
+#[test]
+fn each_rumor_is_sent_as_often_as_its_limit_says() {
+    let mut rumors = Rumors::new(100);
+    for n in 0..4u32 {
+        rumors.insert(Lane::Alive, Some(n), 18, n, None);
+    }
+    let draws: Vec<usize> = (0..4).map(|_| send(&mut rumors, 79, 2).len()).collect();
+    assert_eq!((draws, rumors.len()), (vec![3, 3, 2, 0], 0));
+    assert_eq!(rumors.next_serial, 4);
 }
 
 #[test]

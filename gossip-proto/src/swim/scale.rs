@@ -87,6 +87,7 @@ mod tests {
         }
     }
 
+    // upstream: TestSuspicionTimeout
     #[test]
     fn suspicion_timeout_matches_the_vectors() {
         each_row("suspicion_timeout", 4, |row| {
@@ -95,6 +96,7 @@ mod tests {
         });
     }
 
+    // upstream: TestSuspicion_remainingSuspicionTime
     #[test]
     fn remaining_suspicion_matches_the_vectors() {
         each_row("remaining_suspicion_time", 5, |row| {
@@ -111,6 +113,7 @@ mod tests {
         });
     }
 
+    // upstream: TestPushPullScale
     #[test]
     fn push_pull_interval_matches_the_vectors() {
         each_row("push_pull_scale", 3, |row| {

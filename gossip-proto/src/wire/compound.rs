@@ -159,6 +159,7 @@ mod tests {
         (list, parts.truncated())
     }
 
+    // upstream: TestDecodeCompoundMessage, TestDecodeCompoundMessage_Trunc
     #[test]
     fn complete_parts_are_yielded_and_cut_ones_counted() {
         let body = b"\x03\0\x02\0\x05\0\x01abcdefgh?";
@@ -175,6 +176,7 @@ mod tests {
         assert_eq!(parts(b"\x02\0\0\0\x01x"), (vec![&b""[..], b"x"], 0));
     }
 
+    // upstream: TestDecodeCompoundMessage_NumberOfPartsOverflow
     #[test]
     fn a_header_that_is_cut_voids_the_whole() {
         assert_eq!(Parts::new(b"").unwrap_err(), BadCompound::NoCount);
@@ -192,6 +194,7 @@ mod tests {
         assert_eq!(&buf, b"abcd");
     }
 
+    // upstream: TestMakeCompoundMessage
     #[test]
     fn messages_come_out_as_they_went_in_and_fill_the_buffer_exactly() {
         let mut buf = [0; 2 + 3 * 2 + 6];

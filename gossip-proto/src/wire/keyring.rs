@@ -295,6 +295,7 @@ mod tests {
         ring.keys().iter().map(|key| key.as_bytes()[0]).collect()
     }
 
+    // upstream: TestCreate_secretKey
     #[test]
     fn only_aes_key_sizes_are_keys() {
         for len in 0..=40 {
@@ -315,6 +316,7 @@ mod tests {
         assert_eq!(std::format!("{:?}", Key::new(&[0x41; 32]).unwrap()), "Key(..)");
     }
 
+    // upstream: TestKeyring_AddRemoveUse, TestKeyring_GetPrimaryKey, TestKeyring_PrimaryOnly
     #[test]
     fn ring_operations_keep_the_order_of_serf_8_1() {
         let mut ring = Keyring::new(key(1), [key(2), key(1), key(3), key(2)]).unwrap();
@@ -332,8 +334,10 @@ mod tests {
         ring.remove(&key(1)).unwrap();
         assert_eq!(order(&ring), [3, 2, 4]);
         assert_eq!(ring.primary(), Some(&key(3)));
+        assert_eq!(order(&Keyring::new(key(8), []).unwrap()), [8]);
     }
 
+    // upstream: TestKeyring_EmptyRing
     #[test]
     fn the_first_key_of_an_empty_ring_becomes_primary() {
         let mut ring = Keyring::empty();

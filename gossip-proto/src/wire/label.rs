@@ -104,6 +104,7 @@ impl core::error::Error for LabelTooLong {}
 mod tests {
     use super::*;
 
+    // upstream: TestAddLabelHeaderToPacket, TestRemoveLabelHeaderFromPacket
     #[test]
     fn header_round_trips_at_both_ends_of_the_length_range() {
         for len in [1, 2, 33, 254, 255] {
@@ -119,13 +120,17 @@ mod tests {
         }
     }
 
+    // upstream: TestLabelOverhead
     #[test]
     fn no_label_writes_no_header() {
+        let overhead = |label: &str| Label::new(label).unwrap().header_len();
+        assert_eq!([overhead(""), overhead("a"), overhead("abcdefg")], [0, 3, 9]);
         assert_eq!(Label::default().write_header(&mut []), Some(0));
         assert_eq!(Label::find(&[]), Ok(Found::None));
         assert_eq!(Label::find(&[0xf3, 1, 1]), Ok(Found::None));
     }
 
+    // upstream: TestAddLabelHeaderToPacket, TestRemoveLabelHeaderFromPacket
     #[test]
     fn empty_and_oversized_labels_are_refused() {
         assert_eq!(Label::find(&[0xf4, 0]), Err(LabelEmpty));

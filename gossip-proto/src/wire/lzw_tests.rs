@@ -112,6 +112,7 @@ fn any_number_of_clear_codes_may_follow_one_another() {
     }
 }
 
+// upstream: TestDecompressPayload_Limit
 #[test]
 fn the_limit_is_exact() {
     for data in [vec![b'x'; 100_000], noise(40_000)] {
@@ -178,6 +179,7 @@ fn a_message_is_shrunk_only_if_that_makes_it_strictly_smaller() {
     assert_eq!(packet, noise(1400));
 }
 
+// upstream: TestCompressDecompressPayload
 #[test]
 fn the_length_field_takes_its_shortest_form() {
     for len in [10, 40, 1000, 60_000, 120_000] {

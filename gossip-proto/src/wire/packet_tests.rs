@@ -104,6 +104,7 @@ fn the_longest_body_fills_the_datagram_exactly() {
     assert!((1385..=1400).contains(&wrap(&layers, &body, 1400, true).unwrap().len()));
 }
 
+// upstream: TestIngestPacket_CRC
 #[test]
 fn damage_to_any_byte_under_a_checksum_or_seal_visits_nothing() {
     for layers in every_layering() {
@@ -149,6 +150,7 @@ fn every_cut_of_a_sealed_packet_is_refused() {
 }
 
 // spec 1.5
+// upstream: TestRemoveLabelHeaderFromPacket
 #[test]
 fn labels_are_checked_as_configured() {
     let plain = Layers::default();

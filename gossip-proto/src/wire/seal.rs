@@ -188,13 +188,14 @@ mod tests {
         buf
     }
 
+    // upstream: TestPKCS7, TestEncryptDecrypt_V0, TestEncryptDecrypt_V1
     #[test]
     fn every_length_round_trips_with_every_key_size_and_version() {
         for key in [16, 24, 32] {
             let ring = ring(&vec![key; usize::from(key)]);
             for version in [SealVersion::Padded, SealVersion::Plain] {
-                for len in 0..50usize {
-                    let text: Vec<u8> = (0..len as u8).collect();
+                for len in 0..256usize {
+                    let text: Vec<u8> = (0..len).map(|byte| byte as u8).collect();
                     let mut wire = sealed(&ring, version, b"aad", &text);
                     let overhead = wire.len() - len;
                     match version {
@@ -247,12 +248,17 @@ mod tests {
         }
     }
 
+    // upstream: TestKeyRing_MultiKeyEncryptDecrypt
     #[test]
     fn later_keys_of_the_ring_open_too() {
         let old = ring(&[1; 16]);
         let both = Keyring::new(Key::new(&[2; 32]).unwrap(), [Key::new(&[1; 16]).unwrap()]).unwrap();
         let mut wire = sealed(&old, SealVersion::Plain, b"", b"text");
+        let before = wire.clone();
         assert_eq!(open(&both, b"", true, &mut wire).unwrap(), b"text");
+        let mut without = both.clone();
+        without.remove(&Key::new(&[1; 16]).unwrap()).unwrap();
+        assert_eq!(open(&without, b"", true, &mut before.clone()), Err(OpenError::NoKey));
         let mut wire = sealed(&both, SealVersion::Plain, b"", b"text");
         assert_eq!(open(&old, b"", true, &mut wire), Err(OpenError::NoKey));
     }

@@ -121,3 +121,9 @@ fn a_composed_query_decodes_to_itself() {
     let Ok(Filter::Nodes(names)) = Filter::decode(&filter) else { panic!("not a node filter") };
     assert_eq!(names.len(), 1);
 }
+
+// upstream: TestQueryFlags
+#[test]
+fn the_flags_of_a_query_are_the_bits_that_go_over_the_wire() {
+    assert_eq!((Query::ACK, Query::NO_BROADCAST), (1, 2));
+}

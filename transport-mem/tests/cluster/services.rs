@@ -61,6 +61,7 @@ fn kinds(net: &Net, viewer: NodeId, subject: NodeId) -> Vec<ChangeKind> {
 }
 
 // upstream: TestSerf_eventsUser
+// upstream: TestBroadcastFinished_nilNotify
 #[test]
 fn a_user_event_reaches_everybody_exactly_once() {
     for (seed, nodes) in seeds(0..3).flat_map(|seed| [3, 20, 60].map(|nodes| (seed, nodes))) {

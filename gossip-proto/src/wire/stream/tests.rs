@@ -106,6 +106,7 @@ fn compressed(data: &[u8]) -> Vec<u8> {
     out
 }
 
+// upstream: TestAddLabelHeaderToStream, TestRemoveLabelHeaderFromStream, TestEncryptDecryptState
 #[test]
 fn every_layering_round_trips_in_both_directions_and_in_pieces_of_any_size() {
     let error = b"\x0d\x81\xa5Error\xa4nope";
@@ -184,6 +185,7 @@ fn the_end_of_the_stream_within_a_message_is_silent() {
 }
 
 // spec 1.5
+// upstream: TestRemoveLabelHeaderFromStream
 #[test]
 fn labels_are_checked_by_the_accepting_side_only() {
     let plain = Layers::default();
