@@ -333,7 +333,7 @@ mod tests {
             error(r#"{"mdns": {"interfaces": "eth0"}}"#).starts_with("key `mdns`: key `interfaces`: unknown")
         );
         let layer =
-            parse(r#"{"discover": "", "enable_syslog": false, "mdns": {"disable_ipv4": false}}"#).unwrap();
+            parse(r#"{"statsd_addr": "", "enable_syslog": false, "mdns": {"disable_ipv4": false}}"#).unwrap();
         assert_eq!(layer, Layer::default());
         let layer = parse(r#"{"validate_node_names": true, "MsgpackUseNewTimeFormat": true}"#).unwrap();
         assert_eq!(layer.warnings.len(), 2);
