@@ -82,7 +82,7 @@ pub struct Transmit {
 pub enum TransmitFailure {
     /// The network says the peer cannot be reached; a probe goes on by its indirect phase.
     Unreachable,
-    /// The path carries at most this many bytes.
+    /// The path carries at most this many bytes. That the next datagrams keep to it, `handle_path` must say as well.
     TooBig(usize),
     /// Our own side failed (no buffer, socket closed); says nothing about the peer.
     Local,

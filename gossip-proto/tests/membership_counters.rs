@@ -1,10 +1,14 @@
-//! Counters that tell an operator what a node does and refuses, where no test of the behaviour itself looks at them.
+//! Counters that tell an operator what a node does and refuses, where no test of the behaviour itself looks at them; and
+//! that each of them has such a test somewhere.
 mod support;
 
 use core::net::SocketAddr;
 use gossip_proto::wire::lzw::Deflater;
 use gossip_proto::wire::message::*;
 use gossip_proto::*;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use support::node::*;
 
 /// A compound of these messages.
@@ -53,6 +57,36 @@ fn what_comes_and_goes_is_counted() {
     let now = script.now;
     script.machine.join(now, &[addr(4).into(), addr(5).into()]).unwrap();
     assert_eq!(script.machine.stats().exchanges_begun, 2);
+}
+
+#[test]
+fn each_reason_to_drop_has_a_counter_of_its_own() {
+    let mut script = quiet();
+    let alive = plain_alive("b", 2, 1);
+    let counts = |script: &Script| {
+        let stats = script.machine.stats();
+        [
+            stats.dropped_crc,
+            stats.dropped_type,
+            stats.compound_truncated,
+            stats.ping_wrong_name,
+            stats.alive_accepted,
+        ]
+    };
+    let checked = [&[12, 0, 0, 0, 1][..], &alive].concat();
+    assert!(script.datagram(addr(2), &checked).is_err());
+    assert_eq!(counts(&script), [1, 0, 0, 0, 0]);
+    script.hear(&[14, 1]);
+    script.hear(&message(MessageType::PushPull, |_| Ok::<(), ()>(())));
+    assert_eq!(counts(&script), [1, 2, 0, 0, 0]);
+    let mut cut = compound(&[alive.clone(), alive.clone(), alive.clone()]);
+    cut.truncate(cut.len() - alive.len() - 1);
+    script.hear(&cut);
+    assert_eq!(counts(&script), [1, 2, 2, 0, 1], "one whole, two not");
+    script.datagram(addr(2), &ping(1, "other", "b", addr(2))).unwrap();
+    assert_eq!(counts(&script), [1, 2, 2, 1, 1]);
+    script.hear(b"\x08twelve bytes");
+    assert_eq!((script.machine.stats().user_messages, script.machine.stats().user_bytes), (1, 12));
 }
 
 // upstream: TestHandleCommand, TestIngestPacket_ExportedFunc_EmptyMessage
@@ -108,5 +142,35 @@ fn what_a_datagram_may_inflate_to_is_configured() {
         script.hear(&packed);
         let stats = script.machine.stats();
         assert_eq!((stats.user_messages, stats.dropped_limits), (heard, 1 - heard), "{limit}");
+    }
+}
+
+/// A counter that nothing moves, or that moves unseen, tells an operator lies.
+#[test]
+fn each_counter_is_looked_at_by_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut tests = String::new();
+    for dir in ["src", "tests", "../gossip-driver/tests", "../transport-mem/tests"] {
+        collect(&root.join(dir), &mut tests);
+    }
+    let words: BTreeSet<&str> = tests.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let unseen: Vec<_> =
+        Stats::default().iter().map(|(name, _)| name).filter(|name| !words.contains(name)).collect();
+    assert_eq!(unseen, [""; 0]);
+}
+
+/// The code of tests: whole files of them, and what follows `cfg(test)` in others.
+fn collect(dir: &Path, tests: &mut String) {
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let name = path.display().to_string();
+        if path.is_dir() {
+            collect(&path, tests);
+        } else if name.ends_with(".rs") {
+            let text = fs::read_to_string(&path).expect("a source file");
+            let whole = name.contains("/tests/") || name.ends_with("tests.rs");
+            let start = if whole { Some(0) } else { text.find("#[cfg(test)]") };
+            tests.push_str(start.map_or("", |start| &text[start..]));
+        }
     }
 }
