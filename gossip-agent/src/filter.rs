@@ -36,12 +36,17 @@ impl Filter {
 impl Item {
     fn matches(&self, batch: &Batch) -> bool {
         match (self, batch) {
-            (Self::All, Batch::Members { .. } | Batch::Single(Notice::UserEvent { .. })) => true,
+            (
+                Self::All,
+                Batch::Members { .. } | Batch::Single(Notice::UserEvent { .. } | Notice::Query { .. }),
+            ) => true,
             (Self::Members(kind), Batch::Members { kind: of, .. }) => kind == of,
             (Self::UserEvents, Batch::Single(Notice::UserEvent { .. })) => true,
             (Self::UserEvent(name), Batch::Single(Notice::UserEvent { name: of, .. })) => {
                 name.as_bytes() == of
             }
+            (Self::Queries, Batch::Single(Notice::Query { .. })) => true,
+            (Self::Query(name), Batch::Single(Notice::Query { name: of, .. })) => name.as_bytes() == of,
             _ => false,
         }
     }

@@ -109,7 +109,7 @@ pub use nonce::NonceSecret;
 pub use output::*;
 pub use rng::Seed;
 pub use roster::Standing;
-pub use service::Snapshot;
+pub use service::{Expression, Snapshot};
 pub use stats::Stats;
 pub use tap::{MAX_TAP_FRAME, Recording};
 pub use time::Instant;

@@ -68,11 +68,9 @@ commands! {
 macro_rules! records {
     ($($(#[$doc:meta])* $record:ident { $($name:literal $field:ident: $ty:ty),* $(,)? })*) => {$(
         $(#[$doc])*
-        #[allow(dead_code, reason = "those of queries are to follow")]
         #[derive(Clone, Debug, Default, PartialEq)]
         pub(crate) struct $record { $(pub(crate) $field: $ty),* }
 
-        #[allow(dead_code, reason = "those of queries are to follow")]
         impl $record {
             const NAMES: &[&str] = &[$($name),*];
         }

@@ -14,4 +14,4 @@ pub(crate) const AUTHENTICATION_REQUIRED: &str = "Authentication required";
 
 #[cfg(test)]
 #[path = "../../../gossip-proto/tests/support/tally.rs"]
-mod tally;
+pub(crate) mod tally;

@@ -2,8 +2,8 @@
 //! up: connections, requests and what waits for a client are bounded, and a client that stops reading or falls silent in
 //! the middle of a request is dropped.
 
+mod asked;
 mod commands;
-mod expression;
 mod figures;
 mod places;
 mod records;

@@ -4,7 +4,8 @@ use core::net::IpAddr;
 
 use transport_tokio::{Batch, MemberInfo, Notice, Status};
 
-use crate::rpc::{Blob, Member, MemberRecord, UserRecord, Value};
+use super::asked::Asked;
+use crate::rpc::{Blob, Member, MemberRecord, QueryRecord, UserRecord, Value};
 
 /// A member as Serf shows it.
 pub(super) fn member(info: &MemberInfo) -> Member {
@@ -36,8 +37,8 @@ pub(super) fn status(status: Status) -> &'static str {
     }
 }
 
-/// What a stream tells of news; `None` for what Serf has no event for.
-pub(super) fn event(batch: &Batch) -> Option<Vec<u8>> {
+/// What a stream tells of news; `None` for what Serf has no event for. Queries become ones that the client can answer.
+pub(super) fn event(batch: &Batch, asked: &Asked) -> Option<Vec<u8>> {
     let mut record = Vec::new();
     match batch {
         Batch::Members { kind, members } => {
@@ -49,6 +50,11 @@ pub(super) fn event(batch: &Batch) -> Option<Vec<u8>> {
             let payload = Blob::payload(payload);
             UserRecord { coalesce, event: "user".into(), ltime, name: name.into(), payload }
                 .write(&mut record);
+        }
+        Batch::Single(Notice::Query { id, ltime, name, payload, .. }) => {
+            let (ltime, id) = (*ltime, asked.add(*id));
+            let payload = Blob::payload(payload);
+            QueryRecord { event: "query".into(), id, ltime, name: name.into(), payload }.write(&mut record);
         }
         _ => return None,
     }

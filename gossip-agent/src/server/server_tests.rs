@@ -4,6 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use transport_tokio::gossip_proto::Expression;
 use transport_tokio::{Bind, Cluster, Config, Node, ServiceConfig, start_node};
 
 use super::*;
@@ -11,6 +12,7 @@ use crate::client::connection::Connection;
 use crate::client::{AgentAddress, Failure};
 use crate::feed::Feed;
 use crate::log::Level;
+use crate::rpc::tally::{Tally as Recorded, serf_cases, unhex};
 use crate::rpc::*;
 use crate::tags::Tags;
 use crate::tally::Tally;
@@ -153,7 +155,7 @@ async fn members_are_listed_and_filtered() {
         assert_eq!(answer.unwrap(), found, "{tags:?} {status} {name}");
     }
     let error = why(filtered(&mut connection, &[], "", "(").await);
-    assert!(error.starts_with("The expression \"(\" cannot be used: "), "{error}");
+    assert!(error.starts_with("Invalid expression \"(\": "), "{error}");
     assert_eq!(filtered(&mut connection, &[], "", "foo").await.unwrap(), 1, "the connection goes on");
 }
 
@@ -270,6 +272,83 @@ async fn the_log_is_shown_from_what_is_kept_on() {
     assert_eq!(why(connection.tell(Command::Monitor, &monitor("info")).await), "Monitor already exists");
     connection.tell(Command::Stop, &StopRequest { seq: logs }).await.unwrap();
     connection.tell(Command::Monitor, &monitor("err")).await.unwrap();
+}
+
+// upstream: TestRPCClientQuery, TestRPCClientStream_Query, TestRPCClientStream_Query_Respond
+#[tokio::test]
+async fn a_query_is_heard_answered_and_over() {
+    let served = Served::start("foo", "").await;
+    let mut listener = served.connect().await;
+    // Each stream has a number of its own for the query.
+    let first =
+        listener.send(Command::Stream, &StreamRequest { filter: "query:deploy".into() }).await.unwrap();
+    assert!(within(listener.header()).await.unwrap().error.is_empty());
+    let second = listener.send(Command::Stream, &StreamRequest { filter: "*".into() }).await.unwrap();
+    assert!(within(listener.header()).await.unwrap().error.is_empty());
+
+    let mut asker = served.connect().await;
+    let query = QueryRequest {
+        name: "deploy".into(),
+        payload: Blob(Some(b"42".to_vec())),
+        ack: true,
+        timeout: 2_000_000_000,
+        ..QueryRequest::default()
+    };
+    let asked = asker.send(Command::Query, &query).await.unwrap();
+    assert!(within(asker.header()).await.unwrap().error.is_empty());
+    let ack: AnswerRecord = record(&mut asker, asked).await;
+    assert_eq!((ack.kind, ack.from, ack.payload), ("ack".into(), "foo".into(), Blob(None)));
+
+    let mut heard = Vec::new();
+    for _ in 0..2 {
+        let header = within(listener.header()).await.unwrap();
+        let query: QueryRecord = within(listener.body()).await.unwrap().unwrap();
+        assert_eq!((query.event, query.name, query.ltime), ("query".into(), "deploy".into(), 1));
+        assert_eq!(query.payload.as_bytes(), b"42");
+        heard.push((header.seq, query.id));
+    }
+    heard.sort_unstable_by_key(|(_, id)| *id);
+    assert_eq!(heard.iter().map(|(_, id)| *id).collect::<Vec<_>>(), [1, 2]);
+    assert!(heard.iter().any(|(seq, _)| *seq == first) && heard.iter().any(|(seq, _)| *seq == second));
+
+    let respond = |id, payload: &[u8]| RespondRequest { id, payload: Blob(Some(payload.into())) };
+    let unknown = why(listener.tell(Command::Respond, &respond(3, b"no")).await);
+    assert_eq!(unknown, "No pending queries matching ID");
+    let long = why(listener.tell(Command::Respond, &respond(1, &[b'x'; 2000])).await);
+    assert!(long.contains("1024"), "{long}");
+    listener.tell(Command::Respond, &respond(1, b"there!")).await.unwrap();
+    let again = why(listener.tell(Command::Respond, &respond(1, b"there!")).await);
+    assert_eq!(again, "response already sent");
+
+    let response: AnswerRecord = record(&mut asker, asked).await;
+    assert_eq!((response.kind, response.from), ("response".into(), "foo".into()));
+    assert_eq!(response.payload.as_bytes(), b"there!");
+    let done: AnswerRecord = record(&mut asker, asked).await;
+    assert_eq!(done, AnswerRecord { kind: "done".into(), ..AnswerRecord::default() });
+    let late = why(listener.tell(Command::Respond, &respond(2, b"late")).await);
+    assert_eq!(late, "response already sent", "another number of the same query");
+}
+
+// upstream: TestAgentQuery_BadPrefix
+#[tokio::test]
+async fn serfs_own_queries_cannot_be_asked_but_for_the_ping() {
+    let served = Served::start("foo", "").await;
+    let mut connection = served.connect().await;
+    let query = |name: &str, payload: Option<&[u8]>| QueryRequest {
+        name: name.into(),
+        payload: Blob(payload.map(Into::into)),
+        timeout: 100_000_000,
+        ..QueryRequest::default()
+    };
+    for query in [query("_serf_conflict", None), query("_serf_ping", Some(b"x")), query("_serf_", None)] {
+        let error = why(connection.tell(Command::Query, &query).await);
+        assert_eq!(error, "Queries cannot contain the '_serf_' prefix");
+    }
+    connection.tell(Command::Query, &query("_serf_ping", None)).await.unwrap();
+    let tags = [("a", "(".into())].into_iter().collect();
+    let invalid = QueryRequest { tags, ..query("ask", None) };
+    let mut connection = served.connect().await;
+    assert!(!why(connection.tell(Command::Query, &invalid).await).is_empty());
 }
 
 // upstream: TestRPCClientLeave
@@ -467,3 +546,100 @@ async fn who_does_not_present_itself_in_time_is_sent_away() {
         timeout(session::GREETING * 10, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
     }
 }
+
+/// The recorded error paths of a serf agent, sent to ours.
+#[tokio::test]
+async fn error_transcripts() {
+    let mut tally = Recorded::new("serf.ipc.errors");
+    let cases = serf_cases("ipc");
+    let ready = |name: &str| name.starts_with("ipc.errors.") && !name.contains("then_right_key");
+    for case in cases.iter().filter(|case| ready(&case.name)) {
+        let sent = case.bytes("hex");
+        let fields = &case.value["fields"];
+        let wanted = unhex(fields["rx"].as_str().unwrap());
+        let wanted_end = fields["closed_by_agent"].as_bool().unwrap();
+        let facts = facts(&sent);
+        // The recorded agent had a secret where it asked for one: the last that a client presents.
+        let secret = wanted.windows(23).any(|window| window == b"Authentication required");
+        let secret = secret.then(|| facts.secret.clone().unwrap_or_else(|| "s3cret".into()));
+        let name = fields["rx_decoded"].as_array().unwrap().iter().find_map(|object| {
+            object["Messages"].as_object().and_then(|messages| messages.keys().next().cloned())
+        });
+        let served = Served::start(name.as_deref().unwrap_or("foo"), &secret.unwrap_or_default()).await;
+        let mut stream = TcpStream::connect(&served.address.rpc_addr).await.unwrap();
+        stream.write_all(&sent).await.unwrap();
+        let (received, ended) = transcript(&mut stream, wanted.len()).await;
+        let matches = match received == wanted && ended == wanted_end {
+            true => Ok(()),
+            false => Err(format!("received {}, ended: {ended}", String::from_utf8_lossy(&received))),
+        };
+        let text = String::from_utf8_lossy(&received);
+        let ours = match &matches {
+            Ok(()) => "",
+            Err(_) if text.contains("Invalid expression") && !ended => "answered",
+            Err(_) if text.contains("Unsupported command") && ended => "unsupported command",
+            Err(_) if text.matches("Authentication required").count() == 1 && !ended => "one answer",
+            Err(_) => "other",
+        };
+        tally.judge(case, &[("request", facts.request)], ours, matches);
+    }
+    tally.finish();
+}
+
+/// What is peculiar about what a client sends.
+struct Facts {
+    request: &'static str,
+    secret: Option<String>,
+}
+
+fn facts(sent: &[u8]) -> Facts {
+    let mut facts = Facts { request: "", secret: None };
+    let mut reader = Reader::new(sent);
+    let mut trusted = false;
+    while !reader.rest().is_empty() {
+        let Ok(RequestHeader { command, .. }) = RequestHeader::read(&mut reader) else { break };
+        let Some(command) = Command::parse(command.as_bytes()) else {
+            if command.is_empty() {
+                facts.request = "without a command";
+            }
+            break;
+        };
+        let mut body = reader.clone();
+        if command.has_request_body() {
+            reader.skip_value().unwrap();
+        }
+        match command {
+            Command::Auth => {
+                facts.secret = Some(AuthRequest::read(&mut body).unwrap().key.to_string());
+                trusted = true;
+            }
+            Command::MembersFiltered => {
+                let filter = MembersFilteredRequest::read(&mut body).unwrap();
+                let expressions = filter.tags.iter().map(|(_, expression)| expression);
+                let mut all = expressions.chain([&filter.name, &filter.status]);
+                if all.any(|expression| Expression::new(expression.as_bytes()).is_none()) {
+                    facts.request = "with an invalid expression";
+                }
+            }
+            Command::Event if !trusted => facts.request = "with a body before authentication",
+            _ => {}
+        }
+    }
+    facts
+}
+
+/// What comes within a while, and whether the connection ends then; `enough` bytes are not waited beyond for long.
+async fn transcript(stream: &mut TcpStream, enough: usize) -> (Vec<u8>, bool) {
+    let mut received = Vec::new();
+    loop {
+        let patience = if received.len() < enough { PATIENT } else { HASTY };
+        match timeout(patience, stream.read_buf(&mut received)).await {
+            Ok(Ok(0) | Err(_)) => return (received, true),
+            Ok(Ok(_)) => {}
+            Err(_) => return (received, false),
+        }
+    }
+}
+
+const PATIENT: Duration = Duration::from_secs(2);
+const HASTY: Duration = Duration::from_millis(200);

@@ -10,9 +10,10 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::asked::Asked;
 use super::commands::Commands;
 use super::places::Place;
 use super::streams::{self, Task};
@@ -21,7 +22,7 @@ use crate::filter::Filter;
 use crate::log::Level;
 use crate::rpc::{
     AUTHENTICATION_REQUIRED, AuthRequest, Command, DecodeError, HandshakeRequest, MonitorRequest, Objects,
-    ReadError, RequestHeader, ResponseHeader, StopRequest, StreamRequest, VERSION, Value,
+    QueryRequest, ReadError, RequestHeader, ResponseHeader, StopRequest, StreamRequest, VERSION, Value,
 };
 
 pub(super) struct Session {
@@ -35,6 +36,8 @@ pub(super) struct Session {
     trusted: bool,
     streams: BTreeMap<u64, Task>,
     monitor: Option<(u64, Task)>,
+    queries: JoinSet<()>,
+    asked: Asked,
 }
 
 impl Session {
@@ -43,7 +46,7 @@ impl Session {
         let (outbox, writing) = Outbox::new(output);
         let trusted = shared.secret.is_none();
         Self {
-            commands: Commands::new(shared.clone(), outbox.clone()),
+            commands: Commands(shared.clone()),
             shared,
             place,
             objects: Objects::new(input, MAX_REQUEST),
@@ -53,6 +56,8 @@ impl Session {
             trusted,
             streams: BTreeMap::new(),
             monitor: None,
+            queries: JoinSet::new(),
+            asked: Asked::default(),
         }
     }
 
@@ -71,8 +76,8 @@ impl Session {
             }
         };
         // What is there to be sent is sent; streams are not there any more.
-        let Self { streams, monitor, commands, outbox, writing, .. } = self;
-        drop((streams, monitor, commands, outbox));
+        let Self { streams, monitor, queries, outbox, writing, .. } = self;
+        drop((streams, monitor, queries, outbox));
         let _ = writing.await;
         match end {
             Farewell::Gone => Ok(()),
@@ -162,9 +167,13 @@ impl Session {
                 self.refuse(seq, "").await
             }
             Command::Leave => self.leave(seq).await,
+            Command::Query => self.query(seq, decode(body)?).await,
+            Command::Respond => {
+                let answered = self.commands.respond(&self.asked, decode(body)?).await;
+                self.refuse(seq, answered.as_ref().map_or_else(String::as_str, |()| "")).await
+            }
             other => {
-                let busy = self.place.busy();
-                let (error, answer) = self.commands.run(other, seq, body, busy).await?;
+                let (error, answer) = self.commands.run(other, body).await?;
                 self.outbox.send(seq, &error, &answer).await
             }
         }
@@ -181,9 +190,30 @@ impl Session {
         }
         let listener = self.shared.local.feed.listen("an RPC client", filter);
         self.refuse(seq, "").await?;
-        let task = Task::spawn(streams::events(listener, seq, self.outbox.clone(), self.place.busy()));
+        let task = Task::spawn(streams::events(
+            listener,
+            self.asked.clone(),
+            seq,
+            self.outbox.clone(),
+            self.place.busy(),
+        ));
         self.streams.insert(seq, task);
         Ok(())
+    }
+
+    async fn query(&mut self, seq: u64, request: QueryRequest) -> Result<(), Farewell> {
+        while self.queries.try_join_next().is_some() {}
+        if self.queries.len() >= MAX_QUERIES {
+            return self.refuse(seq, "Too many queries").await;
+        }
+        match self.commands.query(request).await {
+            Ok(answers) => {
+                self.refuse(seq, "").await?;
+                self.queries.spawn(streams::answers(answers, seq, self.outbox.clone(), self.place.busy()));
+                Ok(())
+            }
+            Err(error) => self.refuse(seq, &error).await,
+        }
     }
 
     async fn start_monitor(&mut self, seq: u64, request: MonitorRequest) -> Result<(), Farewell> {
@@ -305,6 +335,8 @@ impl Outbox {
 const MAX_REQUEST: usize = 128 << 10;
 /// Event streams of one client.
 pub(super) const MAX_STREAMS: usize = 16;
+/// Queries of one client that run at once.
+const MAX_QUERIES: usize = 64;
 /// Within this time a client must have presented itself.
 pub(super) const GREETING: Duration = Duration::from_secs(10);
 /// How long a request may take to arrive.

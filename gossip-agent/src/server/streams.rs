@@ -1,14 +1,16 @@
 //! What runs beside a session's requests: event streams and the monitor.
 
 use tokio::task::JoinHandle;
+use transport_tokio::{Answer, Answers};
 
+use super::asked::Asked;
 use super::places::Busy;
 use super::records;
 use super::session::Outbox;
 use crate::feed::Listener;
 use crate::journal;
 use crate::log::Level;
-use crate::rpc::{LogRecord, Value as _};
+use crate::rpc::{AnswerRecord, Blob, LogRecord, Value as _};
 
 /// A task that ends with whoever asked for it.
 #[derive(Debug)]
@@ -28,15 +30,40 @@ impl Drop for Task {
 
 /// Sends events until the node or the client has gone. While the client does not read they wait in the feed, which drops
 /// them when they are too many.
-pub(super) async fn events(mut listener: Listener, seq: u64, outbox: Outbox, busy: Busy) {
+pub(super) async fn events(mut listener: Listener, asked: Asked, seq: u64, outbox: Outbox, busy: Busy) {
     while let Some(batch) = listener.recv().await {
-        if let Some(record) = records::event(&batch)
+        if let Some(record) = records::event(&batch, &asked)
             && !outbox.record(seq, &record).await
         {
             break;
         }
     }
     drop(busy);
+}
+
+/// Sends what comes back of a query, and that it is over.
+pub(super) async fn answers(mut answers: Answers, seq: u64, outbox: Outbox, busy: Busy) {
+    loop {
+        let answer = answers.recv().await;
+        let over = answer.is_none();
+        let record = match answer {
+            Some(Answer::Ack { from }) => {
+                AnswerRecord { from: from.as_bytes().into(), payload: Blob(None), kind: "ack".into() }
+            }
+            Some(Answer::Response { from, payload }) => AnswerRecord {
+                from: from.as_bytes().into(),
+                payload: Blob::payload(&payload),
+                kind: "response".into(),
+            },
+            None => AnswerRecord { kind: "done".into(), ..AnswerRecord::default() },
+            Some(_) => continue,
+        };
+        let mut bytes = Vec::new();
+        record.write(&mut bytes);
+        if !outbox.record(seq, &bytes).await || over {
+            return drop(busy);
+        }
+    }
 }
 
 /// Sends the log, from its oldest line. A client that does not keep up hears how many lines it missed.

@@ -242,6 +242,7 @@ fn drive_ours(program: Program) {
     let mut agent = Ours::start("one", &one, &[]);
     let _other = Ours::start("other", &other, &[]);
     basics(program, &one, &other);
+    queries(program, &one);
     rtt(program, &one);
     monitor(program, &one);
     let left = program.expect(one.rpc, &["leave"]);

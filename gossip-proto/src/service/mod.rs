@@ -19,6 +19,7 @@ use alloc::collections::VecDeque;
 use hashbrown::HashMap;
 
 pub(crate) use self::lamport::Clock;
+pub use self::queries::Expression;
 pub use self::snapshot::Snapshot;
 
 use self::coordinate::Coordinates;

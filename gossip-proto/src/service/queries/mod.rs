@@ -23,6 +23,7 @@ use siphasher::sip::SipHasher13;
 use self::answering::Open;
 use self::asking::Asked;
 use self::conflict::Resolution;
+pub use self::pattern::Expression;
 use self::pattern::Patterns;
 use super::Services;
 use super::ring::{QueryHistory, Seen};

@@ -20,6 +20,31 @@ const MAX_PROGRAM: usize = 64 << 10;
 /// Compiled expressions kept; those that do not compile as well, or a flood of one would be compiled each time.
 const KEPT: usize = 16;
 
+/// An expression in Go's syntax that a whole value must match, as where members are chosen by name, status and tags
+/// (serf.md 9.4). Upstream sets `^` before and `$` behind it, and so has `a|b` match by its beginning or its end (Q28).
+#[derive(Clone, Debug)]
+pub struct Expression(Regex);
+
+impl Expression {
+    /// Longest expression, in bytes.
+    pub const MAX: usize = MAX_EXPRESSION;
+
+    /// `None` if Go would not take it, it is too long, or it costs too much.
+    pub fn new(expression: &[u8]) -> Option<Self> {
+        if expression.len() > MAX_EXPRESSION {
+            return None;
+        }
+        // By itself first: `a)|(b` would be one inside the parentheses.
+        compile(expression)?;
+        compile(&[b"^(?:", expression, b")$"].concat()).map(Self)
+    }
+
+    /// Whether the whole value matches.
+    pub fn is_match(&self, value: &[u8]) -> bool {
+        self.0.is_match(&text(value))
+    }
+}
+
 /// The expressions used last.
 #[derive(Debug, Default)]
 pub(crate) struct Patterns {

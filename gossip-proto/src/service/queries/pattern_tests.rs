@@ -236,3 +236,19 @@ fn the_last_ones_are_kept() {
     }
     assert_eq!(patterns.recent.iter().filter(|(kept, _)| **kept == *b"(").count(), 1);
 }
+
+#[test]
+fn a_whole_value_matches_or_does_not() {
+    let matches = |expression: &str, value: &str| {
+        Expression::new(expression.as_bytes()).unwrap().is_match(value.as_bytes())
+    };
+    assert!(matches("a|b", "a") && matches("a|b", "b"));
+    assert!(!matches("a|b", "ax") && !matches("a|b", "xb"));
+    assert!(matches("r[12]", "r1") && !matches("r[12]", "r12") && !matches("r", "r1"));
+    assert!(matches("", "") && !matches("", "x"));
+    assert!(matches("(?i)WEB|db", "web") && matches("(?i)WEB|db", "DB") && matches("é.", "éa"));
+    for text in ["(", "a)|(b", "[", "((a{100}){100}){100}", &"a".repeat(Expression::MAX + 1)] {
+        assert!(Expression::new(text.as_bytes()).is_none(), "{text}");
+    }
+    assert!(Expression::new(b"\xff").is_none());
+}
