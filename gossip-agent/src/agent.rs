@@ -189,6 +189,8 @@ struct Agent<'a> {
 impl Agent<'_> {
     async fn work(&mut self, mut asked_to_leave: Receiver<Leave>) -> End {
         let joined = tokio::select! {
+            // In this order, or with nobody to join a signal could still find the agent joining.
+            biased;
             joined = joining::start_join(&self.local.cluster, &self.settings) => joined,
             signal = self.signals.next_end() => return End::Failed(format!("{} while joining", signal.name())),
         };
@@ -199,7 +201,7 @@ impl Agent<'_> {
         }
         let mut retry = tokio::spawn(joining::retry_join(self.local.cluster.clone(), self.settings.clone()));
         let mut requests = self.arguments.stdin.then(stdin::start);
-        let mut running = JoinSet::new();
+        let (mut running, mut asking) = (JoinSet::new(), JoinSet::new());
         let closed = self.local.cluster.closed();
         tokio::pin!(closed);
         let mut retrying = true;
@@ -220,6 +222,10 @@ impl Agent<'_> {
                 // Commands that wait for an answer go on while others run, up to a number.
                 request = next(&mut requests), if running.len() < MAX_RUNNING => match request {
                     Some(Request { id, command: Ok(Command::Leave) }) => return self.leave_for(id).await,
+                    // These take their time, and the node itself may be the one to answer.
+                    Some(request @ Request { command: Ok(Command::Query { .. }), .. }) if asking.len() < MAX_ASKING => {
+                        asking.spawn(commands::answer(request, self.local.clone(), self.output.clone()));
+                    }
                     Some(request) => {
                         running.spawn(commands::answer(request, self.local.clone(), self.output.clone()));
                     }
@@ -227,6 +233,7 @@ impl Agent<'_> {
                 },
                 Some(leave) = asked_to_leave.recv() => return self.leave_for_client(leave).await,
                 Some(_) = running.join_next() => {}
+                Some(_) = asking.join_next() => {}
             }
         }
     }
@@ -313,7 +320,7 @@ impl Agent<'_> {
         };
         match &end {
             End::Left => tracing::info!("agent: Graceful leave complete"),
-            End::NameLost(why) => tracing::warn!("agent: Serf shutdown detected, quitting: {why}"),
+            End::NameLost(_) => tracing::warn!("agent: Serf shutdown detected, quitting"),
             End::Failed(why) => tracing::error!("agent: {why}"),
         }
         let _ = timeout(PATIENCE, self.local.cluster.shutdown()).await;
@@ -360,3 +367,5 @@ const GRACE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Commands of standard input that run at once.
 const MAX_RUNNING: usize = 32;
+/// Queries of standard input whose answers are waited for at once; further ones count as running commands.
+const MAX_ASKING: usize = 256;

@@ -293,11 +293,12 @@ Events (--events json): one object per line on standard output. Its `type` is on
                name, addr, tags, status, incarnation, local;
                cause: kind, text, and what belongs to the kind
   user         a user event: ltime, name, payload, coalesce
+  query        a query: request (to respond to), ltime, name, payload, from
   conflict     two nodes use one name: name, known, claimed
   stalled      this process did not run for late_ms
   roster-full  a member was not admitted
   lagged       lost: how many events were not printed
-  done, error, members, stats, ping, coordinate, rtt
+  done, error, members, stats, ping, coordinate, rtt, ack, response
                answers to commands
   end          the last line: reason
   Each has `time` (UTC). Bytes that are not UTF-8 stand in base64 under the name with
@@ -307,6 +308,14 @@ Commands (--stdin): one object per line on standard input. An `id` in it is repe
 the answer.
   {\"event\": \"name\", \"payload\": \"text\", \"coalesce\": true}
                                   sends a user event (or payload_base64)
+  {\"query\": \"name\", \"payload\": \"text\", \"nodes\": [\"a\"], \"tags\": {\"role\": \"^web\"},
+   \"ack\": true, \"relay_factor\": 0, \"timeout_ms\": 0, \"everybody_answers\": false}
+                                  asks a query of those members; all fields but the first may
+                                  be missing. Prints a line for each `ack` (from) and `response`
+                                  (from, payload), and at the end how many. everybody_answers:
+                                  who is silent is asked again
+  {\"respond\": 17, \"payload\": \"text\"}
+                                  answers the query with that `request`, once
   {\"tags\": {\"key\": \"value\"}}       replaces this node's tags
   {\"join\": [\"host:port\"]}         joins more members
   {\"force_leave\": \"name\", \"prune\": false}

@@ -1,8 +1,9 @@
 //! Carries out what standard input asks for, and answers.
 
 use serde_json::{Map, Value, json};
+use transport_tokio::gossip_proto::RequestId;
 use transport_tokio::gossip_proto::coordinate::{Coordinate, distance};
-use transport_tokio::{Cluster, Error, Name, Node};
+use transport_tokio::{Answer, Cluster, Error, Name, Node, QueryParams};
 
 use crate::agent::Local;
 use crate::output::Output;
@@ -17,7 +18,12 @@ pub(crate) async fn answer(request: Request, local: Local, output: Output) {
         Err(why) => return reply(&output, "", id, Err(why)).await,
     };
     let name = command.name();
-    let result = run(command, &local).await;
+    let result = match command {
+        Command::Query { name, payload, params } => {
+            query(&local, &output, id.as_ref(), name, payload, params).await
+        }
+        command => run(command, &local).await,
+    };
     reply(&output, name, id, result).await;
 }
 
@@ -50,12 +56,48 @@ fn head(kind: &str, command: &str, id: Option<Value>, fields: Value) -> Map<Stri
     object
 }
 
+/// Asks a query and prints what comes back, a line each; the answer of the command is how much it was.
+async fn query(
+    local: &Local,
+    output: &Output,
+    id: Option<&Value>,
+    name: String,
+    payload: Vec<u8>,
+    params: QueryParams,
+) -> Result<Value, String> {
+    let mut answers = local.cluster.query(name, payload, params).await.map_err(|error| error.to_string())?;
+    let (mut acks, mut responses) = (0, 0);
+    while let Some(answer) = answers.recv().await {
+        let mut object = Map::new();
+        let kind = match &answer {
+            Answer::Ack { from } => {
+                acks += 1;
+                events::bytes(&mut object, "from", from.as_bytes());
+                "ack"
+            }
+            Answer::Response { from, payload } => {
+                responses += 1;
+                events::bytes(&mut object, "from", from.as_bytes());
+                events::bytes(&mut object, "payload", payload);
+                "response"
+            }
+            _ => continue,
+        };
+        output.send(head(kind, "query", id.cloned(), object.into())).await;
+    }
+    Ok(json!({ "acks": acks, "responses": responses, "lost": answers.lost() }))
+}
+
 async fn run(command: Command, local: &Local) -> Result<Value, String> {
     let cluster = &local.cluster;
     let text = |error: Error| error.to_string();
     Ok(match command {
         Command::Event { name, payload, coalesce } => {
             json!({ "in_time": cluster.user_event(name, payload, coalesce).await.map_err(text)? })
+        }
+        Command::Respond { request, payload } => {
+            cluster.respond(RequestId::from_u64(request), payload).await.map_err(text)?;
+            json!({})
         }
         Command::Tags(tags) => {
             json!({ "in_time": local.tags.replace(tags).await? })
@@ -100,6 +142,8 @@ async fn run(command: Command, local: &Local) -> Result<Value, String> {
         }
         // Ends the agent, which therefore does it itself.
         Command::Leave => json!({}),
+        // Has more to print than an answer.
+        Command::Query { .. } => json!({}),
     })
 }
 

@@ -38,6 +38,13 @@ pub(crate) fn notice(notice: &Notice) -> Option<Map<String, Value>> {
             object.insert("coalesce".into(), (*coalesce).into());
             object
         }
+        Notice::Query { id, ltime, name, payload, from, .. } => {
+            let mut object = line("query", json!({ "request": id.as_u64(), "ltime": ltime }));
+            bytes(&mut object, "name", name);
+            bytes(&mut object, "payload", payload);
+            bytes(&mut object, "from", from.as_bytes());
+            object
+        }
         Notice::Conflict { name, known, claimed } => {
             let mut object = line("conflict", json!({}));
             bytes(&mut object, "name", name.as_bytes());
@@ -116,7 +123,7 @@ fn now() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use transport_tokio::gossip_proto::Bytes;
+    use transport_tokio::gossip_proto::{Bytes, Instant, RequestId};
 
     fn keys(object: &Map<String, Value>) -> Vec<&str> {
         object.keys().map(String::as_str).collect()
@@ -142,6 +149,22 @@ mod tests {
         let raw = event(b"\xff\x00");
         assert_eq!(raw["payload_base64"], "/wA=");
         assert!(!raw.contains_key("payload"));
+    }
+
+    #[test]
+    fn a_query_says_what_to_answer_to() {
+        let query = notice(&Notice::Query {
+            id: RequestId::from_u64(1 << 52 | 3),
+            ltime: 7,
+            name: Bytes::from_static(b"load"),
+            payload: Bytes::from_static(b"\xff"),
+            from: "a".into(),
+            deadline: Instant::ORIGIN,
+        })
+        .unwrap();
+        assert_eq!(keys(&query), ["type", "time", "request", "ltime", "name", "payload_base64", "from"]);
+        // As any reader of JSON has it, also one whose numbers are floating point.
+        assert_eq!(query["request"].as_f64().map(|number| number as u64), Some(4_503_599_627_370_499));
     }
 
     #[test]

@@ -24,9 +24,16 @@ pub(crate) fn configs(settings: &Settings, advertise: SocketAddr) -> (Config, Se
     services
         .tags(tags::wire(&settings.tags))
         .serf_protocol(settings.protocol)
-        .coordinates(!settings.disable_coordinates);
+        .coordinates(!settings.disable_coordinates)
+        .name_conflict_resolution(!settings.disable_name_resolution);
     if let Some(limit) = settings.user_event_size_limit {
         services.user_event_size_limit(limit);
+    }
+    if let Some(limit) = settings.query_size_limit {
+        services.query_size_limit(limit);
+    }
+    if let Some(limit) = settings.query_response_size_limit {
+        services.query_response_size_limit(limit);
     }
     if let Some(interval) = settings.reconnect_interval {
         services.reconnect_interval(interval);

@@ -1,5 +1,6 @@
 //! Commands on standard input, one JSON object per line.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read as _, stdin};
 use std::thread;
@@ -9,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use transport_tokio::{Name, QueryParams};
 
 /// One line, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +27,15 @@ pub(crate) enum Command {
         name: String,
         payload: Vec<u8>,
         coalesce: bool,
+    },
+    Query {
+        name: String,
+        payload: Vec<u8>,
+        params: QueryParams,
+    },
+    Respond {
+        request: u64,
+        payload: Vec<u8>,
     },
     Tags(BTreeMap<String, String>),
     Join(Vec<String>),
@@ -46,6 +57,8 @@ impl Command {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Event { .. } => "event",
+            Self::Query { .. } => "query",
+            Self::Respond { .. } => "respond",
             Self::Tags(_) => "tags",
             Self::Join(_) => "join",
             Self::ForceLeave { .. } => "force_leave",
@@ -125,15 +138,18 @@ fn command(fields: Map<String, Value>) -> Result<Command, String> {
         "event" => {
             let EventLine { event, payload, payload_base64, coalesce } =
                 serde_json::from_value(line).map_err(wrong)?;
-            let payload = match (payload, payload_base64) {
-                (Some(_), Some(_)) => return Err("event: give payload or payload_base64, not both".into()),
-                (Some(text), None) => text.into_bytes(),
-                (None, Some(text)) => {
-                    STANDARD.decode(text).map_err(|error| format!("event: payload_base64: {error}"))?
-                }
-                (None, None) => Vec::new(),
-            };
-            Command::Event { name: event, payload, coalesce }
+            Command::Event { name: event, payload: bytes(&name, payload, payload_base64)?, coalesce }
+        }
+        "query" => {
+            let query: QueryLine = serde_json::from_value(line).map_err(wrong)?;
+            let params = query.params();
+            let payload = bytes(&name, query.payload, query.payload_base64)?;
+            Command::Query { name: query.query, payload, params }
+        }
+        "respond" => {
+            let RespondLine { respond, payload, payload_base64 } =
+                serde_json::from_value(line).map_err(wrong)?;
+            Command::Respond { request: respond, payload: bytes(&name, payload, payload_base64)? }
         }
         "force_leave" => {
             let ForceLeaveLine { force_leave, prune } = serde_json::from_value(line).map_err(wrong)?;
@@ -166,6 +182,61 @@ struct EventLine {
     coalesce: bool,
 }
 
+/// A payload, in one of the two ways to give it.
+fn bytes(command: &str, text: Option<String>, base64: Option<String>) -> Result<Vec<u8>, String> {
+    match (text, base64) {
+        (Some(_), Some(_)) => Err(format!("{command}: give payload or payload_base64, not both")),
+        (Some(text), None) => Ok(text.into_bytes()),
+        (None, Some(text)) => {
+            STANDARD.decode(text).map_err(|error| format!("{command}: payload_base64: {error}"))
+        }
+        (None, None) => Ok(Vec::new()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QueryLine {
+    query: String,
+    payload: Option<String>,
+    payload_base64: Option<String>,
+    #[serde(default)]
+    nodes: Vec<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+    #[serde(default)]
+    ack: bool,
+    #[serde(default)]
+    everybody_answers: bool,
+    #[serde(default)]
+    relay_factor: u8,
+    #[serde(default)]
+    timeout_ms: u64,
+}
+
+impl QueryLine {
+    fn params(&self) -> QueryParams {
+        let tags = self.tags.iter().map(|(tag, expression)| (tag.clone().into(), expression.clone().into()));
+        let mut params = QueryParams::default();
+        params
+            .nodes(self.nodes.iter().map(Name::new).collect())
+            .tags(tags.collect())
+            .ack(self.ack)
+            .everybody_answers(self.everybody_answers)
+            .relay_factor(self.relay_factor)
+            .timeout(Some(Duration::from_millis(self.timeout_ms)));
+        params
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RespondLine {
+    respond: u64,
+    payload: Option<String>,
+    payload_base64: Option<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ForceLeaveLine {
@@ -192,8 +263,20 @@ fn yes() -> bool {
     true
 }
 
-const COMMANDS: [&str; 10] =
-    ["event", "tags", "join", "force_leave", "ping", "coordinate", "rtt", "members", "stats", "leave"];
+const COMMANDS: [&str; 12] = [
+    "event",
+    "query",
+    "respond",
+    "tags",
+    "join",
+    "force_leave",
+    "ping",
+    "coordinate",
+    "rtt",
+    "members",
+    "stats",
+    "leave",
+];
 /// Longest line; what is longer is skipped and answered with an error.
 const MAX_LINE: u64 = 64 * 1024;
 /// Requests that may wait for the agent.
@@ -226,6 +309,23 @@ mod tests {
             (r#"{"event": "deploy"}"#, event(b"", true)),
             (r#"{"event": "deploy", "payload": "v42", "coalesce": false}"#, event(b"v42", false)),
             (r#"{"event": "deploy", "payload_base64": "/wA="}"#, event(b"\xff\0", true)),
+            (
+                r#"{"query": "load", "payload": "p", "nodes": ["a"], "tags": {"role": "^w"}, "ack": true,
+                    "relay_factor": 2, "timeout_ms": 1500, "everybody_answers": true}"#,
+                Command::Query {
+                    name: "load".into(),
+                    payload: b"p".into(),
+                    params: QueryParams::default()
+                        .nodes(vec!["a".into()])
+                        .tags(vec![("role".into(), "^w".into())])
+                        .ack(true)
+                        .everybody_answers(true)
+                        .relay_factor(2)
+                        .timeout(Some(Duration::from_millis(1500)))
+                        .clone(),
+                },
+            ),
+            (r#"{"respond": 7, "payload": "p"}"#, Command::Respond { request: 7, payload: b"p".into() }),
             (r#"{"tags": {"a": "b"}}"#, Command::Tags([("a".into(), "b".into())].into())),
             (r#"{"join": ["x:1", "y"]}"#, Command::Join(strings(&["x:1", "y"]))),
             (r#"{"force_leave": "n"}"#, Command::ForceLeave { name: "n".into(), prune: false }),
@@ -248,12 +348,15 @@ mod tests {
         for (line, part) in [
             ("{", "not valid JSON"),
             ("[]", "one JSON object"),
-            ("{}", "give one of event, tags"),
-            (r#"{"evnt": "x"}"#, "give one of event, tags"),
+            ("{}", "give one of event, query"),
+            (r#"{"evnt": "x"}"#, "give one of event, query"),
             (r#"{"event": 5}"#, "event: invalid type"),
             (r#"{"event": "x", "colour": 1}"#, "event: unknown field `colour`"),
             (r#"{"event": "x", "payload": "a", "payload_base64": "YQ=="}"#, "not both"),
             (r#"{"event": "x", "payload_base64": "?"}"#, "payload_base64"),
+            (r#"{"query": "x", "payload": "a", "payload_base64": "YQ=="}"#, "query: give payload or"),
+            (r#"{"query": "x", "relay_factor": 256}"#, "query: invalid value"),
+            (r#"{"respond": "x"}"#, "respond: invalid type"),
             (r#"{"leave": false}"#, "leave: the value must be true"),
             (r#"{"rtt": []}"#, "name one member, or two"),
             (r#"{"members": true, "stats": true}"#, "members: "),

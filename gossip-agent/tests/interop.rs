@@ -24,6 +24,8 @@ mod ours;
 mod place;
 #[path = "interop/process.rs"]
 mod process;
+#[path = "interop/queries.rs"]
+mod queries;
 #[path = "interop/rpc.rs"]
 mod rpc;
 #[path = "interop/secrecy.rs"]

@@ -52,6 +52,11 @@ pub(crate) fn change(member: &MemberInfo, kind: ChangeKind, cause: &Cause) {
     }
 }
 
+/// The node gives way to another one of its name.
+pub(crate) fn name_lost(matching: usize, responses: usize) {
+    emit!(warn, "serf: minority in name conflict resolution, quiting [{matching} / {responses}]");
+}
+
 /// Something happened that concerns no single member's state.
 pub(crate) fn event(event: &Event<'_>) {
     match event {

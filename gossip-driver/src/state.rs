@@ -110,6 +110,7 @@ impl<M: Machine> Core<M> {
                     }
                 }
                 Completion::NameLost { other, responses, matching } => {
+                    log::name_lost(matching, responses);
                     self.stop = Some(EndReason::NameLost { other, responses, matching });
                 }
                 Completion::KeyringChanged { id, keyring } => self.keyring = Some((id, keyring)),

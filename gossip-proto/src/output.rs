@@ -55,6 +55,14 @@ ids! {
     RequestId;
 }
 
+impl RequestId {
+    /// The id with this number, which [`as_u64`](Self::as_u64) gave: for programs that have others answer. One that the
+    /// machine does not know is refused.
+    pub fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// A member of the roster. Stays valid until the member is forgotten; a key of a forgotten member names nobody, never
 /// somebody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -26,6 +26,9 @@ pub(crate) struct Layer {
     pub(crate) protocol: Option<u8>,
     pub(crate) retry_max_attempts: Option<u32>,
     pub(crate) user_event_size_limit: Option<usize>,
+    pub(crate) query_size_limit: Option<usize>,
+    pub(crate) query_response_size_limit: Option<usize>,
+    pub(crate) disable_name_resolution: bool,
     pub(crate) retry_interval: Option<Duration>,
     pub(crate) broadcast_timeout: Option<Duration>,
     pub(crate) reconnect_interval: Option<Duration>,
@@ -70,6 +73,9 @@ impl Layer {
         scalar(&mut self.protocol, over.protocol);
         scalar(&mut self.retry_max_attempts, over.retry_max_attempts);
         scalar(&mut self.user_event_size_limit, over.user_event_size_limit);
+        scalar(&mut self.query_size_limit, over.query_size_limit);
+        scalar(&mut self.query_response_size_limit, over.query_response_size_limit);
+        self.disable_name_resolution |= over.disable_name_resolution;
         scalar(&mut self.retry_interval, over.retry_interval);
         scalar(&mut self.broadcast_timeout, over.broadcast_timeout);
         scalar(&mut self.reconnect_interval, over.reconnect_interval);

@@ -59,13 +59,6 @@ const SETTINGS: &[(&str, &str, Verdict)] = &[
         Verdict::Harmless("it only matters with a snapshot, and there are none yet"),
     ),
     ("syslog_facility", "", Verdict::Harmless("nothing is sent to the system log")),
-    ("query_response_size_limit", "", Verdict::Harmless("this agent does not answer queries yet")),
-    ("query_size_limit", "", Verdict::Harmless("this agent does not send queries yet")),
-    (
-        "disable_name_resolution",
-        "",
-        Verdict::Harmless("name conflicts are reported and never resolved by a vote yet"),
-    ),
     ("validate_node_names", "", Verdict::Harmless("Serf's agent does not apply it either")),
     ("msgpackusenewtimeformat", "", Verdict::Harmless("Serf's agent does not apply it either")),
 ];

@@ -93,6 +93,22 @@ impl Ours {
         objects
     }
 
+    /// Sends a command without waiting; the number that its answers will carry.
+    pub(crate) fn tell(&mut self, mut command: Value) -> u64 {
+        self.asked += 1;
+        command["id"] = self.asked.into();
+        self.process.write_line(&command.to_string());
+        self.asked
+    }
+
+    /// What it has printed since the line with this number, which is moved on.
+    pub(crate) fn printed(&self, next: &mut usize) -> Vec<Value> {
+        let lines = self.process.lines_from(*next);
+        *next += lines.len();
+        let standard = lines.iter().filter(|line| line.output == Output::Standard);
+        standard.filter_map(|line| serde_json::from_str(&line.text).ok()).collect()
+    }
+
     /// Sends a command and waits for the answer, which must not be an error.
     fn ask(&mut self, command: Value) -> Value {
         self.try_ask(&command).unwrap_or_else(|problem| panic!("{} to {command}: {problem}", self.name))
@@ -102,12 +118,8 @@ impl Ours {
         if !self.process.is_running() {
             return Err("the process has ended".to_owned());
         }
-        self.asked += 1;
-        let id = self.asked;
-        let mut numbered = command.clone();
-        numbered["id"] = id.into();
-        self.process.write_line(&numbered.to_string());
-        let what = format!("the answer of {} to {numbered}", self.name);
+        let id = self.tell(command.clone());
+        let what = format!("the answer of {} to {command}", self.name);
         let answer =
             || self.all_objects().into_iter().map(|(_, object)| object).find(|object| object["id"] == id);
         let (answer, _) = wait_until(&what, ANSWER, || answer().ok_or_else(|| "nothing".to_owned()));

@@ -61,6 +61,11 @@ impl Process {
         locked(&self.lines).clone()
     }
 
+    /// The lines from the one with this number on.
+    pub(crate) fn lines_from(&self, first: usize) -> Vec<Line> {
+        locked(&self.lines).get(first..).unwrap_or_default().to_vec()
+    }
+
     /// Lines of either output that contain `text`.
     pub(crate) fn count(&self, text: &str) -> usize {
         locked(&self.lines).iter().filter(|line| line.text.contains(text)).count()

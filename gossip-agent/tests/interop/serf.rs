@@ -87,6 +87,13 @@ impl Serf {
         self.run(&["rtt"], pair)
     }
 
+    /// `serf query`: who acknowledged, and who answered what.
+    pub(crate) fn query(&self, name: &str, payload: &str, seconds: u32) -> Result<Value, String> {
+        let timeout = format!("-timeout={seconds}s");
+        let text = self.run(&["query", "-format=json", &timeout], &[name, payload])?;
+        serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
+    }
+
     /// What it has logged with this in it.
     pub(crate) fn log_lines(&mut self, part: &str) -> Vec<String> {
         let lines = self.process.lines().into_iter().map(|line| line.text);

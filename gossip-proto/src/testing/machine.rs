@@ -109,7 +109,7 @@ impl Subject for Node {
             }
             4 => {
                 let number = bytes.first().copied().unwrap_or_default();
-                drop(self.respond(now, RequestId((1 << 63) + u64::from(number)), bytes));
+                drop(self.respond(now, RequestId((1 << 52) + u64::from(number)), bytes));
             }
             _ => drop(self.join_ignoring_old(now, &[JoinTarget::from(address(which))])),
         }

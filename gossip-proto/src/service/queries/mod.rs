@@ -74,8 +74,8 @@ impl Queries {
     }
 }
 
-/// Numbers of questions of membership's own begin at 0.
-const FIRST_REQUEST: u64 = 1 << 63;
+/// Numbers of questions of membership's own begin at 0. These too can be told in JSON, which loses digits beyond 2^53.
+const FIRST_REQUEST: u64 = 1 << 52;
 
 impl Services {
     /// Handles a query (serf.md 2.4, 5.2), of another node or our own; whether to pass it on.
