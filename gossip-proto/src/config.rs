@@ -28,7 +28,7 @@ pub const MAX_NAME: usize = 512;
 pub const PROTOCOL_VERSIONS: (u8, u8) = (1, 5);
 
 /// No time of the configuration is longer: sums of them stay far from the end of the clock.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// A network in CIDR notation, for the allow list (spec 4.16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +150,12 @@ config! {
         gossip_to_the_dead: Duration = Duration::from_secs(30),
         /// After how long a dead member's name may be taken by another address; zero is never (spec 4.3 step 5).
         dead_node_reclaim: Duration = Duration::ZERO,
+        /// Addresses that are joined now, and again whenever no alive member has them: who was cut off from everybody finds
+        /// back by itself. Default none.
+        seeds: Vec<SocketAddr> = Vec::new(),
+        /// Longest pause between two attempts at a seed; zero disables them. A [`crate::Node`] sets it to its reconnect
+        /// interval.
+        seed_interval: Duration = Duration::from_secs(30),
         /// Refuse to send to addresses without a node name (spec 4.17).
         require_node_names: bool = false,
         /// Networks whose members are admitted; empty admits all (spec 4.16).
@@ -291,6 +297,7 @@ impl Config {
         let interval = |d: Duration| d.is_zero() || d >= Duration::from_millis(1);
         range(interval(self.probe_interval), "probe_interval", "0 (off) or at least 1 ms")?;
         range(interval(self.gossip_interval), "gossip_interval", "0 (off) or at least 1 ms")?;
+        range(interval(self.seed_interval), "seed_interval", "0 (off) or at least 1 ms")?;
         range(interval(self.push_pull_interval), "push_pull_interval", "0 (off) or at least 1 ms")?;
         range(self.probe_timeout >= Duration::from_millis(1), "probe_timeout", "at least 1 ms")?;
         range(self.stream_timeout >= Duration::from_millis(1), "stream_timeout", "at least 1 ms")?;
@@ -303,6 +310,7 @@ impl Config {
             (self.gossip_to_the_dead, "gossip_to_the_dead"),
             (self.dead_node_reclaim, "dead_node_reclaim"),
             (self.broadcast_timeout, "broadcast_timeout"),
+            (self.seed_interval, "seed_interval"),
         ];
         for (duration, parameter) in bounded {
             range(duration <= LONGEST, parameter, "at most 366 days")?;
@@ -350,6 +358,16 @@ config! {
         tombstone_timeout: Duration = Duration::from_secs(24 * 3600),
         /// Period of attempts to join failed members again; zero disables them (serf.md 4.12).
         reconnect_interval: Duration = Duration::from_secs(30),
+        /// Tag with which a member says how long it is to be remembered after it failed or left, as a Go duration (serf.md
+        /// 4.11); Consul's is `rc_tm`. Default none.
+        reconnect_tag: Option<Bytes> = None,
+        /// A member that is back this soon after it failed counts as flapping.
+        flap_timeout: Duration = Duration::from_secs(60),
+        /// How long after it failed the address of a member is tried that is no longer listed. It is joined only if the
+        /// member of that name answers there.
+        learnt_timeout: Duration = Duration::from_secs(72 * 3600),
+        /// How many such addresses are remembered; then the one whose time ends first goes.
+        max_learnt: usize = 1024,
         /// How long intents about unknown members are remembered (serf.md 4.2).
         recent_intent_timeout: Duration = Duration::from_secs(300),
         /// How many of them at most.
@@ -401,6 +419,8 @@ impl ServiceConfig {
             (self.tombstone_timeout, "tombstone_timeout"),
             (self.reconnect_interval, "reconnect_interval"),
             (self.recent_intent_timeout, "recent_intent_timeout"),
+            (self.flap_timeout, "flap_timeout"),
+            (self.learnt_timeout, "learnt_timeout"),
         ];
         for (duration, parameter) in bounded {
             range(duration <= LONGEST, parameter, "at most 366 days")?;

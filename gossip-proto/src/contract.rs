@@ -149,6 +149,12 @@ macro_rules! machine {
                     self.swim.ping(to)
                 }
 
+                fn set_seeds(&mut self, now: Instant, seeds: &[SocketAddr]) {
+                    self.swim.advance(now);
+                    self.swim.record(|now| Input::SetSeeds { now, seeds: seeds.into() });
+                    self.swim.set_seeds(seeds);
+                }
+
                 fn accept(&mut self, now: Instant, id: RequestId) -> Result<(), CommandError> {
                     self.swim.advance(now);
                     self.swim.record(|now| Input::Accept { now, id: id.0 });

@@ -74,6 +74,7 @@ extern crate std;
 pub mod config;
 mod contract;
 pub mod coordinate;
+mod duration;
 pub mod error;
 mod hash;
 mod machine;
@@ -98,6 +99,7 @@ mod view;
 pub mod wire;
 
 pub use bytes::Bytes;
+pub use duration::parse as parse_duration;
 
 pub use config::{Admission, Answer, Cidr, Config, ConsulClient, Restore, ServiceConfig};
 pub use error::{CommandError, ConfigError, PacketError, Refused, StreamError};

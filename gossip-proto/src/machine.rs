@@ -158,6 +158,10 @@ pub trait Machine: sealed::Sealed {
     /// Measures the round trip time to a member, once, within the probe timeout. Ends with [`Outcome::Ping`].
     fn ping(&mut self, now: Instant, to: MemberKey) -> Result<OperationId, CommandError>;
 
+    /// Replaces the addresses that are joined now and again whenever no alive member has them; see
+    /// [`Config::seeds`].
+    fn set_seeds(&mut self, now: Instant, seeds: &[SocketAddr]);
+
     /// Accepts a merge; see [`Machine::merge_members`].
     fn accept(&mut self, now: Instant, id: RequestId) -> Result<(), CommandError>;
 

@@ -172,6 +172,8 @@ impl Upper for Plain {
 
     fn joined(&mut self, _swim: &mut Swim, _operation: u64, _contacted: usize) {}
 
+    fn sought(&mut self, _swim: &mut Swim, _token: u64, _found: bool) {}
+
     fn announced(&mut self, _swim: &mut Swim, _step: u64) {}
 
     fn timeout(&mut self, _swim: &mut Swim, _timer: u64) {}

@@ -2,6 +2,8 @@
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -16,7 +18,7 @@ use crate::service::Services;
 use crate::swim::{Lane, Swim};
 use crate::tap::Input;
 use crate::wire::serf::encode_tags;
-use crate::{Config, Instant, NonceSecret, Seed, ServiceConfig};
+use crate::{Config, Instant, Name, NonceSecret, Seed, ServiceConfig};
 
 /// A node of a Serf cluster: a member with tags that joins, leaves, and exchanges user events and
 /// queries.
@@ -43,6 +45,9 @@ impl Node {
         services.check()?;
         let (min, max) = crate::config::SERF_PROTOCOLS;
         config.metadata(encode(&services)?).delegate_versions([min, max, services.serf_protocol]);
+        if !services.reconnect_interval.is_zero() {
+            config.seed_interval(services.reconnect_interval);
+        }
         let mut swim = Swim::new(now, config, &seed, nonces)?;
         swim.roster.serviced = true;
         let mut upper = Services::new(services, Keyed::new(&mut Rng::from_seed(&seed, 2)), &seed);
@@ -190,6 +195,20 @@ impl Node {
     /// switched off. With two of them, [`crate::coordinate::distance`] estimates a round trip time.
     pub fn coordinate_of(&self, name: &[u8]) -> Option<&Coordinate> {
         self.upper.coordinate_of(&self.swim, name)
+    }
+
+    /// Members that failed and were forgotten, whose addresses are still tried, and for how long.
+    pub fn learnt(&self) -> impl ExactSizeIterator<Item = (&Name, SocketAddr, Duration)> {
+        let now = self.swim.now;
+        self.upper
+            .learnt
+            .iter()
+            .map(move |(name, addr, until)| (name, addr, until.saturating_duration_since(now)))
+    }
+
+    /// Another number whenever [`Node::learnt`] would say something else, time aside.
+    pub fn learnt_version(&self) -> u64 {
+        self.upper.learnt.version()
     }
 
     /// The clocks.

@@ -98,6 +98,7 @@ fn call<M: Parts>(machine: &mut M, input: Input<'_>) -> Result<Given, ReplayErro
                 failed.map_or(Ok(()), |failed| Err(text(failed))),
             ));
         }
+        Input::SetSeeds { now, seeds } => machine.set_seeds(now, &seeds),
         Input::PollTransmit { now, len } => {
             let mut out = machine.parts().0.replay_buffer(len.min(MAX_BUFFER));
             let transmit = machine.poll_transmit(now, &mut out);

@@ -110,6 +110,10 @@ stats! {
     merges_unasked,
     /// Exchanges that failed.
     exchanges_failed,
+    /// Attempts to join a seed that no alive member had the address of.
+    seeds_tried,
+    /// Exchanges repeated because one showed that the two sides had given each other up.
+    follow_ups,
     /// Inbound streams refused because too many are open.
     streams_refused,
     /// Streams whose bytes were refused.
@@ -166,6 +170,14 @@ stats! {
     user_events_old,
     /// Serf: intents remembered for members not yet known, dropped because too many.
     intents_full,
+    /// Serf: members back within the flap timeout after they failed.
+    member_flaps,
+    /// Serf: attempts at addresses of members that had failed and were forgotten.
+    learnt_tried,
+    /// Serf: such attempts at which the member was there, and was joined.
+    learnt_found,
+    /// Serf: times such an address had to give way, or was not kept, because too many are.
+    learnt_full,
     /// Serf: queries received.
     queries,
     /// Serf: queries dropped before re-gossip because they would crash upstream nodes (Q1).

@@ -96,7 +96,10 @@ fn a_silent_member_is_suspected_after_helpers_were_asked() {
     assert_eq!(script.machine.health(), 0);
     let name = changes[0].0.clone();
     assert_eq!(script.status(&name), Some(Status::Suspect));
-    assert_eq!(script.drain(target), [suspect(&name, 1, "self")]);
+    assert_eq!(script.drain(asked[0].to), [suspect(&name, 1, "self")]);
+    // It asks us something, so it lives, and hears of the suspicion with the answer.
+    script.datagram(target, &ping(9, "self", &name, target)).unwrap();
+    assert_eq!(script.one().unwrap().messages, [ack(9), suspect(&name, 1, "self")]);
 }
 
 #[test]

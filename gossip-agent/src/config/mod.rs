@@ -2,7 +2,6 @@
 
 mod address;
 mod check;
-mod duration;
 mod file;
 mod interface;
 mod keyring;
@@ -19,9 +18,9 @@ use transport_tokio::gossip_proto::wire::keyring::Keyring;
 use transport_tokio::gossip_proto::wire::layers::Compression;
 
 pub(crate) use check::check_tags;
-pub(crate) use duration::parse as parse_duration;
 pub(crate) use file::read as read_files;
 pub(crate) use merge::Layer;
+pub(crate) use transport_tokio::gossip_proto::parse_duration;
 pub(crate) use unsupported::refuse_flag;
 
 use crate::handlers::Spec;

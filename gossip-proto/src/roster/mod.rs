@@ -200,6 +200,13 @@ impl Roster {
         self.addresses.find(self.keyed.addr(&addr), |&slot| self.get(slot).socket() == addr).copied()
     }
 
+    /// Whether a record at this address is of that kind; a name that is gone may share it with one that is there.
+    pub(crate) fn any_at(&self, addr: SocketAddr, is: impl Fn(&Record) -> bool) -> bool {
+        let addr = canonical(addr);
+        let matches = |slot: u32| self.get(slot).socket() == addr && is(self.get(slot));
+        self.addresses.find(self.keyed.addr(&addr), |&slot| matches(slot)).is_some()
+    }
+
     /// Admits a name: a slot that SWIM does not yet list counts as never seen. `None` if the table is full.
     pub(crate) fn insert(&mut self, name: &[u8], addr: WireAddr, port: u16) -> Option<u32> {
         if self.records.len() - self.free.len() >= self.max {

@@ -68,6 +68,9 @@ impl Services {
             swim.stats.claim_malformed += 1;
             return false;
         }
+        if intent == Intent::Leave {
+            self.unlearn(name);
+        }
         match self.recent.upsert(swim.now, name, intent, ltime) {
             Some(newer) => newer,
             None => {

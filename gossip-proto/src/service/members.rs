@@ -76,6 +76,8 @@ impl Services {
         {
             coordinates.add(slot);
         }
+        let name = swim.roster.get(slot).name.clone();
+        self.unlearn(name.as_bytes());
         match swim.roster.get(slot).says {
             None => {
                 let turn = self.turned(swim, slot);
@@ -91,7 +93,11 @@ impl Services {
             Some(was) => {
                 self.uncount(was);
                 self.turned(swim, slot);
+                let flap = self.config.flap_timeout;
                 let member = self.member_mut(slot);
+                let gone = member.gone.filter(|_| was == Status::Failed);
+                let flapped = gone.is_some_and(|gone| swim.now.saturating_duration_since(gone) < flap);
+                swim.stats.member_flaps += u64::from(flapped);
                 (member.gone, member.pruned) = (None, false);
                 swim.roster.get_mut(slot).says = Some(Status::Alive);
             }
@@ -128,6 +134,7 @@ impl Services {
                 self.config.reconnect_timeout
             }
         };
+        let keep = self.own_timeout(swim, slot).unwrap_or(keep);
         swim.roster.get_mut(slot).says = Some(status);
         let turn = self.turned(swim, slot);
         let now = swim.now;
@@ -163,9 +170,13 @@ impl Services {
 
     /// A failed or left member's time is up; only the turn the timer was set in counts.
     pub(crate) fn member_due(&mut self, swim: &mut Swim, slot: u32, turn: u32) {
-        if self.members.get(slot as usize).is_some_and(|member| member.turn == turn) {
-            self.forget(swim, slot);
+        let Some(member) = self.members.get(slot as usize).filter(|member| member.turn == turn) else {
+            return;
+        };
+        if let Some(gone) = member.gone.filter(|_| swim.roster.get(slot).says == Some(Status::Failed)) {
+            self.learn_member(swim, slot, gone);
         }
+        self.forget(swim, slot);
     }
 
     /// A pruned member had the time to object.

@@ -3,6 +3,7 @@
 mod coordinate;
 mod intents;
 mod lamport;
+mod learnt;
 mod members;
 mod queries;
 mod ring;
@@ -24,6 +25,7 @@ pub use self::snapshot::Snapshot;
 
 use self::coordinate::Coordinates;
 use self::intents::RecentIntents;
+use self::learnt::Learnt;
 use self::members::ServiceMember;
 use self::queries::Queries;
 use self::ring::EventHistory;
@@ -64,6 +66,7 @@ pub(crate) struct Services {
     queries: Queries,
     members: alloc::vec::Vec<ServiceMember>,
     recent: RecentIntents,
+    pub(crate) learnt: Learnt,
     listed: usize,
     failed: usize,
     left: usize,
@@ -103,6 +106,7 @@ impl Services {
             queries: Queries::new(&config, keyed),
             members: alloc::vec::Vec::new(),
             recent: RecentIntents::new(HashMap::with_hasher(keyed), config.max_recent_intents),
+            learnt: Learnt::new(),
             listed: 0,
             failed: 0,
             left: 0,

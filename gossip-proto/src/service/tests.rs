@@ -220,11 +220,13 @@ fn a_failed_member_can_be_forced_out_and_forgotten() {
 #[test]
 fn a_pruned_member_that_objects_stays() {
     let mut bed = Bed::new();
+    // Sooner than anybody is suspected.
+    bed.swim.config.broadcast_timeout = Duration::from_millis(100);
     bed.alive("a", 1);
     bed.alive("bb", 1);
     assert!(bed.leave_intent("a", 5, true) && bed.leave_intent("bb", 6, true));
     assert!(bed.join_intent("a", 7));
-    bed.run(Duration::from_secs(7));
+    bed.run(Duration::from_millis(1200));
     assert_eq!((bed.says("a"), bed.says("bb")), (Some(Status::Alive), None));
 }
 

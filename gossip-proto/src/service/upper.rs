@@ -56,6 +56,10 @@ impl Upper for Services {
         }
     }
 
+    fn sought(&mut self, swim: &mut Swim, token: u64, found: bool) {
+        self.sought_out(swim, token, found);
+    }
+
     fn announced(&mut self, swim: &mut Swim, step: u64) {
         if let Task::Farewell(step) = Task::unpack(step) {
             self.farewell_out(swim, step, true);
@@ -100,6 +104,7 @@ impl Upper for Services {
         (self.listed, self.failed, self.left, self.merges.len(), self.announced).hash(hasher);
         (self.query_min, self.leave_operation, &self.ignoring_old).hash(hasher);
         self.queries.hash(hasher);
+        self.learnt.hash(hasher);
         match self.life {
             Life::Alive => 0,
             Life::Leaving(step) => 1 + step as u32,
@@ -122,7 +127,15 @@ impl Services {
     /// Serf's timers that run from the start.
     pub(crate) fn start(&mut self, swim: &mut Swim) {
         swim.arm_service(swim.now + PURGE_INTERVAL, Task::Intents.pack());
-        self.schedule_reconnect(swim);
+        // From a random moment on: those started together must not all turn to the failed at once.
+        let interval = self.config.reconnect_interval;
+        if !interval.is_zero() {
+            let first = interval / 2 + swim.rng.duration_below(interval / 2);
+            swim.arm_service(swim.now + first, Task::Reconnect.pack());
+        }
+        if let Some(restore) = self.config.restore.clone() {
+            self.restore_learnt(swim, restore);
+        }
     }
 
     fn purge_intents(&mut self, swim: &mut Swim) {
@@ -251,7 +264,7 @@ impl Services {
             return Err(CommandError::Left);
         }
         // Succeeding silently for a name that nobody has would plant an intent everywhere (Q16).
-        if self.listed_slot(swim, name).is_none() {
+        if self.listed_slot(swim, name).is_none() && !self.learnt.contains(name) {
             return Err(CommandError::UnknownMember);
         }
         let key = swim.begin_announcement()?;
@@ -270,11 +283,12 @@ impl Services {
     /// without anybody's help.
     fn reconnect(&mut self, swim: &mut Swim) {
         self.schedule_reconnect(swim);
-        if self.failed == 0 || self.life != Life::Alive {
+        if self.life != Life::Alive {
             return;
         }
         let alive = self.listed.saturating_sub(self.failed + self.left).max(1);
-        if swim.rng.below64(alive as u64) >= self.failed as u64 {
+        self.retry_learnt(swim, alive);
+        if self.failed == 0 || swim.rng.below64(alive as u64) >= self.failed as u64 {
             return;
         }
         // A random place to start, then the next failed one: looking through the table once each interval.

@@ -183,6 +183,9 @@ impl Swim {
         let record = self.roster.get(slot);
         let was = record.standing;
         let changed = *record.metadata != *claim.metadata || record.socket() != claim.addr.socket(claim.port);
+        if matches!(was, Standing::Suspect | Standing::Dead) && !new && matches!(via, Via::Datagram(_)) {
+            self.reunite(slot);
+        }
         self.roster.set_content(slot, claim.addr, claim.port, claim.metadata, claim.versions);
         self.roster.set_incarnation(slot, claim.incarnation);
         if was != Standing::Alive || new {
@@ -358,6 +361,7 @@ impl Swim {
         self.health.apply(1);
         self.stats.refutations += 1;
         self.announce_alive(LOCAL, None);
+        self.retell();
     }
 
     /// Queues what is known of a member as alive. One rumor per name (spec 4.11).

@@ -7,7 +7,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::outgoing::Outgoing;
-use super::streams::Purpose;
+use super::streams::{Contact, Purpose};
 use super::{Awaited, Deadline, News, Notice, Swim, Upper, Waiter};
 use crate::error::{CommandError, ConfigError};
 use crate::machine::JoinTarget;
@@ -128,9 +128,7 @@ impl Swim {
     /// A push/pull with a member that failed, in case it is back (serf.md 4.12).
     pub(crate) fn reconnect(&mut self, slot: u32) {
         let (to, key) = (self.roster.get(slot).socket(), self.roster.key(slot));
-        if self.open_stream(to, Some(key), Purpose::Reconnect).is_some() {
-            self.stats.exchanges_begun += 1;
-        }
+        self.begin_contact(to, Some(key), Contact::Failed);
     }
 
     /// One address of a join is done.

@@ -119,6 +119,7 @@ impl Swim {
             match notice {
                 Notice::Announced { step } => upper.announced(self, step),
                 Notice::Joined { operation, contacted } => upper.joined(self, operation, contacted),
+                Notice::Sought { token, found } => upper.sought(self, token, found),
             }
         }
     }

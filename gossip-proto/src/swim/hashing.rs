@@ -30,6 +30,7 @@ impl Swim {
         (self.merges.len(), self.asked.len(), self.stream_bytes, self.awaited.len(), self.settled)
             .hash(&mut hasher);
         (self.persists_keyring, self.stored, self.storing.is_some()).hash(&mut hasher);
+        self.contacts.hash(&mut hasher);
         upper.hash(&mut hasher);
         self.rng.clone().next_u64().hash(&mut hasher);
         hasher.finish()

@@ -33,8 +33,7 @@ impl Swim {
 
     /// Acts on the messages of an opened packet. Complete parts take effect, bad ones are counted (spec 1.9).
     pub(crate) fn opened<U: Upper>(&mut self, upper: &mut U, source: Source, body: &[u8]) {
-        self.stranger_acked = false;
-        let source = Source { addr: canonical(source.addr), ..source };
+        let source = self.heard_from(source);
         let limits = UnpackLimits { inflated: self.config.max_inflated, ..UnpackLimits::default() };
         // The scratch space is lent out, because messages lie in it while they are acted on.
         let Some(mut scratch) = self.scratch.take() else { return };
@@ -46,6 +45,16 @@ impl Swim {
         });
         self.scratch = Some(scratch);
         self.count(&found);
+    }
+
+    /// What the mere arrival of a packet says, before its content; the source as it is compared.
+    pub(crate) fn heard_from(&mut self, source: Source) -> Source {
+        self.stranger_acked = false;
+        let source = Source { addr: canonical(source.addr), ..source };
+        if self.absent() > 0 {
+            self.sign_of_life(source.addr);
+        }
+        source
     }
 
     fn count(&mut self, found: &Unpacked) {

@@ -6,12 +6,12 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::claims::Via;
-use super::streams::Purpose;
+use super::streams::{Contact, Purpose};
 use super::{Deadline, Swim, Upper};
 use crate::config::Answer;
 use crate::error::CommandError;
 use crate::output::{Cause, JoinFailure, RequestId, Source};
-use crate::roster::{Common, WireAddr};
+use crate::roster::{Common, LOCAL, Standing, WireAddr};
 use crate::timer::TimerId;
 use crate::wire::message::NodeState;
 use crate::wire::stream::PushPull;
@@ -25,6 +25,8 @@ pub(crate) struct Merge {
     stream: u64,
     inbound: bool,
     held: usize,
+    /// The two sides disagree about who is dead.
+    contradicted: bool,
     stage: Stage,
 }
 
@@ -60,7 +62,7 @@ const SUSPECT: i64 = 1;
 const DEAD: i64 = 2;
 const LEFT: i64 = 3;
 
-impl crate::roster::Standing {
+impl Standing {
     /// The number that stands for it in a push/pull.
     pub(crate) fn wire(self) -> i64 {
         match self {
@@ -116,7 +118,8 @@ impl Swim {
             bad: false,
             inadmissible: false,
         };
-        self.merges.push_back(Merge { state, from, stream, inbound, held, stage: Stage::Verify(verify) });
+        let stage = Stage::Verify(verify);
+        self.merges.push_back(Merge { state, from, stream, inbound, held, contradicted: false, stage });
     }
 
     /// Whether work was put off.
@@ -187,7 +190,9 @@ impl Swim {
                     // The state that it set going is encoded before this one changes it.
                     break;
                 }
-                (Stage::Apply, Some(Ok(state))) => self.merge_entry(upper, &state, merge.from),
+                (Stage::Apply, Some(Ok(state))) => {
+                    merge.contradicted |= self.merge_entry(upper, &state, merge.from);
+                }
                 (Stage::Apply, None) => return self.merged(upper, &merge),
                 // Entries were checked when they arrived.
                 (_, Some(Err(_))) => {}
@@ -278,7 +283,8 @@ impl Swim {
         self.release_stream_bytes(merge.held);
     }
 
-    fn merge_entry<U: Upper>(&mut self, upper: &mut U, state: &NodeState<'_>, from: Source) {
+    /// Whether the other side holds somebody for dead who is not, or the other way round, and the merge did not settle it.
+    fn merge_entry<U: Upper>(&mut self, upper: &mut U, state: &NodeState<'_>, from: Source) -> bool {
         let cause = Cause::Exchange { with: from.addr };
         match state.state {
             ALIVE => {
@@ -293,20 +299,28 @@ impl Swim {
                 if let Some(claim) = claim {
                     self.alive(upper, &claim, Via::Exchange(from.addr));
                 }
+                let known = self.known(&state.name).map(|slot| self.roster.get(slot));
+                known.is_some_and(|record| {
+                    record.standing == Standing::Dead && state.incarnation <= record.incarnation
+                })
             }
             LEFT => {
                 if let Some(slot) = self.known(&state.name) {
                     self.dead(upper, slot, state.incarnation, &state.name, cause);
                 }
+                false
             }
             // A death that is only reported makes us suspect, so that the member can still refute.
             SUSPECT | DEAD => {
-                if let Some(slot) = self.known(&state.name) {
-                    let own = self.config.name.clone();
-                    self.suspect(slot, state.incarnation, own.as_bytes(), cause);
-                }
+                let Some(slot) = self.known(&state.name) else { return false };
+                let lives = self.roster.get(slot).standing == Standing::Alive
+                    && state.incarnation >= self.roster.get(slot).incarnation;
+                let own = self.config.name.clone();
+                self.suspect(slot, state.incarnation, own.as_bytes(), cause);
+                // A suspicion of somebody else is everyday business, and gossip settles it.
+                lives && (slot == LOCAL || state.state == DEAD)
             }
-            _ => {}
+            _ => false,
         }
     }
 
@@ -315,13 +329,24 @@ impl Swim {
         if !user_state.is_empty() {
             upper.merge_state(self, merge.from, join, user_state);
         }
+        let mut rounds = 0;
         match self.streams.get(merge.stream).map(|stream| &stream.purpose) {
             Some(&Purpose::Exchange { operation }) => {
                 self.exchange_ended(operation, merge.from.addr, Ok(()));
                 self.close_stream(merge.stream);
             }
-            Some(Purpose::Reconnect) => self.close_stream(merge.stream),
+            Some(&Purpose::Contact(contact)) => {
+                if let Contact::FollowUp { round } = contact {
+                    rounds = round;
+                }
+                self.contact_ended(contact, true);
+                self.close_stream(merge.stream);
+            }
             _ => {}
+        }
+        if merge.contradicted && !merge.inbound {
+            let peer = self.roster.at(merge.from.addr).map(|slot| self.roster.key(slot));
+            self.follow_up(merge.from.addr, peer, rounds);
         }
         self.release_stream_bytes(merge.held);
     }

@@ -8,6 +8,7 @@
 mod changes;
 mod claims;
 mod commands;
+mod contacts;
 mod events;
 mod exchange;
 mod gossip;
@@ -50,6 +51,7 @@ pub(crate) use self::upper::{News, Upper, Waiter};
 
 use self::changes::Changes;
 use self::commands::Operation;
+use self::contacts::Contacts;
 use self::events::{Buffers, EventRing};
 use self::exchange::Snapshot;
 use self::health::Health;
@@ -120,6 +122,7 @@ enum Awaited {
 enum Notice {
     Announced { step: u64 },
     Joined { operation: u64, contacted: usize },
+    Sought { token: u64, found: bool },
 }
 
 /// What an alive message takes besides name and metadata, and its place in a compound.
@@ -175,6 +178,7 @@ pub(crate) struct Swim {
     stored: u64,
     /// The layer above has put work off.
     upper_backlog: bool,
+    contacts: Contacts,
     /// What the layer above has yet to be told.
     notices: VecDeque<Notice>,
     /// Who waits for the farewell that is about to be queued.
@@ -276,6 +280,7 @@ impl Swim {
             storing: None,
             stored: FIRST_STORED,
             upper_backlog: false,
+            contacts: Contacts::new(),
             notices: VecDeque::new(),
             farewell: None,
             changes: Changes::new(),
@@ -313,6 +318,9 @@ impl Swim {
         self.mark(LOCAL, Cause::Local);
         self.stats.members_joined += 1;
         upper.changed(self, LOCAL, News::Joined);
+        let seeds = core::mem::take(&mut self.config.seeds);
+        self.set_seeds(&seeds);
+        self.config.seeds = seeds;
     }
 
     /// Time never goes back here: a caller's mistake must not make a deadline fire twice.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{Awaited, Swim, Upper};
 use crate::MemberKey;
 use crate::output::{Transmit, TransmitFailure, TransmitId};
-use crate::roster::canonical;
+use crate::roster::{Standing, canonical};
 use crate::wire::compound::Packer;
 use crate::wire::message::{Accusation, Ack, IndirectPing, MessageType, Nack};
 use crate::wire::msgpack::{Full, Sink, SliceSink};
@@ -192,13 +192,7 @@ impl Swim {
                     return Ok(true);
                 }
                 // Tells the suspect, so that it can refute at once (Lifeguard §IV-C; spec 4.8).
-                let incarnation = self.roster.get(slot).incarnation;
-                let accusation = Accusation {
-                    incarnation,
-                    node: Cow::Borrowed(name),
-                    from: Cow::Borrowed(self.config.name.as_bytes()),
-                };
-                put(packer, MessageType::Suspect, |sink| accusation.encode(sink))?;
+                self.put_suspicion(packer, slot)?;
                 Ok(false)
             }
             &Outgoing::IndirectPing { helper, seq } => {
@@ -221,15 +215,24 @@ impl Swim {
                 Ok(true)
             }
             &Outgoing::Ack { to, seq, payload } => {
-                let known = self.roster.at(to).is_some();
+                let known = self.roster.at(to);
                 let mut bytes = self.buffers.take();
-                if payload && known {
+                if payload && known.is_some() {
                     upper.ack_payload(&mut bytes);
                 }
                 let ack = Ack { seq, payload: bytes.as_slice().into() };
                 let result = put(packer, MessageType::Ack, |sink| ack.encode(sink));
                 self.buffers.give(bytes);
-                result.map(|()| known)
+                result?;
+                // Whoever asks lives. That it is held for dead here is news to it, and nobody probes the dead.
+                let accused = known.filter(|&slot| {
+                    let record = self.roster.get(slot);
+                    record.tracked() && matches!(record.standing, Standing::Suspect | Standing::Dead)
+                });
+                if let Some(slot) = accused {
+                    let _ = self.put_suspicion(packer, slot);
+                }
+                Ok(known.is_some())
             }
             &Outgoing::Nack { to, seq } => {
                 put(packer, MessageType::Nack, |sink| Nack { seq }.encode(sink))?;
@@ -254,6 +257,16 @@ impl Swim {
                 Ok(false)
             }
         }
+    }
+
+    fn put_suspicion(&self, packer: &mut Packer<'_>, slot: u32) -> Result<(), Full> {
+        let record = self.roster.get(slot);
+        let accusation = Accusation {
+            incarnation: record.incarnation,
+            node: Cow::Borrowed(record.name.as_bytes()),
+            from: Cow::Borrowed(self.config.name.as_bytes()),
+        };
+        put(packer, MessageType::Suspect, |sink| accusation.encode(sink))
     }
 
     /// An acknowledgement or nack with one of our numbers.

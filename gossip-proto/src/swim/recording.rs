@@ -12,7 +12,6 @@ use super::{Swim, Upper};
 use crate::error::KeyringError;
 use crate::machine::ReplayError;
 use crate::output::Source;
-use crate::roster::canonical;
 use crate::tap::{Entry, FORMAT, Fault, Fed, Input, Key, Recording, Replay, Tap, Trail};
 use crate::wire::keyring::{self, Keyring};
 use crate::wire::stream::{Pending, StreamReadError};
@@ -169,8 +168,7 @@ impl Swim {
 
     /// Acts once more on the messages of a datagram.
     pub(crate) fn opened_again<U: Upper>(&mut self, upper: &mut U, source: Source, trail: &[Trail<'_>]) {
-        self.stranger_acked = false;
-        let source = Source { addr: canonical(source.addr), ..source };
+        let source = self.heard_from(source);
         for item in trail {
             if let Trail::Message(message) = item {
                 self.stats.messages_received += 1;

@@ -29,6 +29,8 @@ pub(crate) enum Deadline {
     Operation(u64),
     Merge(u64),
     Service(u64),
+    Seeds,
+    FollowUp,
 }
 
 /// When each tick is due; never is [`Instant::MAX`].
@@ -159,6 +161,8 @@ impl Swim {
             Deadline::Operation(key) => self.operation_expired(key),
             Deadline::Merge(key) => self.merge_unanswered(key),
             Deadline::Service(timer) => upper.timeout(self, timer),
+            Deadline::Seeds => self.seeds_due(),
+            Deadline::FollowUp => self.follow_up_due(),
         }
     }
 

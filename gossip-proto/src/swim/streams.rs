@@ -7,8 +7,7 @@ use core::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::{Deadline, Swim, Upper};
-use crate::MemberKey;
+use super::{Deadline, Notice, Swim, Upper};
 use crate::error::{Refused, StreamError};
 use crate::output::{JoinFailure, Outcome, Source, StreamAction, StreamFailure, StreamId, Written};
 use crate::roster::canonical;
@@ -20,20 +19,43 @@ use crate::wire::msgpack::Full;
 use crate::wire::stream::{
     Pending, Side, StreamLimits, StreamMessage, StreamReader, needs_materializing, write_stream,
 };
+use crate::{MemberKey, Name};
 
 /// What a stream is for.
 #[derive(Debug)]
 pub(crate) enum Purpose {
     /// A push/pull of ours; part of a join if there is an operation.
     Exchange { operation: Option<u64> },
-    /// A push/pull with a failed member, as a join but apart from any schedule.
-    Reconnect,
+    /// A push/pull apart from any schedule.
+    Contact(Contact),
+    /// Whether a member of that name is there.
+    Seek { seq: u32, name: Name, token: u64 },
     /// The running probe's stream ping.
     Ping { seq: u32 },
     /// A reliable user message.
     Message { operation: u64, payload: Bytes },
     /// Opened by the peer; what it wants will show.
     Inbound,
+}
+
+/// Why an exchange takes place that is neither the schedule's nor part of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contact {
+    /// A member that failed may be back (serf.md 4.12).
+    Failed,
+    /// A seed; whether this node knew nobody when it turned to it.
+    Seed { id: u64, alone: bool },
+    /// An address of the service's, whose name has answered.
+    Learnt { token: u64 },
+    /// The one before showed that each side held the other for dead; how many came before.
+    FollowUp { round: u8 },
+}
+
+impl Contact {
+    /// Whether the exchange counts as a join to the peer.
+    pub(crate) fn is_join(self) -> bool {
+        !matches!(self, Self::FollowUp { .. })
+    }
 }
 
 /// One stream.
@@ -123,8 +145,11 @@ impl Swim {
     pub(crate) fn stream_opened(&mut self, key: u64) {
         let Some(stream) = self.streams.get(key) else { return };
         match &stream.purpose {
-            Purpose::Exchange { .. } | Purpose::Reconnect => {
-                let join = !matches!(stream.purpose, Purpose::Exchange { operation: None });
+            Purpose::Exchange { .. } | Purpose::Contact(_) => {
+                let join = match stream.purpose {
+                    Purpose::Contact(contact) => contact.is_join(),
+                    _ => !matches!(stream.purpose, Purpose::Exchange { operation: None }),
+                };
                 self.renew_deadline(key);
                 self.send_state(key, join);
             }
@@ -143,6 +168,10 @@ impl Swim {
                 let mut header = vec![MessageType::User.byte()];
                 let encoded = UserHeader { len: payload.len() as i64 }.encode(&mut header);
                 self.write_message(key, encoded, &[&header, &payload], true);
+            }
+            Purpose::Seek { seq, name, .. } => {
+                let (seq, name) = (*seq, name.clone());
+                self.seek_opened(key, seq, &name);
             }
             Purpose::Inbound => {}
         }
@@ -317,10 +346,11 @@ impl Swim {
         let spent = StreamReader::new(Side::Opening, StreamLimits::default());
         let mut reader = core::mem::replace(&mut stream.reader, spent);
         let (source, held) = (stream.source, stream.held);
-        let (inbound, own_ping) = match stream.purpose {
-            Purpose::Inbound => (true, None),
-            Purpose::Ping { seq } => (false, Some(seq)),
-            _ => (false, None),
+        let (inbound, own_ping, sought) = match stream.purpose {
+            Purpose::Inbound => (true, None, None),
+            Purpose::Ping { seq } => (false, Some(seq), None),
+            Purpose::Seek { seq, token, .. } => (false, Some(seq), Some(token)),
+            _ => (false, None, None),
         };
         match reader.message() {
             Some(StreamMessage::Ping(ping)) if inbound => {
@@ -347,6 +377,9 @@ impl Swim {
                     self.stream_bytes += held;
                     self.begin_merge(key, source, inbound, state, held);
                 }
+            }
+            Some(StreamMessage::Ack(ack)) if own_ping == Some(ack.seq) && sought.is_some() => {
+                self.seek_answered(key, sought.unwrap_or_default());
             }
             Some(StreamMessage::Ack(ack)) if own_ping == Some(ack.seq) => {
                 self.probe_answered_by_stream(ack.seq);
@@ -380,7 +413,7 @@ impl Swim {
     /// Whether an exchange of ours has got its answer: what becomes of the connection no longer matters then.
     fn is_merging(&self, key: u64) -> bool {
         self.streams.get(key).is_some_and(|stream| {
-            stream.received && matches!(stream.purpose, Purpose::Exchange { .. } | Purpose::Reconnect)
+            stream.received && matches!(stream.purpose, Purpose::Exchange { .. } | Purpose::Contact(_))
         })
     }
 
@@ -410,7 +443,8 @@ impl Swim {
                 };
                 self.complete(operation, Outcome::Sent(Err(why)));
             }
-            Purpose::Reconnect => self.stats.exchanges_failed += 1,
+            Purpose::Contact(contact) => self.contact_ended(contact, false),
+            Purpose::Seek { token, .. } => self.notices.push_back(Notice::Sought { token, found: false }),
             Purpose::Ping { .. } | Purpose::Inbound => {}
         }
         self.close_stream(key);

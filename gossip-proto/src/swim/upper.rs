@@ -47,6 +47,8 @@ pub(crate) trait Upper {
     fn merge_state(&mut self, swim: &mut Swim, from: Source, join: bool, state: &[u8]);
     /// A join operation ended with this many contacts.
     fn joined(&mut self, swim: &mut Swim, operation: u64, contacted: usize);
+    /// An address that the service had sought out was joined, or was not.
+    fn sought(&mut self, swim: &mut Swim, token: u64, found: bool);
     /// A broadcast of the service's own is out, or was given up.
     fn announced(&mut self, swim: &mut Swim, step: u64);
     /// A timer of the service's own.

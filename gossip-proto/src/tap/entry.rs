@@ -83,6 +83,7 @@ inputs! {
     39 RemoveKey { now: Instant, key: Key<'a> }
     40 PersistKeyring { on: bool }
     41 KeyringStored { now: Instant, id: u64, failed: Option<&'a [u8]> }
+    42 SetSeeds { now: Instant, seeds: Cow<'a, [SocketAddr]> }
     50 SetMetadata { now: Instant, metadata: &'a [u8] }
     51 Broadcast { now: Instant, payload: Payload<'a> }
     52 SetUserState { state: &'a [u8] }

@@ -3,6 +3,7 @@
 mod coordinates;
 mod determinism;
 mod failures;
+mod healing;
 mod joining;
 mod messages;
 mod partitions;

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 /// Reads a Go duration string. The error says what is wrong with it; it does not repeat the text.
-pub(crate) fn parse(text: &str) -> Result<Duration, &'static str> {
+pub fn parse(text: &str) -> Result<Duration, &'static str> {
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),

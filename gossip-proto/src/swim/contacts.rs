@@ -1,0 +1,261 @@
+//! Contacts that nobody asks for: seeds, addresses a service has learnt, and a second exchange where the first one showed
+//! that the two sides had given each other up. Who was cut off finds back by itself.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::hash::Hash;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use siphasher::sip::SipHasher13;
+use smallvec::SmallVec;
+
+use super::streams::{Contact, Purpose};
+use super::{Deadline, Notice, Swim};
+use crate::roster::{LOCAL, Standing, canonical};
+use crate::timer::TimerId;
+use crate::wire::message::MessageType;
+use crate::{Instant, MemberKey, Name, Status};
+
+/// Addresses that are joined again whenever no alive member has them.
+#[derive(Debug)]
+pub(crate) struct Contacts {
+    seeds: Vec<Seed>,
+    /// Numbers seeds, so that an attempt never counts for one of a later list.
+    serial: u64,
+    timer: Option<TimerId>,
+    follow_up: Option<FollowUp>,
+}
+
+#[derive(Debug)]
+struct Seed {
+    id: u64,
+    addr: SocketAddr,
+    due: Instant,
+    /// Attempts since it was last reached.
+    attempts: u32,
+    /// One is under way.
+    busy: bool,
+}
+
+/// An exchange that is to be repeated.
+#[derive(Clone, Copy, Debug)]
+struct FollowUp {
+    to: SocketAddr,
+    peer: Option<MemberKey>,
+    round: u8,
+}
+
+impl Contacts {
+    pub(crate) const fn new() -> Self {
+        Self { seeds: Vec::new(), serial: 0, timer: None, follow_up: None }
+    }
+
+    pub(crate) fn hash(&self, hasher: &mut SipHasher13) {
+        for seed in &self.seeds {
+            (seed.id, seed.addr, seed.due, seed.attempts, seed.busy).hash(hasher);
+        }
+        self.follow_up.map(|next| (next.to, next.round)).hash(hasher);
+    }
+}
+
+impl Swim {
+    /// Replaces the seeds. What is known of those that stay is kept; new ones are tried at once.
+    pub(crate) fn set_seeds(&mut self, seeds: &[SocketAddr]) {
+        let mut before = core::mem::take(&mut self.contacts.seeds);
+        for &addr in seeds {
+            let addr = canonical(addr);
+            if self.contacts.seeds.iter().any(|seed| seed.addr == addr) {
+                continue;
+            }
+            let known = before.iter().position(|seed| seed.addr == addr);
+            let seed = known.map(|index| before.swap_remove(index)).unwrap_or_else(|| {
+                self.contacts.serial += 1;
+                Seed { id: self.contacts.serial, addr, due: self.now, attempts: 0, busy: false }
+            });
+            self.contacts.seeds.push(seed);
+        }
+        self.arm_seeds();
+    }
+
+    fn arm_seeds(&mut self) {
+        if let Some(timer) = self.contacts.timer.take() {
+            self.timers.cancel(timer);
+        }
+        let next = self.contacts.seeds.iter().map(|seed| seed.due).min();
+        if let Some(at) = next.filter(|_| !self.config.seed_interval.is_zero()) {
+            self.contacts.timer = Some(self.timers.arm(at, Deadline::Seeds));
+        }
+    }
+
+    /// Turns to every seed that is due and that no alive member has the address of. Attempts come at least once in each
+    /// interval, counted from their beginning: how long one hangs on a dead link must not put off the next.
+    pub(crate) fn seeds_due(&mut self) {
+        self.contacts.timer = None;
+        if self.leaving || self.departing {
+            return;
+        }
+        let (interval, own) = (self.config.seed_interval, self.roster.get(LOCAL).socket());
+        let alone = !self.has_company();
+        for index in 0..self.contacts.seeds.len() {
+            let Seed { id, addr, due, attempts, busy } = self.contacts.seeds[index];
+            if due > self.now {
+                continue;
+            }
+            let reached = addr == own
+                || self.roster.any_at(addr, |record| record.tracked() && record.standing == Standing::Alive);
+            let begun = !reached && !busy && {
+                let contact = Contact::Seed { id, alone };
+                self.begin_contact(addr, self.roster.at(addr).map(|slot| self.roster.key(slot)), contact)
+            };
+            let attempts = if reached { 0 } else { attempts.saturating_add(1) };
+            let wait = match attempts {
+                0 => interval,
+                more => interval.min(FIRST_PAUSE.saturating_mul(1 << (more - 1).min(20))),
+            };
+            let due = self.now + wait / 2 + self.rng.duration_below(wait / 2);
+            let seed = &mut self.contacts.seeds[index];
+            (seed.due, seed.attempts, seed.busy) = (due, attempts, busy || begun);
+            self.stats.seeds_tried += u64::from(begun);
+        }
+        self.arm_seeds();
+    }
+
+    /// Begins an exchange of that kind; false if too many streams are open.
+    pub(crate) fn begin_contact(
+        &mut self,
+        to: SocketAddr,
+        peer: Option<MemberKey>,
+        contact: Contact,
+    ) -> bool {
+        let begun = self.open_stream(to, peer, Purpose::Contact(contact)).is_some();
+        self.stats.exchanges_begun += u64::from(begun);
+        begun
+    }
+
+    /// One of them is over.
+    pub(crate) fn contact_ended(&mut self, contact: Contact, well: bool) {
+        self.stats.exchanges_failed += u64::from(!well);
+        match contact {
+            Contact::Seed { id, alone } => {
+                let interval = self.config.seed_interval;
+                let Some(seed) = self.contacts.seeds.iter_mut().find(|seed| seed.id == id) else { return };
+                seed.busy = false;
+                if well {
+                    // Somebody is there, be it under another address, as behind a balancer: no need to hurry.
+                    (seed.attempts, seed.due) = (0, self.now + interval / 2);
+                    seed.due += self.rng.duration_below(interval / 2);
+                    self.arm_seeds();
+                    // The first contact is what a join is: an intent makes up for what is remembered of an earlier life.
+                    if alone {
+                        self.notices.push_back(Notice::Joined { operation: NO_OPERATION, contacted: 1 });
+                    }
+                }
+            }
+            Contact::Learnt { token } => self.notices.push_back(Notice::Sought { token, found: well }),
+            Contact::Failed | Contact::FollowUp { .. } => {}
+        }
+    }
+
+    /// Asks an address by stream whether the member of that name is there, and only then exchanges states with it: an
+    /// address that now belongs to somebody else must not merge two clusters.
+    pub(crate) fn seek(&mut self, addr: SocketAddr, name: &Name, token: u64) -> bool {
+        let (seq, name) = (self.next_seq(), name.clone());
+        self.open_stream(addr, None, Purpose::Seek { seq, name, token }).is_some()
+    }
+
+    /// The connection for that stands.
+    pub(crate) fn seek_opened(&mut self, key: u64, seq: u32, name: &Name) {
+        let mut message = vec![MessageType::Ping.byte()];
+        let encoded = self.own_ping(seq, name.as_bytes()).encode(&mut message);
+        self.write_message(key, encoded, &[&message], false);
+    }
+
+    /// The member is there.
+    pub(crate) fn seek_answered(&mut self, key: u64, token: u64) {
+        let Some(to) = self.streams.get(key).map(|stream| stream.source.addr) else { return };
+        self.close_stream(key);
+        if self.leaving || self.departing || !self.begin_contact(to, None, Contact::Learnt { token }) {
+            self.notices.push_back(Notice::Sought { token, found: false });
+        }
+    }
+
+    /// An exchange of ours showed that one side held members for dead that the other knows to be alive. Who was accused
+    /// refutes towards those it still knows, on its own side; with a second exchange, and a third, the refutations come
+    /// over at once instead of with the next exchange that happens to cross.
+    pub(crate) fn follow_up(&mut self, to: SocketAddr, peer: Option<MemberKey>, rounds: u8) {
+        if rounds >= FOLLOW_UPS || self.contacts.follow_up.is_some() || self.leaving {
+            return;
+        }
+        let wait = self.config.gossip_interval.saturating_mul(FOLLOW_UP_TICKS << rounds);
+        self.contacts.follow_up = Some(FollowUp { to, peer, round: rounds + 1 });
+        let at = self.now + wait + self.rng.duration_below(wait / 2);
+        self.timers.arm(at, Deadline::FollowUp);
+    }
+
+    /// This node was accused, so it may have been the one that was cut off, and what it suspects of others was said to
+    /// nobody. An exchange tells them, so that they can refute it before it runs out here.
+    pub(crate) fn retell(&mut self) {
+        if self.suspicions.len() == 0 && self.absent() == 0 {
+            return;
+        }
+        let mut chosen: SmallVec<[u32; 8]> = SmallVec::new();
+        let roster = &self.roster;
+        let alive = |slot| slot != LOCAL && roster.get(slot).standing == Standing::Alive;
+        roster.order().sample(&mut self.rng, 1, alive, &mut chosen);
+        if let Some(&slot) = chosen.first() {
+            let (to, key) = (self.roster.get(slot).socket(), self.roster.key(slot));
+            self.follow_up(to, Some(key), 0);
+        }
+    }
+
+    /// Members that are not there, or not any more, and still remembered.
+    pub(crate) fn absent(&self) -> usize {
+        self.roster.len().max(self.service_members) - self.roster.num_members()
+    }
+
+    /// A packet came from somewhere. If it is the address of a member that was given up, then that lives, and does not know
+    /// that it would have to refute its death: who spread that has forgotten it already.
+    pub(crate) fn sign_of_life(&mut self, from: SocketAddr) {
+        let dead = self.roster.at(from).filter(|&slot| {
+            let record = self.roster.get(slot);
+            match record.says {
+                Some(Status::Left) => false,
+                Some(Status::Failed) => true,
+                _ => record.tracked() && record.standing == Standing::Dead,
+            }
+        });
+        if let Some(slot) = dead {
+            self.reunite(slot);
+        }
+    }
+
+    /// A member that was suspected or given up lives. If that was a partition, an exchange with it brings back the others as
+    /// well: the more are missing the more of the cluster do that; if it is the only one, a few.
+    pub(crate) fn reunite(&mut self, slot: u32) {
+        let chance = self.absent().saturating_mul(REUNIONS) as u64;
+        if self.rng.below64(self.roster.num_members() as u64) < chance {
+            let (to, key) = (self.roster.get(slot).socket(), self.roster.key(slot));
+            self.follow_up(to, Some(key), 0);
+        }
+    }
+
+    pub(crate) fn follow_up_due(&mut self) {
+        let Some(FollowUp { to, peer, round }) = self.contacts.follow_up.take() else { return };
+        if !self.leaving && self.begin_contact(to, peer, Contact::FollowUp { round }) {
+            self.stats.follow_ups += 1;
+        }
+    }
+}
+
+/// Names no operation.
+pub(crate) const NO_OPERATION: u64 = u64::MAX;
+
+/// The pause after the first attempt at a seed; it doubles from there to the interval.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Exchanges that follow one, at most.
+const FOLLOW_UPS: u8 = 2;
+/// How many nodes turn to the one member that was missing and is back, on average.
+const REUNIONS: usize = 3;
+/// After how many gossip ticks the first of them comes: an accusation is out and answered by then.
+const FOLLOW_UP_TICKS: u32 = 5;
