@@ -286,8 +286,13 @@ and * where it is missing; a script with an equals sign in it needs one.
   for up to 3 seconds, user events of one name too if they allow it. A handler that falls more
   than 512 events behind loses those that come then, with a warning.
 
+RPC (--rpc-addr): commands such as `gossip members` and `gossip query`, and Serf's own, reach the
+agent there. Whoever can connect controls the node and the keys of its cluster: leave it on a
+loopback address, and set rpc_auth in a configuration file if others use this host.
+
 Events (--events json): one object per line on standard output. Its `type` is one of
-  ready        the node runs: name, addr, bind, encrypted, members, metrics (where they are)
+  ready        the node runs: name, addr, bind, encrypted, members, metrics and rpc (where
+               they are)
   member       change: joined, updated, suspected, refuted, failed, left or reaped;
                event: Serf's name of it, where it has one;
                name, addr, tags, status, incarnation, local;

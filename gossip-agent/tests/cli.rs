@@ -4,6 +4,7 @@ mod support;
 
 use core::time::Duration;
 use std::net::{TcpListener, UdpSocket};
+use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
@@ -277,4 +278,58 @@ fn hangup_reads_the_tags_again() {
     a.say(r#"{"members": true}"#);
     let members = a.wait("the members", |line| line["type"] == "members");
     assert_eq!(members["members"][0]["tags"]["role"], "db", "a configuration that is wrong changes nothing");
+}
+
+#[test]
+fn an_rpc_address_in_use_is_found_before_anything_is_started() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let arguments = ["agent", "-node", "n", "-bind", "127.0.0.1:0", "-events", "json", "-rpc-addr", &addr];
+    refused(&arguments, &["rpc_addr (--rpc-addr)", &addr, "in use", "--rpc-addr off"]);
+}
+
+#[test]
+fn commands_are_told_what_they_lack() {
+    let nobody = "127.0.0.1:1";
+    for (arguments, part) in [
+        (&["event"][..], "<NAME>"),
+        (&["event", "a", "b", "c"], "'c'"),
+        (&["force-leave"], "<NAME>"),
+        (&["join"], "HOST"),
+        (&["keys"], "--install"),
+        (&["keys", "-list", "-use", "x"], "cannot be used with"),
+        (&["members", "-format", "xml"], "text, json"),
+        (&["members", "-tag", "novalue"], "Invalid tag: 'novalue'"),
+        (&["query"], "<NAME>"),
+        (&["query", "a", "b", "c"], "'c'"),
+        (&["query", "-relay-factor", "300", "a"], "0..=255"),
+        (&["rtt"], "<NODE1>"),
+        (&["rtt", "a", "b", "c"], "'c'"),
+        (&["tags"], "--set"),
+        (&["tags", "-set", "=x"], "Invalid tag: '=x'"),
+        (&["members", "-rpc-addr", nobody], "cannot connect to the agent at 127.0.0.1:1"),
+        (&["leave", "-rpc-addr", "nothing"], "cannot connect to the agent at nothing"),
+    ] {
+        refused(arguments, &[part]);
+    }
+}
+
+#[test]
+fn commands_find_the_agent_and_its_secret_in_the_environment() {
+    let directory = TempDir::new().unwrap();
+    let secret = file(&directory, "rpc.json", r#"{"rpc_auth": "s3cret"}"#);
+    let agent = Agent::start("a", &["-rpc-addr", "127.0.0.1:0", "-config-file", &secret]);
+    let addr = agent.ready["rpc"].as_str().unwrap();
+    let members = |secret: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gossip"));
+        command.args(["members", "-format=json"]).env("SERF_RPC_ADDR", addr).env("SERF_RPC_AUTH", secret);
+        command.output().unwrap()
+    };
+    let output = members("s3cret");
+    let listing: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&listing["members"][0]["name"], output.status.code()), (&"a".into(), Some(0)), "{listing}");
+    for wrong in ["", "wrong"] {
+        let output = members(wrong);
+        assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), true), "{wrong:?}");
+    }
 }

@@ -161,6 +161,24 @@ mod tests {
         assert_eq!(scan.advance(one, 64).unwrap(), Some(one.len()));
     }
 
+    #[test]
+    fn it_ends_where_the_reader_ends() {
+        let mut random = fastrand::Rng::with_seed(11);
+        for _ in 0..50_000 {
+            // Few kinds of bytes, so that containers and strings close now and then.
+            let bytes: Vec<u8> = (0..random.usize(1..24))
+                .map(|_| {
+                    *random.choice(b"\x00\x01\x82\x91\x93\xa1\xc0\xc4\xca\xd9\xdc\xde\xff").unwrap_or(&0)
+                })
+                .collect();
+            let mut reader = Reader::new(&bytes);
+            let wanted = reader.skip_value().ok().map(|()| reader.position());
+            let mut scan = Scan::default();
+            let found = (1..=bytes.len()).find_map(|len| scan.advance(&bytes[..len], 1 << 20).ok().flatten());
+            assert_eq!(found, wanted, "{bytes:x?}");
+        }
+    }
+
     #[tokio::test]
     async fn what_is_too_long_is_refused_as_soon_as_that_is_known() {
         for input in [

@@ -14,6 +14,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
@@ -102,12 +103,16 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn serve(stream: TcpStream, from: SocketAddr, place: Place, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
+    // A client whose host has gone holds its place no longer than this takes, although nothing is sent to it.
+    let _ = SockRef::from(&stream)
+        .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE));
     let session = Session::new(stream, place, shared);
     if let Err(why) = session.run().await {
         tracing::debug!("agent.ipc: Closed client {from}: {why}");
     }
 }
 
+const KEEPALIVE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
