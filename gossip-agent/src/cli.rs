@@ -303,7 +303,7 @@ Events (--events json): one object per line on standard output. Its `type` is on
   stalled      this process did not run for late_ms
   roster-full  a member was not admitted
   lagged       lost: how many events were not printed
-  done, error, members, stats, ping, coordinate, rtt, ack, response
+  done, error, members, stats, ping, coordinate, rtt, keys, ack, response
                answers to commands
   end          the last line: reason
   Each has `time` (UTC). Bytes that are not UTF-8 stand in base64 under the name with
@@ -329,6 +329,8 @@ the answer.
   {\"rtt\": [\"name\", \"other\"]}      estimates it, between any two members (or one and
                                   this node), from their network coordinates
   {\"coordinate\": \"name\"}          shows a member's network coordinate
+  {\"keys\": \"list\"}                shows the keys of all members; or install, use or
+                                  remove, with the key in base64 as `key`
   {\"members\": true}   {\"stats\": true}   {\"leave\": true}";
 
 #[cfg(test)]

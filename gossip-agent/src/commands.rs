@@ -1,8 +1,11 @@
 //! Carries out what standard input asks for, and answers.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
-use transport_tokio::gossip_proto::RequestId;
 use transport_tokio::gossip_proto::coordinate::{Coordinate, distance};
+use transport_tokio::gossip_proto::wire::keyring::Key;
+use transport_tokio::gossip_proto::{KeyReport, RequestId};
 use transport_tokio::{Answer, Cluster, Error, Name, Node, QueryParams};
 
 use crate::agent::Local;
@@ -32,7 +35,7 @@ pub(crate) async fn reply(output: &Output, command: &str, id: Option<Value>, res
     let mut object = match result {
         Ok(fields) => {
             let kind = match command {
-                "members" | "stats" | "ping" | "coordinate" | "rtt" => command,
+                "members" | "stats" | "ping" | "coordinate" | "rtt" | "keys" => command,
                 _ => "done",
             };
             head(kind, command, id, fields)
@@ -127,6 +130,7 @@ async fn run(command: Command, local: &Local) -> Result<Value, String> {
             let (a, b) = (coordinate(cluster, &names[0]).await?, coordinate(cluster, &names[1]).await?);
             json!({ "names": names, "rtt_ms": distance(&a, &b).map(|rtt| rtt.as_secs_f64() * 1000.0) })
         }
+        Command::Keys(command) => report(&cluster.keys(command).await.map_err(text)?),
         Command::Members => json!({ "members": events::members(&cluster.members().await) }),
         Command::Stats => {
             let stats = events::counters(&cluster.stats().await);
@@ -144,6 +148,23 @@ async fn run(command: Command, local: &Local) -> Result<Value, String> {
         Command::Leave => json!({}),
         // Has more to print than an answer.
         Command::Query { .. } => json!({}),
+    })
+}
+
+fn report(report: &KeyReport) -> Value {
+    let counts = |counts: &[(Key, usize)]| -> Map<String, Value> {
+        counts.iter().map(|(key, count)| (STANDARD.encode(key.as_bytes()), (*count).into())).collect()
+    };
+    let messages: Map<String, Value> =
+        report.messages.iter().map(|(name, text)| (name.to_string(), text.clone().into())).collect();
+    json!({
+        "failure": report.failure().map(|failure| failure.to_string()),
+        "nodes": report.nodes,
+        "responses": report.responses,
+        "errors": report.errors,
+        "messages": messages,
+        "keys": counts(&report.keys),
+        "primary_keys": counts(&report.primary_keys),
     })
 }
 

@@ -10,7 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use transport_tokio::gossip_proto::KeyCommand;
 use transport_tokio::{Name, QueryParams};
+
+use crate::config::parse_key;
 
 /// One line, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +50,7 @@ pub(crate) enum Command {
     Coordinate(String),
     /// Of one to this node, or of two to each other.
     Rtt(Vec<String>),
+    Keys(KeyCommand),
     Members,
     Stats,
     Leave,
@@ -65,6 +69,7 @@ impl Command {
             Self::Ping(_) => "ping",
             Self::Coordinate(_) => "coordinate",
             Self::Rtt(_) => "rtt",
+            Self::Keys(_) => "keys",
             Self::Members => "members",
             Self::Stats => "stats",
             Self::Leave => "leave",
@@ -150,6 +155,19 @@ fn command(fields: Map<String, Value>) -> Result<Command, String> {
             let RespondLine { respond, payload, payload_base64 } =
                 serde_json::from_value(line).map_err(wrong)?;
             Command::Respond { request: respond, payload: bytes(&name, payload, payload_base64)? }
+        }
+        "keys" => {
+            let KeysLine { keys, key } = serde_json::from_value(line).map_err(wrong)?;
+            let key =
+                key.map(|key| parse_key(&key).map_err(|problem| format!("keys: {problem}"))).transpose()?;
+            Command::Keys(match (keys, key) {
+                (KeysWord::Install, Some(key)) => KeyCommand::Install(key),
+                (KeysWord::Use, Some(key)) => KeyCommand::Use(key),
+                (KeysWord::Remove, Some(key)) => KeyCommand::Remove(key),
+                (KeysWord::List, None) => KeyCommand::List,
+                (KeysWord::List, Some(_)) => return Err("keys: a list needs no key".into()),
+                (_, None) => return Err("keys: give the key, in base64, as `key`".into()),
+            })
         }
         "force_leave" => {
             let ForceLeaveLine { force_leave, prune } = serde_json::from_value(line).map_err(wrong)?;
@@ -245,6 +263,23 @@ struct ForceLeaveLine {
     prune: bool,
 }
 
+/// The key is not shown by errors of the parser, which tell its type only.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysLine {
+    keys: KeysWord,
+    key: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum KeysWord {
+    Install,
+    Use,
+    Remove,
+    List,
+}
+
 /// Commands of one field.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -263,7 +298,7 @@ fn yes() -> bool {
     true
 }
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "event",
     "query",
     "respond",
@@ -273,6 +308,7 @@ const COMMANDS: [&str; 12] = [
     "ping",
     "coordinate",
     "rtt",
+    "keys",
     "members",
     "stats",
     "leave",
@@ -285,6 +321,7 @@ const WAITING: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use transport_tokio::gossip_proto::wire::keyring::Key;
 
     fn all(input: &[u8]) -> Vec<Request> {
         let (sender, mut requests) = channel(64);
@@ -333,6 +370,11 @@ mod tests {
             (r#"{"ping": "n"}"#, Command::Ping("n".into())),
             (r#"{"coordinate": "n"}"#, Command::Coordinate("n".into())),
             (r#"{"rtt": ["n", "m"]}"#, Command::Rtt(strings(&["n", "m"]))),
+            (r#"{"keys": "list"}"#, Command::Keys(KeyCommand::List)),
+            (
+                r#"{"keys": "install", "key": "AQEBAQEBAQEBAQEBAQEBAQ=="}"#,
+                Command::Keys(KeyCommand::Install(Key::new(&[1; 16]).unwrap())),
+            ),
             (r#"{"members": true}"#, Command::Members),
             (r#"{"stats": true}"#, Command::Stats),
             (r#"{"leave": true}"#, Command::Leave),
@@ -359,6 +401,9 @@ mod tests {
             (r#"{"respond": "x"}"#, "respond: invalid type"),
             (r#"{"leave": false}"#, "leave: the value must be true"),
             (r#"{"rtt": []}"#, "name one member, or two"),
+            (r#"{"keys": "use"}"#, "keys: give the key"),
+            (r#"{"keys": "list", "key": "AQEBAQEBAQEBAQEBAQEBAQ=="}"#, "needs no key"),
+            (r#"{"keys": "remove", "key": "AQEB"}"#, "keys: the key has 3 bytes"),
             (r#"{"members": true, "stats": true}"#, "members: "),
         ] {
             let error = one(line).unwrap_err();

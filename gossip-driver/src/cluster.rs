@@ -10,8 +10,8 @@ use async_channel::{Receiver, Sender};
 use bytes::Bytes;
 use gossip_proto::coordinate::Coordinate;
 use gossip_proto::{
-    Clocks, CommandError, Instant, JoinFailure, JoinTarget, Machine, MemberKey, Membership, MergeMember,
-    Name, Node, OperationId, Outcome, QueryParams, RequestId, Stats,
+    Clocks, CommandError, Instant, JoinFailure, JoinTarget, KeyCommand, KeyReport, Machine, MemberKey,
+    Membership, MergeMember, Name, Node, OperationId, Outcome, QueryParams, RequestId, Stats,
 };
 
 use crate::address::{Host, Target};
@@ -379,6 +379,16 @@ impl Cluster<Node> {
     pub async fn respond(&self, id: RequestId, payload: impl AsRef<[u8]>) -> Result<(), Error> {
         let payload = payload.as_ref().to_vec();
         self.command(move |node, now| node.respond(now, id, &payload)).await
+    }
+
+    /// Has all nodes change or tell their keyrings, and waits until all have answered or the time for answers is over.
+    /// [`KeyReport::failure`] says whether the next step of a rotation may be taken: install the new key, use it, remove
+    /// the old one. To ask once more does no harm.
+    pub async fn keys(&self, command: KeyCommand) -> Result<KeyReport, Error> {
+        match self.operate(move |node, now| Ok(node.keys(now, &command, 0)?)).await? {
+            Outcome::Keys(report) => Ok(report),
+            _ => Err(Error::Closed),
+        }
     }
 
     /// Like [`Cluster::join`], but user events from before are not delivered.

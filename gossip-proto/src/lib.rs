@@ -1,8 +1,7 @@
 //! A gossip node as a pure state machine: timestamped inputs in, packets and events out.
 //!
 //! [`Node`] speaks the wire protocol of HashiCorp's Serf, [`Membership`] that of memberlist below it, so that either is a
-//! member of clusters that run today. (Serf's queries, and with them key rotation by `serf keys`, are passed on and not yet
-//! answered.) There is no clock, no randomness of its own, no I/O and no callback in here:
+//! member of clusters that run today. There is no clock, no randomness of its own, no I/O and no callback in here:
 //! a run is a function of the configuration, the [`Seed`] and the timestamped inputs, and can be replayed bit for bit.
 //! Adapter crates bind the machine to sockets; a simulator and a fuzzer drive the very same code.
 //!
@@ -77,6 +76,7 @@ pub mod coordinate;
 mod duration;
 pub mod error;
 mod hash;
+mod keys;
 mod machine;
 mod membership;
 mod name;
@@ -103,6 +103,7 @@ pub use duration::parse as parse_duration;
 
 pub use config::{Admission, Answer, Cidr, Config, ConsulClient, Restore, ServiceConfig};
 pub use error::{CommandError, ConfigError, PacketError, Refused, StreamError};
+pub use keys::{KeyCommand, KeyFailure, KeyReport};
 pub use machine::{JoinTarget, Machine, QueryParams, ReplayError, Replayed};
 pub use membership::Membership;
 pub use name::Name;

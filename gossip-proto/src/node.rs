@@ -2,6 +2,7 @@
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -11,18 +12,19 @@ use crate::contract::machine;
 use crate::coordinate::Coordinate;
 use crate::error::{CommandError, ConfigError};
 use crate::hash::Keyed;
+use crate::keys::KeyCommand;
 use crate::machine::{JoinTarget, QueryParams, ReplayError};
 use crate::output::{Clocks, OperationId, Queues, RequestId};
 use crate::rng::Rng;
 use crate::service::Services;
 use crate::swim::{Lane, Swim};
-use crate::tap::Input;
+use crate::tap::{self, Input};
+use crate::wire::keyring::Key;
 use crate::wire::serf::encode_tags;
 use crate::{Config, Instant, Name, NonceSecret, Seed, ServiceConfig};
 
 /// A node of a Serf cluster: a member with tags that joins, leaves, and exchanges user events and
 /// queries.
-#[derive(Debug)]
 pub struct Node {
     swim: Swim,
     upper: Services,
@@ -134,6 +136,29 @@ impl Node {
         self.upper.respond(&mut self.swim, id, payload)
     }
 
+    /// Has all nodes change or tell their keyrings. Ends with [`crate::Outcome::Keys`] when all have answered or the time
+    /// for answers is over; a node with a keyring file answers when its file has the change. Each answer also travels by
+    /// `relay_factor` other members.
+    ///
+    /// # Errors
+    /// The protocol version is below 4, or the node has left.
+    pub fn keys(
+        &mut self,
+        now: Instant,
+        command: &KeyCommand,
+        relay_factor: u8,
+    ) -> Result<OperationId, CommandError> {
+        self.swim.advance(now);
+        let (what, key) = match command {
+            KeyCommand::Install(key) => (0, key.as_bytes()),
+            KeyCommand::Use(key) => (1, key.as_bytes()),
+            KeyCommand::Remove(key) => (2, key.as_bytes()),
+            KeyCommand::List => (3, &[][..]),
+        };
+        self.swim.record(|now| Input::Keys { now, what, key: tap::Key(key), relay_factor });
+        self.upper.ask_keys(&mut self.swim, command, relay_factor)
+    }
+
     /// Joins like [`join`](crate::Machine::join), but user events from before are not delivered.
     ///
     /// # Errors
@@ -163,6 +188,16 @@ impl Node {
             }
             Input::ForceLeave { now, name, prune } => drop(self.force_leave(now, name, prune)),
             Input::Query { now, name, payload, params } => drop(self.query(now, name, payload, &params)),
+            Input::Keys { now, what, key, relay_factor } => {
+                let key = || Key::new(key.0).map_err(|_| ReplayError::Damaged);
+                let command = match what {
+                    0 => KeyCommand::Install(key()?),
+                    1 => KeyCommand::Use(key()?),
+                    2 => KeyCommand::Remove(key()?),
+                    _ => KeyCommand::List,
+                };
+                drop(self.keys(now, &command, relay_factor));
+            }
             Input::Respond { now, id, payload } => drop(self.respond(now, RequestId(id), payload)),
             Input::JoinIgnoringOld { now, targets } => drop(self.join_ignoring_old(now, &targets)),
             _ => return Err(ReplayError::Mismatch),
@@ -219,6 +254,18 @@ impl Node {
             event: services.event_clock.time(),
             query: services.query_clock.time(),
         }
+    }
+}
+
+/// Without what it holds: queries about keys, waiting to be passed on, have keys in them.
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("name", &self.swim.config.name)
+            .field("now", &self.swim.now)
+            .field("members", &self.swim.roster.num_members())
+            .field("life", &self.upper.life)
+            .finish_non_exhaustive()
     }
 }
 

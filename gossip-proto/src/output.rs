@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use smallvec::SmallVec;
 
+use crate::keys::KeyReport;
 use crate::wire::keyring::Keyring;
 use crate::{Instant, Name};
 
@@ -384,6 +385,8 @@ pub enum Outcome {
         /// How many answered.
         responses: usize,
     },
+    /// `keys`: all have answered, or the time is over.
+    Keys(KeyReport),
     /// `send_reliable`: written, or why not.
     Sent(Result<(), StreamFailure>),
 }

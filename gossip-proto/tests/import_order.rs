@@ -16,7 +16,7 @@ use syn::visit::{self, Visit};
 const LAYERS: &[&[&str]] = &[
     &["time", "duration", "rng", "hash", "name", "stats", "timer", "slab"],
     &["wire"],
-    &["error", "nonce", "output", "config"],
+    &["error", "nonce", "keys", "output", "config"],
     &["roster", "coordinate"],
     &["view", "machine"],
     &["tap"],

@@ -85,6 +85,64 @@ fn keys_are_not_shown() {
     );
 }
 
+/// A node that is alone, so that it answers its own queries about keys.
+fn serf_node() -> Node {
+    let mut config = config("self", 1);
+    config.keyring(Some(Keyring::new(Key::new(OLD).unwrap(), []).unwrap()));
+    let secret = NonceSecret::new([9; 32]);
+    Node::new(NOW, config, ServiceConfig::default(), Seed::from_u64(1), secret).unwrap()
+}
+
+#[test]
+fn neither_a_node_nor_a_recording_shows_the_keys_of_queries() {
+    let mut node = serf_node();
+    node.start_recording(NOW, 1 << 20, [7; 16]);
+    let key = Key::new(NEW).unwrap();
+    let commands = [
+        KeyCommand::Install(key.clone()),
+        KeyCommand::Use(key.clone()),
+        KeyCommand::List,
+        KeyCommand::Remove(key.clone()),
+    ];
+    let mut reports = Vec::new();
+    for command in &commands {
+        node.keys(NOW, command, 0).unwrap();
+        let Some((_, Outcome::Keys(report))) = node.poll_completion().and_then(Completion::ended) else {
+            panic!("{command:?} did not end")
+        };
+        reports.push(report);
+    }
+    assert_eq!(reports[2].keys, [(key.clone(), 1), (Key::new(OLD).unwrap(), 1)]);
+    assert_eq!(reports[3].failure().unwrap().to_string(), "1/1 nodes reported failure");
+    // What waits to be passed on has them in it.
+    let text = format!("{node:?} {commands:?} {reports:?}");
+    assert!(!text.contains("2, 2, 2") && !text.contains("AgICAgI"), "{text}");
+    node.stop_recording(NOW);
+    let recording = recorded(&mut node);
+    for part in [OLD, &NEW[..16], b"AgICAgI"] {
+        assert!(!recording.windows(part.len()).any(|bytes| bytes == part));
+    }
+    let mut replayed = serf_node();
+    let (mut ended, mut last) = (0, None);
+    for entry in Recording::entries(&recording) {
+        let given = replayed.replay(entry).unwrap();
+        ended += usize::from(matches!(given, Replayed::Completion(_)));
+        last = Some(matches!(given, Replayed::Stopped { full: false }));
+    }
+    assert_eq!((ended, last), (4, Some(true)));
+    assert_eq!(replayed.state_hash(), node.state_hash());
+}
+
+fn recorded(machine: &mut impl Machine) -> Vec<u8> {
+    let (mut recording, mut buf) = (Vec::new(), vec![0; MAX_TAP_FRAME]);
+    loop {
+        match machine.poll_tap(&mut buf) {
+            0 => return recording,
+            len => recording.extend_from_slice(&buf[..len]),
+        }
+    }
+}
+
 #[test]
 fn a_recording_has_changes_and_what_became_of_them() {
     let mut node = node();
@@ -98,13 +156,7 @@ fn a_recording_has_changes_and_what_became_of_them() {
     node.use_key(NOW, NEW).unwrap();
     node.stop_recording(NOW);
     let mut replayed = self::node();
-    let (mut recording, mut buf) = (Vec::new(), vec![0; MAX_TAP_FRAME]);
-    loop {
-        match node.poll_tap(&mut buf) {
-            0 => break,
-            len => recording.extend_from_slice(&buf[..len]),
-        }
-    }
+    let recording = recorded(&mut node);
     for key in [OLD, &NEW[..16]] {
         assert!(!recording.windows(16).any(|bytes| bytes == key));
     }

@@ -19,6 +19,7 @@ use transport_tokio::gossip_proto::wire::layers::Compression;
 
 pub(crate) use check::check_tags;
 pub(crate) use file::read as read_files;
+pub(crate) use keyring::parse_key;
 pub(crate) use merge::Layer;
 pub(crate) use transport_tokio::gossip_proto::parse_duration;
 pub(crate) use unsupported::refuse_flag;

@@ -2,6 +2,7 @@
 
 mod coordinate;
 mod intents;
+mod keys;
 mod lamport;
 mod learnt;
 mod members;
@@ -25,6 +26,7 @@ pub use self::snapshot::Snapshot;
 
 use self::coordinate::Coordinates;
 use self::intents::RecentIntents;
+use self::keys::Keys;
 use self::learnt::Learnt;
 use self::members::ServiceMember;
 use self::queries::Queries;
@@ -79,6 +81,7 @@ pub(crate) struct Services {
     merges: VecDeque<StateMerge>,
     /// `None` if they are switched off.
     coordinates: Option<Coordinates>,
+    keys: Keys,
 }
 
 impl Services {
@@ -115,6 +118,7 @@ impl Services {
             announced: true,
             ignoring_old: alloc::vec::Vec::new(),
             merges: VecDeque::new(),
+            keys: Keys::default(),
             coordinates: config.coordinates.then(|| Coordinates::new(seed)),
             config,
         }

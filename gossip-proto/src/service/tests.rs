@@ -8,6 +8,7 @@ use super::*;
 use crate::output::{ChangeKind, Event, Outcome, Source};
 use crate::roster::{LOCAL, WireAddr};
 use crate::swim::{AliveClaim, Swim, Upper, Via};
+use crate::wire::keyring::Keyring;
 use crate::wire::serf::{JoinIntent, LeaveIntent, PushPull, PushPullParts, Query, RecentEvent, UserEvent};
 use crate::{Config, Instant, NonceSecret, Seed, Status};
 
@@ -22,8 +23,13 @@ impl Bed {
     }
 
     pub(super) fn with(config: ServiceConfig) -> Self {
+        Self::with_ring(config, None)
+    }
+
+    pub(super) fn with_ring(config: ServiceConfig, ring: Option<Keyring>) -> Self {
         let seed = Seed::from_u64(1);
-        let membership = Config::lan("self", "10.0.0.1:7946".parse().unwrap());
+        let mut membership = Config::lan("self", "10.0.0.1:7946".parse().unwrap());
+        membership.keyring(ring);
         let mut swim = Swim::new(Instant::ORIGIN, membership, &seed, NonceSecret::new([0; 32])).unwrap();
         swim.roster.serviced = true;
         let keyed = Keyed::new(&mut crate::rng::Rng::from_seed(&seed, 2));

@@ -77,7 +77,9 @@ impl Upper for Services {
         }
     }
 
-    fn keyring_stored(&mut self, _swim: &mut Swim, _change: u64, _result: Result<(), String>) {}
+    fn keyring_stored(&mut self, swim: &mut Swim, change: u64, result: Result<(), String>) {
+        self.key_stored(swim, change, result);
+    }
 
     fn ping_completed(&mut self, swim: &mut Swim, slot: u32, rtt: Duration, payload: &[u8], _at: Instant) {
         if let Some(coordinates) = &mut self.coordinates {
@@ -112,6 +114,7 @@ impl Upper for Services {
         }
         .hash(hasher);
         self.coordinates.hash(hasher);
+        self.keys.hash(hasher);
         for (ltime, events) in self.events.iter() {
             ltime.hash(hasher);
             events.for_each(|event| event.hash(hasher));

@@ -71,6 +71,15 @@ impl Swim {
         Ok(())
     }
 
+    pub(crate) fn is_storing_keyring(&self) -> bool {
+        self.storing.is_some()
+    }
+
+    /// The keyring; `None` if the cluster is not sealed.
+    pub(crate) fn keyring(&self) -> Option<&Keyring> {
+        self.layers.keyring.as_ref().filter(|ring| !ring.is_empty())
+    }
+
     /// Whether changes wait for a file from now on.
     pub(crate) fn persist_keyring(&mut self, on: bool) {
         self.persists_keyring = on;

@@ -94,6 +94,7 @@ inputs! {
     63 JoinIgnoringOld { now: Instant, targets: Cow<'a, [JoinTarget]> }
     64 Query { now: Instant, name: &'a [u8], payload: &'a [u8], params: Cow<'a, QueryParams> }
     65 Respond { now: Instant, id: u64, payload: &'a [u8] }
+    66 Keys { now: Instant, what: u8, key: Key<'a>, relay_factor: u8 }
     80 PollTransmit { now: Instant, len: usize }
     81 PollStream {}
     82 PollStreamData { now: Instant, id: u64, len: usize }

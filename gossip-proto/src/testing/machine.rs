@@ -10,12 +10,14 @@ use bytes::Bytes;
 
 use crate::output::*;
 use crate::wire::field::List;
+use crate::wire::keyring::Key;
 use crate::wire::message::*;
 use crate::wire::msgpack::Sink;
 use crate::wire::packet::{Scratch, UnpackLimits, unpack};
 use crate::wire::serf::{JoinIntent, LeaveIntent, Query, QueryResponse, UserEvent};
 use crate::{
-    Config, Instant, JoinTarget, Machine, Membership, Node, NonceSecret, QueryParams, Seed, ServiceConfig,
+    Config, Instant, JoinTarget, KeyCommand, Machine, Membership, Node, NonceSecret, QueryParams, Seed,
+    ServiceConfig,
 };
 
 /// Calls after which a machine that says it has something to do or to say must have come to an end.
@@ -106,6 +108,20 @@ impl Subject for Node {
                 params.nodes(if which & 16 != 0 { names } else { Vec::new() });
                 params.tags(if which & 32 != 0 { tags } else { Vec::new() });
                 drop(self.query(now, if which & 64 != 0 { b"_serf_ping" } else { b"query" }, b"", &params));
+            }
+            4 if which & 64 != 0 => {
+                let key = Key::new(bytes.get(..16).unwrap_or(&[1; 16]));
+                let command = match (which & 24, key) {
+                    (0, Ok(key)) => KeyCommand::Install(key),
+                    (8, Ok(key)) => KeyCommand::Use(key),
+                    (16, Ok(key)) => KeyCommand::Remove(key),
+                    _ => KeyCommand::List,
+                };
+                self.persist_keyring(which & 32 != 0);
+                drop(self.keys(now, &command, which >> 7));
+                let number = bytes.first().copied().unwrap_or_default();
+                let stored = if number & 1 == 0 { Ok(()) } else { Err("full".into()) };
+                drop(self.keyring_stored(now, RequestId((1 << 62) + u64::from(number / 2)), stored));
             }
             4 => {
                 let number = bytes.first().copied().unwrap_or_default();

@@ -5,6 +5,7 @@ mod determinism;
 mod failures;
 mod healing;
 mod joining;
+mod keys;
 mod messages;
 mod partitions;
 mod queries;

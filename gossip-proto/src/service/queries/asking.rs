@@ -27,6 +27,8 @@ pub(crate) enum Purpose {
     Application(u64),
     /// Whose this node's name is.
     Conflict,
+    /// Something with keys, for an operation of the application's (serf.md 8.2).
+    Keys(u64),
 }
 
 /// What a member must do to be asked no more.
@@ -125,7 +127,7 @@ impl Services {
     }
 
     /// Asks a query: everything is checked before `begin` is called, and nothing fails after it.
-    pub(super) fn issue(
+    pub(in crate::service) fn issue(
         &mut self,
         swim: &mut Swim,
         name: &[u8],
@@ -255,6 +257,11 @@ impl Services {
                 swim.emit_query_response(OperationId(key), name.as_bytes(), payload);
             }
             Purpose::Conflict => self.vote(swim, from, payload),
+            Purpose::Keys(key) => {
+                if self.key_answer(swim, key, from, payload) {
+                    self.queries.asked.remove(&serial);
+                }
+            }
         }
     }
 
@@ -270,6 +277,7 @@ impl Services {
                 swim.complete(key, Outcome::Query { acks: asked.acks, responses: asked.responses });
             }
             Purpose::Conflict => self.conflict_resolved(swim),
+            Purpose::Keys(key) => self.keys_answered(swim, key),
         }
     }
 

@@ -28,7 +28,7 @@ impl Services {
                 true
             }
             b"install-key" | b"use-key" | b"remove-key" | b"list-keys" => {
-                swim.stats.queries_internal_unknown += 1;
+                self.key_query(swim, id, kind, &query.payload);
                 // An empty payload crashes upstream nodes; passing it on would do the attacker's work (Q2).
                 !query.payload.is_empty()
             }

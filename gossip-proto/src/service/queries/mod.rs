@@ -22,6 +22,7 @@ use siphasher::sip::SipHasher13;
 
 use self::answering::Open;
 use self::asking::Asked;
+pub(super) use self::asking::{Insist, Purpose};
 use self::conflict::Resolution;
 pub use self::pattern::Expression;
 use self::pattern::Patterns;
@@ -63,6 +64,16 @@ impl Queries {
             resolution: Resolution::default(),
             keyed,
         }
+    }
+
+    /// Whether that query still collects.
+    pub(super) fn is_asking(&self, serial: u32) -> bool {
+        self.asked.contains_key(&serial)
+    }
+
+    #[cfg(test)]
+    pub(super) fn last_asked(&self) -> Option<(u64, u32)> {
+        self.asked.values().last().map(Asked::number)
     }
 
     pub(super) fn hash(&self, hasher: &mut SipHasher13) {

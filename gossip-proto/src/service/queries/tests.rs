@@ -31,7 +31,7 @@ fn params() -> QueryParams {
 
 impl Bed {
     /// What the node wants to say now that Serf nodes would look at: to whom, and the message.
-    fn sent(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+    pub(in crate::service) fn sent(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
         let (mut sent, mut buf) = (Vec::new(), [0; 1400]);
         while let Some(transmit) = self.swim.poll_transmit(&self.services, &mut buf) {
             let body = self.swim.open(&mut buf[..transmit.len]).unwrap();
@@ -153,6 +153,7 @@ fn queries_are_passed_on_once_and_only_if_harmless() {
     let empty =
         Query { id: 10, name: (&b"_serf_use-key"[..]).into(), payload: Default::default(), ..asked.clone() };
     assert!(!bed.services.query(&mut bed.swim, None, &empty));
+    assert_eq!(bed.responses().len(), 1, "it is answered all the same");
     // Who is not meant passes it on all the same.
     let names = [(&b"a"[..]).into()];
     let mut blob = Vec::new();
