@@ -276,19 +276,18 @@ Signals:
 Event handlers (--event-handler [FILTER=]SCRIPT): the script is run by /bin/sh -c, once for each
 event, one after the other; other handlers and the node do not wait for it. FILTER is a list,
 without spaces, of
-  member-join member-leave member-failed member-update member-reap user user:<name> *
+  member-join member-leave member-failed member-update member-reap user user:<name>
+  query query:<name> *
 and * where it is missing; a script with an equals sign in it needs one.
-  Environment     SERF_EVENT (such as member-join or user), SERF_SELF_NAME, SERF_SELF_ROLE,
-                  SERF_TAG_<NAME> for each tag of this node; SERF_USER_EVENT, SERF_USER_LTIME
+  Environment     SERF_EVENT (such as member-join, user or query), SERF_SELF_NAME, SERF_SELF_ROLE,
+                  SERF_TAG_<NAME> for each tag of this node; SERF_USER_EVENT, SERF_USER_LTIME;
+                  SERF_QUERY_NAME, SERF_QUERY_LTIME
   Standard input  of member events a line per member, with tabs between: name, address, role,
-                  tag=value,...; of user events the payload
-  Of its output the last 8 KiB are kept, for the log. Bursts are folded, as in Serf: members
-  for up to 3 seconds, user events of one name too if they allow it. A handler that falls more
-  than 512 events behind loses those that come then, with a warning.
-
-RPC (--rpc-addr): commands such as `gossip members` and `gossip query`, and Serf's own, reach the
-agent there. Whoever can connect controls the node and the keys of its cluster: leave it on a
-loopback address, and set rpc_auth in a configuration file if others use this host.
+                  tag=value,...; of user events and queries the payload
+  What it writes to standard output answers a query, if it ends with 0. Of its output the last
+  8 KiB are kept; what it writes to standard error goes to the log alone. Bursts are folded, as
+  in Serf: members for up to 3 seconds, user events of one name too if they allow it. A handler
+  that falls more than 512 events behind loses those that come then, with a warning.
 
 Events (--events json): one object per line on standard output. Its `type` is one of
   ready        the node runs: name, addr, bind, encrypted, members, metrics and rpc (where

@@ -16,6 +16,11 @@ pub(crate) fn environment(batch: &Batch, local: &MemberInfo) -> Option<Vec<(OsSt
             set("SERF_USER_EVENT", name);
             set("SERF_USER_LTIME", ltime.to_string().as_bytes());
         }
+        Batch::Single(Notice::Query { ltime, name, .. }) => {
+            set("SERF_EVENT", b"query");
+            set("SERF_QUERY_NAME", name);
+            set("SERF_QUERY_LTIME", ltime.to_string().as_bytes());
+        }
         _ => return None,
     }
     set("SERF_SELF_NAME", local.name.as_bytes());
@@ -34,7 +39,9 @@ pub(crate) fn input(batch: &Batch) -> Vec<u8> {
             members.iter().for_each(|member| line(member, &mut lines));
             lines
         }
-        Batch::Single(Notice::UserEvent { payload, .. }) => with_newline(payload),
+        Batch::Single(Notice::UserEvent { payload, .. } | Notice::Query { payload, .. }) => {
+            with_newline(payload)
+        }
         _ => Vec::new(),
     }
 }

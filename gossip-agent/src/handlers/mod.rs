@@ -11,14 +11,14 @@ use core::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use transport_tokio::{Batch, Cluster, Node};
+use transport_tokio::{Batch, Cluster, Node, Notice};
 
 use crate::config::Settings;
 use crate::feed::{Feed, Listener};
 use crate::filter::Filter;
 use crate::tally::Tally;
 use describe::{environment, input};
-use invoke::{Ended, Script};
+use invoke::{Ended, Run, Script};
 
 /// `[filter=]script`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,37 +129,61 @@ impl Handler {
     }
 
     async fn invoke(&self, batch: &Batch) {
+        let query = match batch {
+            Batch::Single(Notice::Query { id, deadline, .. }) => {
+                let deadline = *deadline;
+                // Nobody waits for the answer any more: it stood in the queue for too long.
+                if self.cluster.inspect(move |_, now| now >= deadline).await.unwrap_or(true) {
+                    tracing::warn!("agent: Script {:?} not run: the query has ended meanwhile", self.script);
+                    return;
+                }
+                Some(*id)
+            }
+            _ => None,
+        };
         let local = self.cluster.local().await;
         let Some(environment) = environment(batch, &local) else { return };
         let limit = *self.limit.borrow();
         let script = Script { text: &self.script, environment, input: input(batch), limit };
-        let text = self.script.as_str();
         let begun = Instant::now();
         let run = script.run().await;
-        self.tally.invoked(text, begun.elapsed());
+        self.tally.invoked(&self.script, begun.elapsed());
         match run {
             Ok(run) => {
-                if run.lost > 0 {
-                    tracing::warn!(
-                        "agent: Script {text:?} generated {} bytes of output, truncated to the last {}",
-                        run.lost + run.output.len() as u64,
-                        run.output.len()
-                    );
-                }
-                let output = String::from_utf8_lossy(&run.output);
-                tracing::debug!("agent: Event script {text:?} output: {output}");
-                match run.ended {
-                    Ended::Well => {}
-                    Ended::Badly(status) => {
-                        let errors = String::from_utf8_lossy(&run.errors);
-                        tracing::error!("agent: Error invoking script {text:?}: {status}: {errors}");
-                    }
-                    Ended::Overdue => {
-                        tracing::error!("agent: Script {text:?} ran longer than {limit:?} and was ended");
-                    }
+                self.report(&run, limit);
+                if let Some(id) = query
+                    && matches!(run.ended, Ended::Well)
+                    && !run.output.is_empty()
+                    && let Err(error) = self.cluster.respond(id, run.output).await
+                {
+                    tracing::warn!("agent: Failed to respond to query: {error}");
                 }
             }
-            Err(error) => tracing::error!("agent: Error invoking script {text:?}: {error}"),
+            Err(error) => tracing::error!("agent: Error invoking script {:?}: {error}", self.script),
+        }
+    }
+
+    fn report(&self, run: &Run, limit: Duration) {
+        let text = self.script.as_str();
+        if run.lost > 0 {
+            tracing::warn!(
+                "agent: Script {text:?} generated {} bytes of output, truncated to the last {}",
+                run.lost + run.output.len() as u64,
+                run.output.len()
+            );
+        }
+        let output = String::from_utf8_lossy(&run.output);
+        tracing::debug!("agent: Event script {text:?} output: {output}");
+        let errors = String::from_utf8_lossy(&run.errors);
+        match run.ended {
+            Ended::Well if errors.is_empty() => {}
+            Ended::Well => tracing::debug!("agent: Event script {text:?} errors: {errors}"),
+            Ended::Badly(status) => {
+                tracing::error!("agent: Error invoking script {text:?}: {status}: {errors}");
+            }
+            Ended::Overdue => {
+                tracing::error!("agent: Script {text:?} ran longer than {limit:?} and was ended");
+            }
         }
     }
 }
@@ -189,5 +213,42 @@ mod tests {
             let error = Spec::parse(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
         }
+    }
+    // upstream: TestScriptQueryEventHandler
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn what_a_script_prints_answers_a_query() {
+        use transport_tokio::{Answer, Bind, Config, QueryParams, ServiceConfig, start_node};
+
+        let bind = Bind::from(core::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+        let configure = |addr| (Config::local("me", addr), ServiceConfig::default());
+        let cluster = start_node(bind, configure).await.unwrap();
+        let feed = Feed::start(&cluster).await;
+        let scripts = [
+            "query:load=cat; echo \"$SERF_QUERY_NAME $SERF_QUERY_LTIME\"; echo noise >&2",
+            "query:load=echo wrong; exit 1",
+            "query:quiet=true",
+        ];
+        let specs: Vec<_> = scripts.iter().map(|text| Spec::parse(text).unwrap()).collect();
+        let mut handlers =
+            Handlers { cluster: cluster.clone(), feed, tally: Tally::default(), running: Vec::new() };
+        for spec in specs {
+            let running = handlers.handler(spec, Duration::from_secs(60));
+            handlers.running.push(running);
+        }
+        let ask = async |name: &str| {
+            let mut params = QueryParams::default();
+            params.timeout(Some(Duration::from_secs(2)));
+            let mut answers = cluster.query(name, "all", params).await.unwrap();
+            let mut payloads = Vec::new();
+            while let Some(answer) = answers.recv().await {
+                if let Answer::Response { payload, .. } = answer {
+                    payloads.push(String::from_utf8(payload.to_vec()).unwrap());
+                }
+            }
+            payloads
+        };
+        assert_eq!(ask("load").await, ["all\nload 1\n"]);
+        assert_eq!(ask("quiet").await, [""; 0]);
     }
 }

@@ -145,13 +145,14 @@ fn render(figures: &Figures, names: &Names, feed: &Feed, tally: &Tally) -> Strin
     page.finish()
 }
 
-/// Counts user events by name, as Serf does.
+/// Counts user events and queries by name, as Serf does.
 async fn count_names(mut news: Subscription, names: Arc<Mutex<Names>>) {
     while let Some(notice) = news.recv().await {
-        if let Notice::UserEvent { name, .. } = notice
-            && let Ok(mut names) = names.lock()
-        {
-            names.event(&name);
+        let Ok(mut names) = names.lock() else { return };
+        match notice {
+            Notice::UserEvent { name, .. } => names.event(&name),
+            Notice::Query { name, .. } => names.query(&name),
+            _ => {}
         }
     }
 }
@@ -164,6 +165,11 @@ const SERF: &[(&str, &str, &str)] = &[
     ("serf_member_update", "members_updated", "Times a member's tags or address changed."),
     ("serf_events", "user_events", "User events."),
     ("serf_queries", "queries", "Queries."),
+    ("serf_query_acks", "query_acks", "Acknowledgements of this node's queries."),
+    ("serf_query_responses", "query_responses", "Answers to this node's queries."),
+    ("serf_query_duplicate_acks", "query_duplicate_acks", "Acknowledgements that came again."),
+    ("serf_query_duplicate_responses", "query_duplicate_responses", "Answers that came again."),
+    ("serf_coordinate_rejected", "coordinates_rejected", "Network coordinates refused."),
     ("memberlist_udp_sent", "bytes_sent", "Bytes sent in datagrams."),
     ("memberlist_udp_received", "bytes_received", "Bytes received in datagrams."),
     ("memberlist_msg_alive", "alive_accepted", "Alive messages accepted."),

@@ -19,6 +19,10 @@ impl Names {
         self.count("serf_events_", name);
     }
 
+    pub(super) fn query(&mut self, name: &[u8]) {
+        self.count("serf_queries_", name);
+    }
+
     fn count(&mut self, prefix: &str, name: &[u8]) {
         if name.len() <= MAX_LENGTH {
             let metric = page::name(&[prefix, &String::from_utf8_lossy(name)]);
@@ -71,6 +75,7 @@ mod tests {
         for name in [&b"a.b"[..], b"a b", b"a\nb", b"a\xffb"] {
             names.event(name);
         }
-        assert_eq!(names.counts, [("serf_events_a_b".into(), 4)].into());
+        names.query(b"a/b");
+        assert_eq!(names.counts, [("serf_events_a_b".into(), 4), ("serf_queries_a_b".into(), 1)].into());
     }
 }
