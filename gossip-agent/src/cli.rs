@@ -113,7 +113,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, hide = true)]
     disable_compression: bool,
     /// How long an event or a farewell may take to get out [default: 5s]
-    #[arg(long, value_name = "DURATION", value_parser = duration, hide = true)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     broadcast_timeout: Option<Duration>,
     /// Run this script for each event that passes the filter, see below (repeatable)
     #[arg(long, value_name = "[FILTER=]SCRIPT")]
@@ -271,7 +271,8 @@ Signals:
   TERM  ends at once with 1, a failure to the others; with leave_on_terminate leaves
   HUP   reads the configuration again: log level, event handlers and configured tags change;
         tags that were set at run time stay
-  A second signal, or a farewell that takes more than 3 seconds, ends with 1.
+  USR1  prints the figures that --metrics shows to standard error
+  A second signal, or a farewell that takes more than twice the broadcast timeout, ends with 1.
 
 Event handlers (--event-handler [FILTER=]SCRIPT): the script is run by /bin/sh -c, once for each
 event, one after the other; other handlers and the node do not wait for it. FILTER is a list,

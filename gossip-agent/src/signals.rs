@@ -2,12 +2,13 @@
 
 use std::io;
 
-/// A request to end, or to read the configuration again.
+/// A request to end, to read the configuration again, or to print figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     Interrupt,
     Terminate,
     Reload,
+    Dump,
 }
 
 impl Signal {
@@ -16,6 +17,7 @@ impl Signal {
             Self::Interrupt => "interrupt",
             Self::Terminate => "terminated",
             Self::Reload => "hangup",
+            Self::Dump => "user defined signal 1",
         }
     }
 }
@@ -25,6 +27,7 @@ pub(crate) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
+    dump: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
@@ -37,6 +40,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            dump: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -46,6 +50,7 @@ impl Signals {
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
             _ = self.hangup.recv() => Signal::Reload,
+            _ = self.dump.recv() => Signal::Dump,
         }
     }
 
@@ -53,7 +58,7 @@ impl Signals {
     pub(crate) async fn next_end(&mut self) -> Signal {
         loop {
             match self.next().await {
-                Signal::Reload => {}
+                Signal::Reload | Signal::Dump => {}
                 signal => return signal,
             }
         }

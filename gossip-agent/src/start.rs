@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 
 use serde_json::{Map, Value, json};
+use transport_tokio::gossip_proto::config::Admission;
 use transport_tokio::{Cluster, Config, Node, ServiceConfig, Subscription};
 
 use crate::config::{Profile, Settings};
@@ -19,6 +20,9 @@ pub(crate) fn configs(settings: &Settings, advertise: SocketAddr) -> (Config, Se
     config.label(settings.label.clone()).keyring(settings.keyring.clone()).compression(settings.compression);
     if let Some(limit) = settings.broadcast_timeout {
         config.broadcast_timeout(limit);
+    }
+    if settings.validate_node_names {
+        config.admission(vec![Admission::PlainName]);
     }
     let mut services = ServiceConfig::default();
     services

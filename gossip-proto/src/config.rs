@@ -9,7 +9,6 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::admission::Admission;
 pub(crate) use self::admission::Candidate;
 pub use self::consul::ConsulClient;
 use crate::Name;
@@ -17,6 +16,7 @@ use crate::error::ConfigError;
 use crate::output::Clocks;
 use crate::wire::keyring::Keyring;
 use crate::wire::layers::Compression;
+pub use admission::{Admission, is_plain_name};
 
 /// Most bytes of metadata a node may carry (spec 1.11).
 pub const MAX_METADATA: usize = 512;

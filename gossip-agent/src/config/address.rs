@@ -58,6 +58,7 @@ fn split(text: &str) -> Option<(&str, Option<&str>)> {
 mod tests {
     use super::*;
 
+    // upstream: TestConfigBindAddrParts
     #[test]
     fn reads_every_form() {
         for (text, expected) in [

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use gethostname::gethostname;
 use transport_tokio::gossip_proto::Bytes;
-use transport_tokio::gossip_proto::config::{MAX_LABEL, MAX_METADATA, MAX_NAME, SERF_PROTOCOLS};
+use transport_tokio::gossip_proto::config::{
+    MAX_LABEL, MAX_METADATA, MAX_NAME, SERF_PROTOCOLS, is_plain_name,
+};
 use transport_tokio::gossip_proto::wire::keyring::Keyring;
 use transport_tokio::gossip_proto::wire::layers::Compression;
 use transport_tokio::gossip_proto::wire::serf::encode_tags;
@@ -22,6 +24,12 @@ impl Settings {
     pub(crate) fn from_layer(layer: Layer) -> Result<Self, Problem> {
         let mut warnings = layer.warnings;
         let node_name = node_name(layer.node_name)?;
+        if layer.validate_node_names && !is_plain_name(node_name.as_bytes()) {
+            return Err(Problem::new(format!(
+                "the node name {node_name:?} is not a plain one, which validate_node_names asks for: give one of \
+                 letters, digits, hyphens and dots, of at most 128 bytes, with --node"
+            )));
+        }
         let configured_tags = configured_tags(layer.tags, layer.role, &mut warnings)?;
         let tags_file = layer.tags_file.map(PathBuf::from);
         let tags = match &tags_file {
@@ -91,6 +99,7 @@ impl Settings {
             leave_on_terminate: layer.leave_on_terminate,
             skip_leave_on_interrupt: layer.skip_leave_on_interrupt,
             disable_coordinates: layer.disable_coordinates,
+            validate_node_names: layer.validate_node_names,
             user_event_size_limit,
             query_size_limit: layer.query_size_limit,
             query_response_size_limit: layer.query_response_size_limit,
@@ -355,6 +364,16 @@ mod tests {
     }
 
     #[test]
+    fn plain_names_can_be_asked_for() {
+        let named = |name: &str| {
+            settings(|layer| (layer.node_name, layer.validate_node_names) = (Some(name.into()), true))
+        };
+        assert!(named("web-1.example").is_ok());
+        let text = named("web_1").unwrap_err().to_string();
+        assert!(text.contains("\"web_1\"") && text.contains("validate_node_names"), "{text}");
+    }
+
+    #[test]
     fn the_host_name_stands_in() {
         let settings = Settings::from_layer(Layer::default()).unwrap();
         assert_eq!(settings.node_name, gethostname().to_string_lossy());
@@ -402,6 +421,7 @@ mod tests {
         }
     }
 
+    // upstream: TestAgent_KeyringFile_BadOptions
     #[test]
     fn one_source_of_keys_only() {
         let text = error(|layer| {

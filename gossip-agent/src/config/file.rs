@@ -111,6 +111,7 @@ fn set(layer: &mut Layer, name: &str, value: &Value) -> Result<(), Problem> {
         "replay_on_join" => layer.replay_on_join = boolean(value)?,
         "leave_on_terminate" => layer.leave_on_terminate = boolean(value)?,
         "skip_leave_on_interrupt" => layer.skip_leave_on_interrupt = boolean(value)?,
+        "validate_node_names" => layer.validate_node_names = boolean(value)?,
         "disable_coordinates" => layer.disable_coordinates = boolean(value)?,
         _ => match unsupported::key(name) {
             Some(_) if unsupported::is_zero(value) => {}
@@ -228,10 +229,11 @@ const SUPPORTED: &[&str] = &[
     "leave_on_terminate",
     "skip_leave_on_interrupt",
     "disable_coordinates",
+    "disable_name_resolution",
+    "validate_node_names",
     "user_event_size_limit",
     "query_size_limit",
     "query_response_size_limit",
-    "disable_name_resolution",
     "broadcast_timeout",
     "reconnect_interval",
     "reconnect_timeout",
@@ -248,6 +250,7 @@ mod tests {
         parse(text).unwrap_err().to_string()
     }
 
+    // upstream: TestDecodeConfig
     #[test]
     fn reads_every_supported_key() {
         let layer = parse(
@@ -256,8 +259,9 @@ mod tests {
                 "log_level": "debug", "rpc_addr": "127.0.0.1:7000", "rpc_auth": "s3cret", "profile": "wan", "protocol": 4, "compression": "all",
                 "start_join": ["a", "b"], "retry_join": ["c"], "retry_interval": "1m30s",
                 "retry_max_attempts": 3, "replay_on_join": true, "leave_on_terminate": true,
-                "skip_leave_on_interrupt": true, "disable_coordinates": true, "user_event_size_limit": 1024,
-                "query_size_limit": 1100, "query_response_size_limit": 1200, "disable_name_resolution": true, "broadcast_timeout": "7s",
+                "skip_leave_on_interrupt": true, "disable_coordinates": true, "disable_name_resolution": true,
+                "validate_node_names": true, "query_size_limit": 2000, "query_response_size_limit": 3000,
+                "user_event_size_limit": 1024, "broadcast_timeout": "7s",
                 "reconnect_interval": "15s", "reconnect_timeout": "12h", "tombstone_timeout": "6h",
                 "tags_file": "t", "interface": "eth0", "discover": "d",
                 "mdns": {"interface": "eth1", "disable_ipv4": true, "disable_ipv6": true}, "metrics_addr": "m", "event_handlers": ["a", "b"], "event_handler_timeout": "10s"}"#,
@@ -285,9 +289,8 @@ mod tests {
             protocol: Some(4),
             retry_max_attempts: Some(3),
             user_event_size_limit: Some(1024),
-            query_size_limit: Some(1100),
-            query_response_size_limit: Some(1200),
-            disable_name_resolution: true,
+            query_size_limit: Some(2000),
+            query_response_size_limit: Some(3000),
             retry_interval: Some(Duration::from_secs(90)),
             broadcast_timeout: Some(Duration::from_secs(7)),
             reconnect_interval: Some(Duration::from_secs(15)),
@@ -304,6 +307,8 @@ mod tests {
             mdns_disable_ipv4: true,
             mdns_disable_ipv6: true,
             disable_coordinates: true,
+            disable_name_resolution: true,
+            validate_node_names: true,
             warnings: Vec::new(),
         };
         assert_eq!(layer, expected);
@@ -324,6 +329,7 @@ mod tests {
         assert!(error(r#"{"bind": "a", "BIND": "b"}"#).contains("key `BIND` is there twice"));
     }
 
+    // upstream: TestDecodeConfig_unknownDirective
     #[test]
     fn an_unknown_key_is_named() {
         let text = error(r#"{"nodename": "n"}"#);
@@ -345,9 +351,9 @@ mod tests {
         let layer =
             parse(r#"{"statsd_addr": "", "enable_syslog": false, "mdns": {"disable_ipv4": false}}"#).unwrap();
         assert_eq!(layer, Layer::default());
-        let layer = parse(r#"{"validate_node_names": true, "MsgpackUseNewTimeFormat": true}"#).unwrap();
+        let layer = parse(r#"{"syslog_facility": "LOCAL1", "MsgpackUseNewTimeFormat": true}"#).unwrap();
         assert_eq!(layer.warnings.len(), 2);
-        assert!(layer.warnings[0].starts_with("`validate_node_names` has no effect: "));
+        assert!(layer.warnings[0].starts_with("`syslog_facility` has no effect: "));
     }
 
     #[test]
@@ -370,6 +376,24 @@ mod tests {
         ] {
             assert!(error(text).starts_with(part) || error(text).contains(part), "{text}: {}", error(text));
         }
+    }
+
+    // upstream: TestReadConfigPaths_badPath, TestReadConfigPaths_file, TestReadConfigPaths_dir
+    #[test]
+    fn a_directory_stands_for_its_files_in_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("b.json"), r#"{"node_name": "b", "start_join": ["b"]}"#).unwrap();
+        fs::write(path("a.json"), r#"{"node_name": "a", "bind": "10.0.0.1", "start_join": ["a"]}"#).unwrap();
+        fs::write(path("c.txt"), "no configuration").unwrap();
+        fs::create_dir(path("d.json")).unwrap();
+        let layer = read(&[directory.path().into()]).unwrap();
+        assert_eq!((layer.node_name.as_deref(), layer.bind.as_deref()), (Some("b"), Some("10.0.0.1")));
+        assert_eq!(layer.start_join, ["a", "b"]);
+        let layer = read(&[path("b.json"), path("a.json")]).unwrap();
+        assert_eq!((layer.node_name.as_deref(), layer.start_join), (Some("a"), vec!["b".into(), "a".into()]));
+        let error = read(&[path("none.json")]).unwrap_err().to_string();
+        assert!(error.contains("none.json"), "{error}");
     }
 
     #[test]

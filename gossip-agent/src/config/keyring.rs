@@ -69,6 +69,7 @@ mod tests {
         assert_eq!(ring.primary().unwrap().as_bytes(), [1; 32]);
     }
 
+    // upstream: TestAgent_KeyringFile_NoKeys, TestConfigEncryptBytes
     #[test]
     fn errors_say_which_key_and_never_show_it() {
         for (text, part) in [

@@ -28,7 +28,6 @@ pub(crate) struct Layer {
     pub(crate) user_event_size_limit: Option<usize>,
     pub(crate) query_size_limit: Option<usize>,
     pub(crate) query_response_size_limit: Option<usize>,
-    pub(crate) disable_name_resolution: bool,
     pub(crate) retry_interval: Option<Duration>,
     pub(crate) broadcast_timeout: Option<Duration>,
     pub(crate) reconnect_interval: Option<Duration>,
@@ -45,6 +44,8 @@ pub(crate) struct Layer {
     pub(crate) mdns_disable_ipv4: bool,
     pub(crate) mdns_disable_ipv6: bool,
     pub(crate) disable_coordinates: bool,
+    pub(crate) disable_name_resolution: bool,
+    pub(crate) validate_node_names: bool,
     /// What the user should hear about this source.
     pub(crate) warnings: Vec<String>,
 }
@@ -75,7 +76,6 @@ impl Layer {
         scalar(&mut self.user_event_size_limit, over.user_event_size_limit);
         scalar(&mut self.query_size_limit, over.query_size_limit);
         scalar(&mut self.query_response_size_limit, over.query_response_size_limit);
-        self.disable_name_resolution |= over.disable_name_resolution;
         scalar(&mut self.retry_interval, over.retry_interval);
         scalar(&mut self.broadcast_timeout, over.broadcast_timeout);
         scalar(&mut self.reconnect_interval, over.reconnect_interval);
@@ -92,6 +92,8 @@ impl Layer {
         self.mdns_disable_ipv4 |= over.mdns_disable_ipv4;
         self.mdns_disable_ipv6 |= over.mdns_disable_ipv6;
         self.disable_coordinates |= over.disable_coordinates;
+        self.disable_name_resolution |= over.disable_name_resolution;
+        self.validate_node_names |= over.validate_node_names;
         self.warnings.extend(over.warnings);
     }
 }
@@ -112,6 +114,7 @@ mod tests {
         items.iter().map(|&item| item.into()).collect()
     }
 
+    // upstream: TestMergeConfig
     #[test]
     fn later_sources_go_over_earlier_ones() {
         let mut base = Layer {

@@ -50,7 +50,11 @@ const SETTINGS: &[(&str, &str, Verdict)] = &[
         "snapshot",
         Verdict::Refused("use --retry-join to find the cluster again, and remove it"),
     ),
-    ("enable_syslog", "syslog", Verdict::Refused("send standard error to the system log, and remove it")),
+    (
+        "enable_syslog",
+        "syslog",
+        Verdict::Refused("send standard error to the system log, as service managers do, and remove it"),
+    ),
     ("statsite_addr", "", Verdict::Refused("have the metrics collected with --metrics, and remove it")),
     ("statsd_addr", "", Verdict::Refused("have the metrics collected with --metrics, and remove it")),
     (
@@ -59,6 +63,9 @@ const SETTINGS: &[(&str, &str, Verdict)] = &[
         Verdict::Harmless("it only matters with a snapshot, and there are none yet"),
     ),
     ("syslog_facility", "", Verdict::Harmless("nothing is sent to the system log")),
-    ("validate_node_names", "", Verdict::Harmless("Serf's agent does not apply it either")),
-    ("msgpackusenewtimeformat", "", Verdict::Harmless("Serf's agent does not apply it either")),
+    (
+        "msgpackusenewtimeformat",
+        "",
+        Verdict::Harmless("no message here carries a time, and Serf's agent does not apply it either"),
+    ),
 ];

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use transport_tokio::gossip_proto::Machine as _;
 use transport_tokio::{Clocks, Cluster, Error, Node, Notice, Queues, Stats, Subscription};
 
+use crate::agent::Local;
 use crate::feed::Feed;
 use crate::tally::{Invocations, Tally};
 use names::Names;
@@ -45,6 +46,16 @@ impl Endpoint {
             async move { source.page().await }
         })
         .await;
+    }
+}
+
+/// Prints the figures to standard error, once.
+pub(crate) async fn dump(local: Local) {
+    let Local { cluster, feed, tally, .. } = local;
+    let source = Source { cluster, feed, tally, names: Arc::default() };
+    if let Some(page) = source.page().await {
+        // Whoever reads it may be slow.
+        let _ = tokio::task::spawn_blocking(move || anstream::eprint!("{page}")).await;
     }
 }
 

@@ -32,6 +32,8 @@ pub enum Admission {
     /// No member of another name may have the value that this node has of a Serf tag, upper and lower case alike. Does
     /// not ask it of those that have left.
     TagUnique(Bytes),
+    /// The name must be plain: letters of ASCII, digits, hyphens and dots, at most 128 bytes (serf.md 1.8).
+    PlainName,
 }
 
 /// Whom a rule is asked about.
@@ -54,6 +56,7 @@ impl Admission {
                 let asked = member.tag(of, |of| of.is_some_and(|of| among.iter().any(|one| one == of)));
                 !asked || member.tag(tag, |found| found.is_some_and(|found| found == value))
             }
+            Self::PlainName => is_plain_name(member.name),
             Self::TagUnique(tag) => {
                 let alike = |ours: &[u8]| {
                     member.tag(tag, |theirs| theirs.is_some_and(|theirs| theirs.eq_ignore_ascii_case(ours)))
@@ -63,6 +66,14 @@ impl Admission {
         }
     }
 }
+
+/// Whether a name is one that [`Admission::PlainName`] admits.
+pub fn is_plain_name(name: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    (1..=MAX_PLAIN_NAME).contains(&name.len()) && name.iter().all(plain)
+}
+
+const MAX_PLAIN_NAME: usize = 128;
 
 impl Candidate<'_> {
     /// Looks at a tag: the last of that name, if there are several.
@@ -122,5 +133,24 @@ mod tests {
         let none = metadata(&[]);
         assert!(rule.admits(candidate("a", &none), candidate("b", &same)), "nothing to be unique");
         assert!(rule.admits(candidate("a", &own), candidate("b", &none)));
+    }
+    // upstream: TestSerf_ValidateNodeName
+    #[test]
+    fn a_plain_name_is_what_the_dns_could_hold() {
+        let (none, longest) = (metadata(&[]), "a".repeat(128));
+        for (name, plain) in [
+            ("web-1.example", true),
+            ("WEB", true),
+            (longest.as_str(), true),
+            (&"a".repeat(129), false),
+            ("web_1", false),
+            ("web 1", false),
+            ("web\n1", false),
+            ("wéb", false),
+            ("", false),
+        ] {
+            let admitted = Admission::PlainName.admits(candidate("a", &none), candidate(name, &none));
+            assert_eq!(admitted, plain, "{name:?}");
+        }
     }
 }
