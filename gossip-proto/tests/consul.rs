@@ -266,14 +266,19 @@ fn a_leave_takes_its_time_and_is_seen_as_one() {
     assert!(net.host(1).machine.poll_transmit(now, &mut [0; 1400]).is_some(), "still answers");
 }
 
-/// serf.md 13.9, point 8, and 13.1: a failed node is kept for 72 hours, one that left for 24.
+/// serf.md 13.9, point 8, and 13.1: a failed node is kept for 72 hours, unless its tag says otherwise (13.5).
 #[test]
-fn the_failed_are_kept_for_three_days() {
+fn the_failed_are_kept_for_three_days_or_as_they_ask() {
     let mut node = client("a", 1, "dc1", ID);
     let tags = [("role", "node"), ("dc", "dc1"), ("id", OTHER_ID)];
     hear(&mut node, Instant::ORIGIN, addr(2), &alive("b", 2, 1, &tags));
-    hear(&mut node, Instant::ORIGIN, addr(2), &dead("b", 1, "a"));
-    let listed_at = |node: &mut Node, at: Duration| {
+    let minutes =
+        [&tags[..2], &[("id", "5f9a2d1c-7b1e-4f0a-9c57-000000000000"), ("rc_tm", "10m0s")]].concat();
+    hear(&mut node, Instant::ORIGIN, addr(2), &alive("passing", 3, 1, &minutes));
+    for name in ["b", "passing"] {
+        hear(&mut node, Instant::ORIGIN, addr(2), &dead(name, 1, "a"));
+    }
+    let listed_at = |node: &mut Node, at: Duration, name: &str| {
         let at = Instant::ORIGIN + at;
         while let Some(due) = node.poll_timeout().filter(|due| *due <= at) {
             node.handle_timeout(due);
@@ -284,9 +289,12 @@ fn the_failed_are_kept_for_three_days() {
                 }
             }
         }
-        node.find(b"b").map(|member| member.status)
+        node.find(name.as_bytes()).map(|member| member.status)
     };
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
-    assert_eq!(listed_at(&mut node, hours(72) - Duration::from_secs(60)), Some(Status::Failed));
-    assert_eq!(listed_at(&mut node, hours(72) + Duration::from_secs(60)), None);
+    let minute = Duration::from_secs(60);
+    assert_eq!(listed_at(&mut node, 9 * minute, "passing"), Some(Status::Failed));
+    assert_eq!(listed_at(&mut node, 11 * minute, "passing"), None);
+    assert_eq!(listed_at(&mut node, hours(72) - minute, "b"), Some(Status::Failed));
+    assert_eq!(listed_at(&mut node, hours(72) + minute, "b"), None);
 }

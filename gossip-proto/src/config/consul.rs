@@ -144,7 +144,8 @@ impl Config {
             .name_conflict_resolution(false)
             // With less, peers that have not heard the farewell would take the node for failed, and keep it for 72 hours.
             .leave_propagate_delay(Duration::from_secs(3))
-            .reconnect_timeout(Duration::from_secs(72 * 3600));
+            .reconnect_timeout(Duration::from_secs(72 * 3600))
+            .reconnect_tag(Some(RECONNECT_TAG.into()));
         Ok((config, services))
     }
 }
