@@ -9,12 +9,12 @@ use transport_tokio::{Answers, Error, MemberInfo, Name};
 
 use super::asked::Asked;
 use super::session::{Farewell, decode};
-use super::{Shared, figures, records};
+use super::{Shared, figures, keys, records};
 use crate::joining;
 use crate::rpc::{
     Command, Coordinate, CoordinateRequest, CoordinateResponse, EventRequest, ForceLeaveRequest, JoinRequest,
-    JoinResponse, MembersFilteredRequest, MembersResponse, QueryRequest, RespondRequest, TagsRequest, Text,
-    Value,
+    JoinResponse, KeyRequest, MembersFilteredRequest, MembersResponse, QueryRequest, RespondRequest,
+    TagsRequest, Text, Value,
 };
 
 pub(super) struct Commands(pub(super) Arc<Shared>);
@@ -34,7 +34,20 @@ impl Commands {
             Command::Tags => answer(self.tags(decode(body)?).await),
             Command::GetCoordinate => answer(Ok(self.coordinate(decode(body)?).await)),
             Command::Stats => answer(figures::collect(&self.0).await.map_err(|error| error.to_string())),
-            _ => ("Unsupported command".into(), Vec::new()),
+            Command::ListKeys => self.keys(command, &Text::default()).await,
+            Command::InstallKey | Command::UseKey | Command::RemoveKey => {
+                let KeyRequest { key } = decode(body)?;
+                self.keys(command, &key).await
+            }
+            // The session does these itself.
+            Command::Handshake
+            | Command::Auth
+            | Command::Stream
+            | Command::Monitor
+            | Command::Stop
+            | Command::Leave
+            | Command::Query
+            | Command::Respond => ("Unsupported command".into(), Vec::new()),
         })
     }
 
@@ -140,6 +153,13 @@ impl Commands {
                     && tags.iter().all(|(tag, expression)| expression.is_match(value(tag)))
             })
             .await)
+    }
+
+    async fn keys(&self, command: Command, key: &Text) -> Answer {
+        let (error, response) = keys::run(&self.0.local.cluster, command, key).await;
+        let mut body = Vec::new();
+        response.write(&mut body);
+        (error, body)
     }
 
     async fn coordinate(&self, request: CoordinateRequest) -> CoordinateResponse {

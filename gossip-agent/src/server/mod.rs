@@ -5,6 +5,7 @@
 mod asked;
 mod commands;
 mod figures;
+mod keys;
 mod places;
 mod records;
 mod session;

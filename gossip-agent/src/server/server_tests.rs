@@ -1,10 +1,13 @@
 use core::future::pending;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use transport_tokio::gossip_proto::Expression;
+use transport_tokio::gossip_proto::wire::keyring::{Key, Keyring};
 use transport_tokio::{Bind, Cluster, Config, Node, ServiceConfig, start_node};
 
 use super::*;
@@ -27,8 +30,16 @@ struct Served {
 
 impl Served {
     async fn start(name: &str, secret: &str) -> Self {
+        Self::start_with(name, secret, |_| ()).await
+    }
+
+    async fn start_with(name: &str, secret: &str, change: impl FnOnce(&mut Config)) -> Self {
         let bind = Bind::from("127.0.0.1:0".parse::<SocketAddr>().unwrap());
-        let configure = |advertise| (Config::local(name, advertise), ServiceConfig::default());
+        let configure = |advertise| {
+            let mut config = Config::local(name, advertise);
+            change(&mut config);
+            (config, ServiceConfig::default())
+        };
         let cluster = start_node(bind, configure).await.unwrap();
         let door = Door::open("127.0.0.1:0".parse().unwrap()).unwrap();
         let address =
@@ -351,6 +362,67 @@ async fn serfs_own_queries_cannot_be_asked_but_for_the_ping() {
     assert!(!why(connection.tell(Command::Query, &invalid).await).is_empty());
 }
 
+// upstream: TestRPCClientKeys_EncryptionDisabledErr
+#[tokio::test]
+async fn without_encryption_there_are_no_keys() {
+    let served = Served::start("foo", "").await;
+    let mut connection = served.connect().await;
+    let key = KeyRequest { key: "AAECAwQFBgcICQoLDA0ODw==".into() };
+    for command in [Command::InstallKey, Command::UseKey, Command::RemoveKey] {
+        let (error, answer) = connection.ask_despite(command, &key).await.unwrap();
+        assert_eq!(error.to_string(), "1/1 nodes reported failure", "{command:?}");
+        let answer: KeyResponse = answer.unwrap();
+        assert_eq!((answer.errors, answer.nodes, answer.responses), (1, 1, 1));
+        let wanted = "No keyring to modify (encryption not enabled)";
+        assert_eq!(answer.messages.get("foo"), Some(&wanted.into()));
+        assert_eq!(answer.keys, Map(None));
+    }
+    for (text, wanted) in [
+        ("not base64!", "illegal base64 data at input byte 3"),
+        ("AAAA", "key size must be 16, 24 or 32 bytes"),
+    ] {
+        let wrong = KeyRequest { key: text.into() };
+        let (error, answer) = connection.ask_despite(Command::InstallKey, &wrong).await.unwrap();
+        assert_eq!(error.to_string(), wanted);
+        assert_eq!(answer, Some(KeyResponse { messages: Map(Some(vec![])), ..KeyResponse::default() }));
+    }
+}
+
+// upstream: TestRPCClientKeys
+#[tokio::test]
+async fn keys_are_listed_installed_used_and_removed() {
+    let (old, new) = ("AAECAwQFBgcICQoLDA0ODw==", "Dw4NDAsKCQgHBgUEAwIBAA==");
+    let served = Served::start_with("foo", "", |config| {
+        config.keyring(Some(Keyring::new(Key::new(&STANDARD.decode(old).unwrap()).unwrap(), []).unwrap()));
+    })
+    .await;
+    let mut connection = served.connect().await;
+    let listed = async |connection: &mut Connection| {
+        let answer: KeyResponse = connection.ask(Command::ListKeys, &()).await.unwrap();
+        let mut keys: Vec<(String, i64)> =
+            answer.keys.iter().map(|(key, count)| (key.to_string(), *count)).collect();
+        keys.sort();
+        keys
+    };
+    let change = async |connection: &mut Connection, command, key: &str| {
+        let request = KeyRequest { key: key.into() };
+        let (error, answer) = connection.ask_despite::<KeyResponse>(command, &request).await.unwrap();
+        (error.to_string(), answer.unwrap().messages.get("foo").map(ToString::to_string))
+    };
+    assert_eq!(listed(&mut connection).await, [(old.into(), 1)]);
+    let (error, message) = change(&mut connection, Command::UseKey, new).await;
+    assert_eq!(error, "1/1 nodes reported failure");
+    assert!(message.is_some_and(|message| message.contains("not in the keyring")));
+    let fine = (String::new(), None);
+    assert_eq!(change(&mut connection, Command::InstallKey, new).await, fine);
+    assert_eq!(listed(&mut connection).await, [(old.into(), 1), (new.into(), 1)]);
+    let (error, _) = change(&mut connection, Command::RemoveKey, old).await;
+    assert_eq!(error, "1/1 nodes reported failure");
+    assert_eq!(change(&mut connection, Command::UseKey, new).await, fine);
+    assert_eq!(change(&mut connection, Command::RemoveKey, old).await, fine);
+    assert_eq!(listed(&mut connection).await, [(new.into(), 1)]);
+}
+
 // upstream: TestRPCClientLeave
 #[tokio::test]
 async fn a_leave_is_answered_and_then_the_connection_ends() {
@@ -547,13 +619,31 @@ async fn who_does_not_present_itself_in_time_is_sent_away() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_is_sent_away_in_time() {
+    let served = Served::start("foo", "").await;
+    let (_objects, mut output) = served.raw().await;
+    output.write_all(&hello()).await.unwrap();
+    let flood: Vec<u8> = (2..100_000).flat_map(|seq| request("stats", seq, &())).collect();
+    let begun = tokio::time::Instant::now();
+    // The answers fill all buffers, then the requests do, and then everything stands still.
+    let mut rounds = 0..100;
+    let refused = loop {
+        match rounds.next() {
+            Some(_) if output.write_all(&flood).await.is_ok() => {}
+            rounds => break rounds.is_some(),
+        }
+    };
+    assert!(refused, "the server reads on and on");
+    assert!(begun.elapsed() >= session::WRITE, "{:?}", begun.elapsed());
+    assert_eq!(served.names().await, ["foo"]);
+}
+
 /// The recorded error paths of a serf agent, sent to ours.
 #[tokio::test]
 async fn error_transcripts() {
     let mut tally = Recorded::new("serf.ipc.errors");
-    let cases = serf_cases("ipc");
-    let ready = |name: &str| name.starts_with("ipc.errors.") && !name.contains("then_right_key");
-    for case in cases.iter().filter(|case| ready(&case.name)) {
+    for case in serf_cases("ipc").iter().filter(|case| case.name.starts_with("ipc.errors.")) {
         let sent = case.bytes("hex");
         let fields = &case.value["fields"];
         let wanted = unhex(fields["rx"].as_str().unwrap());

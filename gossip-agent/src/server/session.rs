@@ -342,5 +342,5 @@ pub(super) const GREETING: Duration = Duration::from_secs(10);
 /// How long a request may take to arrive.
 const REQUEST: Duration = Duration::from_secs(30);
 /// How long a piece may take to go out.
-const WRITE: Duration = Duration::from_secs(60);
+pub(super) const WRITE: Duration = Duration::from_secs(60);
 const PIECE: usize = 64 << 10;

@@ -265,6 +265,37 @@ fn our_commands_drive_our_agent() {
     }
 }
 
+/// Two agents of ours, and one of each.
+#[track_caller]
+fn change_keys(program: Program) {
+    for mixed in [false, true] {
+        let (one, other) = (Place::loopback(), Place::loopback());
+        let _one = Ours::start("one", &one, &["-encrypt", KEY]);
+        let _others: (Option<Ours>, Option<Serf>) = if mixed {
+            let serf = Serf::start("other", &other, &["-encrypt", KEY]);
+            serf.join(one.addr);
+            (None, Some(serf))
+        } else {
+            (Some(Ours::start("other", &other, &["-encrypt", KEY, "-join", &one.addr.to_string()])), None)
+        };
+        keys(program, one.rpc);
+    }
+}
+
+#[test]
+fn serf_commands_change_the_keys_of_our_agents() {
+    if needs::available(&["serf", "setpriv", "timeout"]) {
+        change_keys(Program::Serf);
+    }
+}
+
+#[test]
+fn our_commands_change_the_keys_of_our_agents() {
+    if needs::available(&["serf", "setpriv", "timeout"]) {
+        change_keys(Program::Ours);
+    }
+}
+
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const SECOND_KEY: &str = "Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=";
 const SOON: Duration = Duration::from_secs(20);
