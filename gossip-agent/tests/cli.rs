@@ -102,7 +102,7 @@ fn an_address_in_use_is_named() {
     refused(&["agent", "-node", "n", "-rpc-addr", "off", "-bind", &addr], &[&addr, "in use", "another port"]);
 }
 
-// upstream: TestCommand_Run_joinFail
+// upstream: TestCommandRun_joinFail
 #[test]
 fn an_agent_that_can_join_nobody_ends() {
     // Bound for datagrams only, so that nothing else takes the port and connections are refused.
@@ -131,7 +131,7 @@ fn an_agent_that_can_join_nobody_ends() {
     assert!(last["reason"].as_str().unwrap().contains(&addr));
 }
 
-// upstream: TestCommand_Run_retry_join, TestCommand_Run_retry_joinFail
+// upstream: TestCommandRun_retry_join, TestCommandRun_retry_joinFail
 #[test]
 fn retry_join_gives_up_only_when_it_is_told_to() {
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -157,7 +157,7 @@ fn retry_join_gives_up_only_when_it_is_told_to() {
     b.wait_change("joined", "a");
 }
 
-// upstream: TestCommand_Run, TestCommand_Run_join, TestAgent_UserEvent
+// upstream: TestCommandRun, TestCommandRun_join, TestAgentUserEvent
 #[test]
 fn two_agents_meet_talk_and_part() {
     let mut a = Agent::start("a", &["-tag", "role=web"]);

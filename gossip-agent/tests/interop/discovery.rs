@@ -8,7 +8,7 @@ use crate::place::Cable;
 use crate::serf::Serf;
 use crate::view::{Agent as _, wait_for_agreement};
 
-// upstream: TestCommand_Run_mDNS
+// upstream: TestCommandRun_mDNS
 #[test]
 fn multicast_discovery() {
     if !needs::available(&["serf", "setpriv", "ip"]) || !needs::may_make_namespaces() {
