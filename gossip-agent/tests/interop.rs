@@ -26,6 +26,8 @@ mod place;
 mod process;
 #[path = "interop/queries.rs"]
 mod queries;
+#[path = "interop/rotation.rs"]
+mod rotation;
 #[path = "interop/rpc.rs"]
 mod rpc;
 #[path = "interop/secrecy.rs"]

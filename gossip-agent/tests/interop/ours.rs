@@ -114,7 +114,7 @@ impl Ours {
         self.try_ask(&command).unwrap_or_else(|problem| panic!("{} to {command}: {problem}", self.name))
     }
 
-    fn try_ask(&mut self, command: &Value) -> Result<Value, String> {
+    pub(crate) fn try_ask(&mut self, command: &Value) -> Result<Value, String> {
         if !self.process.is_running() {
             return Err("the process has ended".to_owned());
         }

@@ -125,7 +125,7 @@ impl Serf {
         }
     }
 
-    fn run(&self, command: &[&str], arguments: &[&str]) -> Result<String, String> {
+    pub(crate) fn run(&self, command: &[&str], arguments: &[&str]) -> Result<String, String> {
         let rpc = format!("-rpc-addr={}", self.place.rpc);
         let mut words = vec!["timeout", "10"];
         words.extend(self.place.prefix());
