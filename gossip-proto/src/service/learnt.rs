@@ -12,7 +12,7 @@ use siphasher::sip::SipHasher13;
 use super::{Life, Services};
 use crate::config::Restore;
 use crate::roster::canonical;
-use crate::swim::Swim;
+use crate::swim::{Contact, Swim};
 use crate::wire::serf::Tags;
 use crate::{Instant, Name};
 
@@ -99,7 +99,7 @@ impl Services {
     fn seek(&mut self, swim: &mut Swim, addr: SocketAddr, name: &Name, rejoin: bool) -> bool {
         self.learnt.serial += 1;
         let token = self.learnt.serial;
-        let begun = swim.seek(addr, name, token);
+        let begun = swim.seek(addr, name, Contact::Learnt { token });
         if begun {
             swim.stats.learnt_tried += 1;
             self.learnt.attempts.push((token, rejoin));

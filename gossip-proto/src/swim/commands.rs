@@ -7,7 +7,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::outgoing::Outgoing;
-use super::streams::{Contact, Purpose};
+use super::streams::Purpose;
 use super::{Awaited, Deadline, News, Notice, Swim, Upper, Waiter};
 use crate::error::{CommandError, ConfigError};
 use crate::machine::JoinTarget;
@@ -123,12 +123,6 @@ impl Swim {
             }
         }
         Ok(OperationId(key))
-    }
-
-    /// A push/pull with a member that failed, in case it is back (serf.md 4.12).
-    pub(crate) fn reconnect(&mut self, slot: u32) {
-        let (to, key) = (self.roster.get(slot).socket(), self.roster.key(slot));
-        self.begin_contact(to, Some(key), Contact::Failed);
     }
 
     /// One address of a join is done.

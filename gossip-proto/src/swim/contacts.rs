@@ -159,9 +159,9 @@ impl Swim {
 
     /// Asks an address by stream whether the member of that name is there, and only then exchanges states with it: an
     /// address that now belongs to somebody else must not merge two clusters.
-    pub(crate) fn seek(&mut self, addr: SocketAddr, name: &Name, token: u64) -> bool {
+    pub(crate) fn seek(&mut self, addr: SocketAddr, name: &Name, then: Contact) -> bool {
         let (seq, name) = (self.next_seq(), name.clone());
-        self.open_stream(addr, None, Purpose::Seek { seq, name, token }).is_some()
+        self.open_stream(addr, None, Purpose::Seek { seq, name, then }).is_some()
     }
 
     /// The connection for that stands.
@@ -172,12 +172,27 @@ impl Swim {
     }
 
     /// The member is there.
-    pub(crate) fn seek_answered(&mut self, key: u64, token: u64) {
+    pub(crate) fn seek_answered(&mut self, key: u64, then: Contact) {
         let Some(to) = self.streams.get(key).map(|stream| stream.source.addr) else { return };
-        self.close_stream(key);
-        if self.leaving || self.departing || !self.begin_contact(to, None, Contact::Learnt { token }) {
+        let peer = self.roster.at(to).map(|slot| self.roster.key(slot));
+        if self.leaving || self.departing || !self.begin_contact(to, peer, then) {
+            self.seek_failed(then);
+        }
+    }
+
+    /// It is not, or nothing is.
+    pub(crate) fn seek_failed(&mut self, then: Contact) {
+        if let Contact::Learnt { token } = then {
             self.notices.push_back(Notice::Sought { token, found: false });
         }
+    }
+
+    /// Looks whether a member that failed is back (serf.md 4.12). Upstream exchanges states with whoever has its address
+    /// by now.
+    pub(crate) fn reconnect(&mut self, slot: u32) {
+        let record = self.roster.get(slot);
+        let (to, name) = (record.socket(), record.name.clone());
+        self.seek(to, &name, Contact::Failed);
     }
 
     /// An exchange of ours showed that one side held members for dead that the other knows to be alive. Who was accused

@@ -47,6 +47,7 @@ pub(crate) use self::claims::{AliveClaim, Via};
 pub(crate) use self::keyring::KeyChange;
 pub(crate) use self::rumors::Lane;
 pub(crate) use self::schedule::Deadline;
+pub(crate) use self::streams::Contact;
 pub(crate) use self::upper::{News, Upper, Waiter};
 
 use self::changes::Changes;

@@ -7,7 +7,7 @@ use core::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::{Deadline, Notice, Swim, Upper};
+use super::{Deadline, Swim, Upper};
 use crate::error::{Refused, StreamError};
 use crate::output::{JoinFailure, Outcome, Source, StreamAction, StreamFailure, StreamId, Written};
 use crate::roster::canonical;
@@ -28,8 +28,8 @@ pub(crate) enum Purpose {
     Exchange { operation: Option<u64> },
     /// A push/pull apart from any schedule.
     Contact(Contact),
-    /// Whether a member of that name is there.
-    Seek { seq: u32, name: Name, token: u64 },
+    /// Whether a member of that name is there, and then the exchange with it.
+    Seek { seq: u32, name: Name, then: Contact },
     /// The running probe's stream ping.
     Ping { seq: u32 },
     /// A reliable user message.
@@ -349,7 +349,7 @@ impl Swim {
         let (inbound, own_ping, sought) = match stream.purpose {
             Purpose::Inbound => (true, None, None),
             Purpose::Ping { seq } => (false, Some(seq), None),
-            Purpose::Seek { seq, token, .. } => (false, Some(seq), Some(token)),
+            Purpose::Seek { seq, then, .. } => (false, Some(seq), Some(then)),
             _ => (false, None, None),
         };
         match reader.message() {
@@ -378,11 +378,11 @@ impl Swim {
                     self.begin_merge(key, source, inbound, state, held);
                 }
             }
-            Some(StreamMessage::Ack(ack)) if own_ping == Some(ack.seq) && sought.is_some() => {
-                self.seek_answered(key, sought.unwrap_or_default());
-            }
             Some(StreamMessage::Ack(ack)) if own_ping == Some(ack.seq) => {
-                self.probe_answered_by_stream(ack.seq);
+                match sought {
+                    Some(then) => self.seek_answered(key, then),
+                    None => self.probe_answered_by_stream(ack.seq),
+                }
                 self.close_stream(key);
             }
             Some(StreamMessage::Error(text)) if !inbound => {
@@ -444,7 +444,7 @@ impl Swim {
                 self.complete(operation, Outcome::Sent(Err(why)));
             }
             Purpose::Contact(contact) => self.contact_ended(contact, false),
-            Purpose::Seek { token, .. } => self.notices.push_back(Notice::Sought { token, found: false }),
+            Purpose::Seek { then, .. } => self.seek_failed(then),
             Purpose::Ping { .. } | Purpose::Inbound => {}
         }
         self.close_stream(key);

@@ -9,5 +9,6 @@ mod keys;
 mod messages;
 mod partitions;
 mod queries;
+mod recycling;
 mod services;
 mod support;
