@@ -5,6 +5,7 @@ mod support;
 use bytes::Bytes;
 use core::net::SocketAddr;
 use core::time::Duration;
+use gossip_proto::wire::keyring::{Key, Keyring};
 use gossip_proto::wire::message::{Alive, MessageType};
 use gossip_proto::wire::serf::encode_tags;
 use gossip_proto::*;
@@ -247,6 +248,43 @@ fn a_name_in_dispute_does_not_end_the_node() {
     }
 }
 
+/// serf.md 13.9, point 6: `consul keyring` reaches this node as well, or it would report it missing and rotation would cut
+/// it off.
+#[test]
+fn its_keys_are_rotated_with_the_pools() {
+    let key = |byte: u8| Key::new(&[byte; 16]).expect("a key");
+    let sealed = |mut config: Config, services: ServiceConfig, host: u8| {
+        config.keyring(Some(Keyring::new(key(1), []).expect("a ring")));
+        let seed = Seed::from_u64(u64::from(host));
+        Node::new(Instant::ORIGIN, config, services, seed, NonceSecret::new([host; 32])).expect("a node")
+    };
+    let (config, services) =
+        Config::consul_client("a", addr(1), &ConsulClient::new("dc1", ID)).expect("a configuration");
+    let client = sealed(config, services, 1);
+    let mut services = ServiceConfig::default();
+    let server = [("role", "consul"), ("dc", "dc1"), ("id", OTHER_ID), ("vsn", "2"), ("port", "8300")];
+    services.serf_protocol(4).tags(server.map(|(tag, value)| (Bytes::from(tag), Bytes::from(value))).into());
+    let server = sealed(Config::lan("server", addr(2)), services, 2);
+    let mut net = Net::new([client, server]);
+    net.join(0, 1);
+    net.run_ms(3000);
+    let commands =
+        [KeyCommand::Install(key(2)), KeyCommand::Use(key(2)), KeyCommand::Remove(key(1)), KeyCommand::List];
+    for command in commands {
+        let now = net.now;
+        let operation = net.host(1).machine.keys(now, &command, 0).expect("a question");
+        net.run_while(Duration::from_secs(20), |net| net.outcome(1, operation).is_none());
+        let Some(Outcome::Keys(report)) = net.outcome(1, operation) else { panic!("{command:?}") };
+        assert_eq!((report.nodes, report.responses, report.errors), (2, 2, 0), "{command:?}: {report:?}");
+        if command == KeyCommand::List {
+            assert_eq!(report.keys, [(key(2), 2)]);
+        }
+    }
+    net.run_ms(5000);
+    assert_eq!((net.status(0, "server"), net.status(1, "a")), (Some(Status::Alive), Some(Status::Alive)));
+    assert!(net.hosts.iter().all(|host| host.machine.stats().dropped_seal == 0));
+}
+
 /// serf.md 13.9, point 5: the intent first, then at least 3 s in which probes are answered.
 #[test]
 fn a_leave_takes_its_time_and_is_seen_as_one() {
@@ -267,6 +305,7 @@ fn a_leave_takes_its_time_and_is_seen_as_one() {
 }
 
 /// serf.md 13.9, point 8, and 13.1: a failed node is kept for 72 hours, unless its tag says otherwise (13.5).
+// upstream: TestSerf_perNodeReconnectTimeout
 #[test]
 fn the_failed_are_kept_for_three_days_or_as_they_ask() {
     let mut node = client("a", 1, "dc1", ID);
