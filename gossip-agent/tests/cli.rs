@@ -317,6 +317,7 @@ fn commands_are_told_what_they_lack() {
     }
 }
 
+// upstream: TestCommandRun_rpc
 #[test]
 fn commands_find_the_agent_and_its_secret_in_the_environment() {
     let directory = TempDir::new().unwrap();

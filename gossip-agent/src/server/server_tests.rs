@@ -362,7 +362,7 @@ async fn serfs_own_queries_cannot_be_asked_but_for_the_ping() {
     assert!(!why(connection.tell(Command::Query, &invalid).await).is_empty());
 }
 
-// upstream: TestRPCClientKeys_EncryptionDisabledErr
+// upstream: TestRPCClientKeys_EncryptionDisabledError
 #[tokio::test]
 async fn without_encryption_there_are_no_keys() {
     let served = Served::start("foo", "").await;
