@@ -136,3 +136,91 @@ fn metrics_can_be_scraped() {
         &["--metrics", &addr, "in use"],
     );
 }
+
+/// Each of these has effects on upstream's agents that a message should not have: it ends them, takes their memory or their
+/// clock, or keeps them busy (serf.md Q1 to Q4).
+#[test]
+fn hostile_messages_leave_nothing_but_a_count() {
+    let mut a = Agent::start("a", &["-tag", "role=web"]);
+    let mut b = Agent::start("b", &["-join", &a.addr]);
+    a.wait_change("joined", "b");
+    let counters = |a: &mut Agent, id: u32| {
+        a.say(&json!({ "stats": true, "id": id }).to_string());
+        a.wait("counters", |line| line["id"] == id)
+    };
+    let before = counters(&mut a, 1);
+    let text = |text: &str| [&[0xa0 | text.len() as u8][..], text.as_bytes()].concat();
+    let query = |id: u8, fields: &[(&str, Vec<u8>)]| {
+        let mut message = vec![8, 4, 0x80 | (fields.len() + 2) as u8];
+        for (name, value) in
+            [("ID", vec![id]), ("Timeout", vec![0xce, 0x3b, 0x9a, 0xca, 0])].iter().chain(fields)
+        {
+            message.extend([text(name), value.clone()].concat());
+        }
+        message
+    };
+    let clock = |time: u64| [&[0xcf][..], &time.to_be_bytes()].concat();
+    let filter = |expression: &str| {
+        let filter = [&[1, 0x82][..], &text("Expr"), &text(expression), &text("Tag"), &text("role")].concat();
+        [&[0x91, 0xda, 0, filter.len() as u8][..], &filter].concat()
+    };
+    let relay = [
+        &[8, 9, 0x81][..],
+        &text("DestAddr"),
+        &[0x82],
+        &text("IP"),
+        &[0xa4, 192, 0, 2, 1],
+        &text("Port"),
+        &[53],
+        &[5, 0x80],
+    ]
+    .concat();
+    let hostile = [
+        query(1, &[("Filters", vec![0x91, 0xa0]), ("LTime", vec![1])]),
+        query(2, &[("LTime", clock(u64::MAX))]),
+        query(3, &[("LTime", clock(1 << 40))]),
+        query(4, &[("LTime", vec![1]), ("Filters", filter("((a{99}){99}){99}"))]),
+        query(5, &[("Filters", vec![0xdd, 0xff, 0xff, 0xff, 0xff])]),
+        query(6, &[("Payload", vec![0xdb, 0x7f, 0xff, 0xff, 0xff])]),
+        query(7, &[("LTime", vec![1]), ("Name", text("_serf_install-key"))]),
+        query(8, &[("LTime", vec![1]), ("Name", text("_serf_list-keys"))]),
+        [&[8, 3, 0x81][..], &text("LTime"), &clock(u64::MAX)].concat(),
+        [&[8, 0, 0x82][..], &text("LTime"), &clock(u64::MAX), &text("Node"), &text("b")].concat(),
+        relay,
+    ];
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for message in &hostile {
+        socket.send_to(message, &a.addr).unwrap();
+    }
+    let mut id = 1;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let counted = |after: &serde_json::Value, name: &str| {
+        after["counters"][name].as_u64().unwrap() - before["counters"][name].as_u64().unwrap()
+    };
+    let after = loop {
+        id += 1;
+        let after = counters(&mut a, id);
+        if counted(&after, "serf_relay_refused") > 0 {
+            break after;
+        }
+        assert!(Instant::now() < deadline, "{after}");
+        thread::sleep(Duration::from_millis(20));
+    };
+    for (name, times) in
+        [("queries_malformed", 1), ("ltime_refused", 4), ("query_filters_refused", 1), ("dropped_decode", 2)]
+    {
+        assert_eq!(counted(&after, name), times, "{name}");
+    }
+    for time in ["member_time", "event_time"] {
+        assert_eq!(after[time], before[time]);
+    }
+    // It goes on as if nothing had been, and has passed nothing on that would have hurt others.
+    a.say(r#"{"query": "load", "ack": true, "timeout_ms": 1000, "id": 1000}"#);
+    let done = a.wait("the end of the query", |line| line["id"] == 1000 && line["type"] == "done");
+    assert_eq!(done["acks"], 2);
+    b.say(r#"{"stats": true, "id": 1}"#);
+    let other = b.wait("counters", |line| line["id"] == 1);
+    for name in ["queries_malformed", "ltime_refused", "dropped_decode"] {
+        assert_eq!(other["counters"][name], 0, "{name} at the other node");
+    }
+}

@@ -85,7 +85,7 @@ pub enum Notice {
         name: Bytes,
         /// Its payload.
         payload: Bytes,
-        /// The member that asks; empty if it runs an old version.
+        /// The member that asks; empty if it runs an old version and is not known.
         from: Name,
         /// Until when an answer is heard.
         deadline: Instant,

@@ -447,7 +447,7 @@ pub enum Event<'a> {
         name: &'a [u8],
         /// Its payload.
         payload: &'a [u8],
-        /// The member that asks; empty if it runs an old version.
+        /// The member that asks; empty if it runs an old version and is not known.
         from: &'a [u8],
         /// Until when an answer is heard.
         deadline: Instant,

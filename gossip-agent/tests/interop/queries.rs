@@ -194,6 +194,88 @@ fn a_query_asked_on_serf_is_answered_by_each_of_ours_that_hears_it() {
 }
 
 #[test]
+fn a_tag_expression_means_the_same_to_both() {
+    if !needs::available(&["serf", "setpriv"]) {
+        return;
+    }
+    let tag = "v=Web-1 \u{e9}.\u{212a}";
+    let mut serf = Serf::start("serf-1", &Place::loopback(), &["-tag", tag]);
+    let join = serf.addr().to_string();
+    let ours = Ours::start("ours-1", &Place::loopback(), &["--join", &join, "--tag", tag]);
+    wait_until("the two to know each other", HEARSAY, || {
+        if serf.view()?.len() == 2 { Ok(()) } else { Err("they do not".to_owned()) }
+    });
+    let begun = Instant::now();
+    let ask = |expression: &'static str| {
+        let filter = format!("-tag=v={expression}");
+        // Both are there: what takes longer than this is no answer.
+        (expression, serf.query_with(&["-timeout=1500ms", &filter], "probe", ""))
+    };
+    let results: Vec<(&str, Result<Value, String>)> = thread::scope(|scope| {
+        let lanes: Vec<_> = EXPRESSIONS
+            .chunks(EXPRESSIONS.len().div_ceil(8))
+            .map(|lane| scope.spawn(|| lane.iter().map(|&expression| ask(expression)).collect::<Vec<_>>()))
+            .collect();
+        lanes.into_iter().flat_map(|lane| lane.join().expect("a thread")).collect()
+    });
+    let mut matched = 0;
+    for (expression, result) in &results {
+        let result = result.as_ref().unwrap_or_else(|problem| panic!("{expression}: {problem}"));
+        let acks: BTreeSet<&str> =
+            result["Acks"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let both = acks == BTreeSet::from(["serf-1", ours.name()]);
+        assert!(acks.is_empty() || both, "{expression}: only {acks:?}");
+        matched += usize::from(both);
+    }
+    println!("expressions: {matched} of {} match, for both alike, {:.1?}", results.len(), begun.elapsed());
+    assert_eq!(matched, 18);
+}
+
+/// The first 18 match the tag of the test above; the last 14 are none.
+const EXPRESSIONS: [&str; 40] = [
+    r"^Web",
+    r"(?i)wEB-\d",
+    r"\bWeb\b",
+    r"(?i)k$",
+    r"[[:upper:]]eb",
+    r"\pL-\pN",
+    r"\QWeb-1 \E",
+    r"^.{9}$",
+    r"[^\W]eb",
+    r"(?s:.)\.",
+    r"\x57\x{65}b",
+    r"\127eb",
+    r"[[W]eb",
+    r"W(?:e{1,2}?)b",
+    r"(?P<n>Web)",
+    r"\p{Latin}eb",
+    r"b-1\s",
+    r"(?U)W.*b",
+    r"^web",
+    r"\wb-\D",
+    r"\s\w\.",
+    r"\p{Greek}",
+    r"[[:lower:]][[:lower:]][[:lower:]]",
+    r"(?-i)WEB",
+    r"e{,2}b",
+    r"[a&&b]z",
+    r"(",
+    r"a**",
+    r"(?x)W e b",
+    r"(?=W)",
+    r"\1",
+    r"\Z",
+    r"\u0057",
+    r"[b-a]",
+    r"\p{Letter}",
+    r"(W{10}){101}",
+    r"W{1001}",
+    r"[[:foo:]]",
+    r"\C",
+    r"(?P<n-m>W)",
+];
+
+#[test]
 fn whoever_comes_second_with_a_name_goes() {
     if !needs::available(&["serf", "setpriv"]) {
         return;

@@ -90,7 +90,12 @@ impl Serf {
     /// `serf query`: who acknowledged, and who answered what.
     pub(crate) fn query(&self, name: &str, payload: &str, seconds: u32) -> Result<Value, String> {
         let timeout = format!("-timeout={seconds}s");
-        let text = self.run(&["query", "-format=json", &timeout], &[name, payload])?;
+        self.query_with(&[&timeout], name, payload)
+    }
+
+    /// The same with `options`.
+    pub(crate) fn query_with(&self, options: &[&str], name: &str, payload: &str) -> Result<Value, String> {
+        let text = self.run(&[&["query", "-format=json"], options].concat(), &[name, payload])?;
         serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
     }
 

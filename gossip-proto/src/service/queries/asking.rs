@@ -297,8 +297,8 @@ impl Services {
             });
             if slot != LOCAL && missed && self.passes_filters(swim, slot, &query.filters) {
                 sends -= 1;
-                swim.stats.queries_resent += 1;
-                swim.send_direct(swim.roster.get(slot).socket(), asked.direct.clone());
+                let sent = swim.send_direct(swim.roster.get(slot).socket(), asked.direct.clone());
+                swim.stats.queries_resent += u64::from(sent);
             }
         }
         let next = if asked.cursor < swim.roster.slots() {

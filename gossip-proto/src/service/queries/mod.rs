@@ -34,7 +34,7 @@ use crate::output::Source;
 use crate::roster::{LOCAL, WireAddr};
 use crate::swim::Swim;
 use crate::wire::serf::Query;
-use crate::{Instant, ServiceConfig};
+use crate::{Instant, Name, ServiceConfig};
 
 /// What this node remembers of queries.
 #[derive(Debug)]
@@ -127,12 +127,13 @@ impl Services {
             Some(kind) => pass_on & self.internal_query(swim, request, kind, query),
             None => {
                 let deadline = self.deadline_of(request);
+                let asker = asker(swim, query);
                 swim.emit_query(
                     request,
                     query.ltime,
                     &query.name,
                     &query.payload,
-                    &query.source_node,
+                    asker.as_bytes(),
                     deadline,
                 );
                 pass_on
@@ -149,6 +150,15 @@ impl Services {
         }
         // Who shares a member's name is no member to others, but must hear their votes (serf.md 5.8).
         (source.is_some_and(|source| source.addr == claimed) && swim.take_stranger_turn()).then_some(claimed)
+    }
+}
+
+/// Who asks. Old nodes do not say; then it is who is at their address.
+fn asker(swim: &Swim, query: &Query<'_>) -> Name {
+    let at = || WireAddr::new(&query.addr).and_then(|addr| swim.roster.at(addr.socket(query.port)));
+    match at().filter(|_| query.source_node.is_empty()) {
+        Some(slot) => swim.roster.get(slot).name.clone(),
+        None => Name::new(&*query.source_node),
     }
 }
 

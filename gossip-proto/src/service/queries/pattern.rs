@@ -121,7 +121,6 @@ struct Translator<'e> {
     out: String,
     flags: Flags,
     groups: Vec<Group>,
-    names: Vec<&'e str>,
 }
 
 /// The expression in the `regex` crate's syntax; `None` if Go would not take it.
@@ -132,7 +131,6 @@ fn translate(expression: &str) -> Option<String> {
         out: String::new(),
         flags: Flags::default(),
         groups: Vec::from([group]),
-        names: Vec::new(),
     };
     translator.run()?;
     (translator.groups.len() == 1).then_some(translator.out)
@@ -233,10 +231,9 @@ impl<'e> Translator<'e> {
         if self.eat("P<") || self.eat("<") {
             let (name, rest) = self.rest.split_once('>')?;
             let valid = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-            if !valid || self.names.contains(&name) {
+            if !valid {
                 return None;
             }
-            self.names.push(name);
             self.rest = rest;
             self.open(self.flags);
             return Some(());

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::conflict::serf_status;
 use super::*;
+use crate::Status;
 use crate::error::CommandError;
 use crate::machine::QueryParams;
 use crate::output::{Completion, Event, Outcome, RequestId};
@@ -16,7 +17,6 @@ use crate::wire::packet::{Scratch, UnpackLimits, unpack};
 use crate::wire::serf::{
     ConflictResponse, Filter, Member, QueryResponse, Relay, RelayHeader, SerfType, UdpAddr,
 };
-use crate::{Name, Status};
 
 const OWN: &str = "10.0.0.1:7946";
 
@@ -321,14 +321,16 @@ fn a_query_is_acknowledged_at_once_and_answered_once() {
     let asked = Query { flags: Query::ACK, ..query("a", 5, 7) };
     bed.hear(addr("bb"), &message(&asked));
     assert_eq!(bed.responses(), [(addr("a"), 1, String::new())]);
-    assert_eq!(bed.news(), ["query load now from a"]);
     let id = bed.request();
+    bed.hear(addr("a"), &message(&Query { id: 8, source_node: Default::default(), ..asked }));
+    assert_eq!(bed.news(), ["query load now from a"; 2], "old nodes do not say who they are");
+    bed.responses();
     let respond = |bed: &mut Bed, payload: &[u8]| bed.respond(id, payload);
     assert!(matches!(respond(&mut bed, &[0; 1024]), Err(CommandError::TooBig { max: 1024, .. })));
     assert_eq!(respond(&mut bed, b"low"), Ok(()));
     assert_eq!(respond(&mut bed, b"high"), Err(CommandError::AlreadyAnswered));
     assert_eq!(bed.responses(), [(addr("a"), 0, "low".into())]);
-    assert_eq!(bed.respond(RequestId(id.0 + 1), b""), Err(CommandError::UnknownRequest));
+    assert_eq!(bed.respond(RequestId(id.0 + 2), b""), Err(CommandError::UnknownRequest));
     bed.hear(addr("a"), &message(&query("a", 6, 7)));
     let id = bed.request();
     bed.swim.advance(bed.swim.now + Duration::from_nanos(5_000_000_001));
