@@ -121,7 +121,7 @@ pub(crate) struct AgentArgs {
     /// After this time a script is ended, with all processes of its group [default: 5m]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     event_handler_timeout: Option<Duration>,
-    /// Answer HTTP requests for /metrics at this address with figures for Prometheus; the port is 7374 where none is
+    /// Answer HTTP requests for /metrics at this address with figures for Prometheus; the port is 9373 where none is
     /// written. Whoever reaches it can read them
     #[arg(long, value_name = "HOST[:PORT]")]
     metrics: Option<String>,

@@ -16,6 +16,8 @@ mod events;
 mod failure;
 #[path = "interop/fallback.rs"]
 mod fallback;
+#[path = "interop/handlers.rs"]
+mod handlers;
 #[path = "interop/needs.rs"]
 mod needs;
 #[path = "interop/ours.rs"]

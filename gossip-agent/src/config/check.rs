@@ -330,8 +330,8 @@ fn at_least_a_second(option: &str, given: Option<Duration>, warnings: &mut Vec<S
 /// Port where none is written (serf.md 9.2).
 const DEFAULT_PORT: u16 = 7946;
 const RPC_PORT: u16 = 7373;
-/// The one after Serf's port for RPC.
-const METRICS_PORT: u16 = 7374;
+/// Away from the ports next to Serf's, which further agents on a host use.
+const METRICS_PORT: u16 = 9373;
 /// Serf lets scripts run for ever; one that does never hears of another event.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(300);
 /// Serf's ceiling of user events (serf.md 3.11).

@@ -117,12 +117,14 @@ impl Handler {
     async fn run(mut self, mut events: Listener) {
         loop {
             tokio::select! {
+                // First: a handler that is gone runs nothing more, whatever still waits.
+                biased;
+                changed = self.limit.changed() => if changed.is_err() {
+                    return;
+                },
                 batch = events.recv() => match batch {
                     Some(batch) => self.invoke(&batch).await,
                     None => return,
-                },
-                changed = self.limit.changed() => if changed.is_err() {
-                    return;
                 },
             }
         }

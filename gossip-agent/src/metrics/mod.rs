@@ -174,6 +174,7 @@ const SERF: &[(&str, &str, &str)] = &[
     ("serf_member_left", "members_left", "Times a member left."),
     ("serf_member_failed", "members_failed", "Times a member failed."),
     ("serf_member_update", "members_updated", "Times a member's tags or address changed."),
+    ("serf_member_flap", "member_flaps", "Times a member came back soon after it had failed."),
     ("serf_events", "user_events", "User events."),
     ("serf_queries", "queries", "Queries."),
     ("serf_query_acks", "query_acks", "Acknowledgements of this node's queries."),
