@@ -117,5 +117,4 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
-#[path = "server_tests.rs"]
 mod tests;

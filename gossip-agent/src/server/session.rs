@@ -117,16 +117,16 @@ impl Session {
         let known = Command::parse(command.as_bytes());
         self.shared.local.tally.ipc_command();
         if !self.greeted && known != Some(Command::Handshake) {
-            self.refuse(seq, "Handshake required").await?;
+            self.reply(seq, "Handshake required").await?;
             return Err(Farewell::Because("no handshake"));
         }
         let allowed = self.trusted || matches!(known, Some(Command::Handshake | Command::Auth));
         if !allowed {
-            self.refuse(seq, AUTHENTICATION_REQUIRED).await?;
+            self.reply(seq, AUTHENTICATION_REQUIRED).await?;
         }
         let Some(command) = known else {
             if allowed {
-                self.refuse(seq, "Unsupported command").await?;
+                self.reply(seq, "Unsupported command").await?;
             }
             // Whether a body follows, nobody knows.
             return Err(Farewell::Because("unsupported command"));
@@ -149,14 +149,14 @@ impl Session {
                     _ => "Unsupported IPC version",
                 };
                 self.greeted |= error.is_empty();
-                self.refuse(seq, error).await
+                self.reply(seq, error).await
             }
             Command::Auth => {
                 let AuthRequest { key } = decode(body)?;
                 let secret = self.shared.secret.as_deref().unwrap_or_default();
                 let right = bool::from(key.as_bytes().ct_eq(secret.as_bytes()));
                 self.trusted |= right;
-                self.refuse(seq, if right { "" } else { "Invalid authentication token" }).await
+                self.reply(seq, if right { "" } else { "Invalid authentication token" }).await
             }
             Command::Stream => self.stream(seq, decode(body)?).await,
             Command::Monitor => self.start_monitor(seq, decode(body)?).await,
@@ -164,13 +164,13 @@ impl Session {
                 let StopRequest { seq: stopped } = decode(body)?;
                 self.streams.remove(&stopped);
                 self.monitor.take_if(|(seq, _)| *seq == stopped);
-                self.refuse(seq, "").await
+                self.reply(seq, "").await
             }
             Command::Leave => self.leave(seq).await,
             Command::Query => self.query(seq, decode(body)?).await,
             Command::Respond => {
                 let answered = self.commands.respond(&self.asked, decode(body)?).await;
-                self.refuse(seq, answered.as_ref().map_or_else(String::as_str, |()| "")).await
+                self.reply(seq, answered.as_ref().map_or_else(String::as_str, |()| "")).await
             }
             other => {
                 let (error, answer) = self.commands.run(other, body).await?;
@@ -181,15 +181,15 @@ impl Session {
 
     async fn stream(&mut self, seq: u64, request: StreamRequest) -> Result<(), Farewell> {
         if self.streams.contains_key(&seq) {
-            return self.refuse(seq, "Stream with given sequence exists").await;
+            return self.reply(seq, "Stream with given sequence exists").await;
         }
         let filter = core::str::from_utf8(request.filter.as_bytes()).ok().map(Filter::parse);
-        let Some(Ok(filter)) = filter else { return self.refuse(seq, "Invalid event filter").await };
+        let Some(Ok(filter)) = filter else { return self.reply(seq, "Invalid event filter").await };
         if self.streams.len() >= MAX_STREAMS {
-            return self.refuse(seq, "Too many streams").await;
+            return self.reply(seq, "Too many streams").await;
         }
         let listener = self.shared.local.feed.listen("an RPC client", filter);
-        self.refuse(seq, "").await?;
+        self.reply(seq, "").await?;
         let task = Task::spawn(streams::events(
             listener,
             self.asked.clone(),
@@ -204,15 +204,15 @@ impl Session {
     async fn query(&mut self, seq: u64, request: QueryRequest) -> Result<(), Farewell> {
         while self.queries.try_join_next().is_some() {}
         if self.queries.len() >= MAX_QUERIES {
-            return self.refuse(seq, "Too many queries").await;
+            return self.reply(seq, "Too many queries").await;
         }
         match self.commands.query(request).await {
             Ok(answers) => {
-                self.refuse(seq, "").await?;
+                self.reply(seq, "").await?;
                 self.queries.spawn(streams::answers(answers, seq, self.outbox.clone(), self.place.busy()));
                 Ok(())
             }
-            Err(error) => self.refuse(seq, &error).await,
+            Err(error) => self.reply(seq, &error).await,
         }
     }
 
@@ -221,12 +221,12 @@ impl Session {
         let name = request.level.to_string_lossy();
         let Some(level) = Level::parse(&name) else {
             let name: String = name.chars().take(32).collect();
-            return self.refuse(seq, &format!("Unknown log level: {}", name.to_uppercase())).await;
+            return self.reply(seq, &format!("Unknown log level: {}", name.to_uppercase())).await;
         };
         if self.monitor.is_some() {
-            return self.refuse(seq, "Monitor already exists").await;
+            return self.reply(seq, "Monitor already exists").await;
         }
-        self.refuse(seq, "").await?;
+        self.reply(seq, "").await?;
         let lines = self.shared.journal.read();
         let task = Task::spawn(streams::log(lines, level, seq, self.outbox.clone(), self.place.busy()));
         self.monitor = Some((seq, task));
@@ -241,12 +241,12 @@ impl Session {
             Ok(()) => how.await.unwrap_or_else(|_| Err("the agent is ending".into())),
             Err(_) => Err("the agent is ending".into()),
         };
-        self.refuse(seq, left.as_ref().map_or_else(String::as_str, |()| "")).await?;
+        self.reply(seq, left.as_ref().map_or_else(String::as_str, |()| "")).await?;
         Err(Farewell::Left(tell))
     }
 
-    /// Answers without a body; an empty error is none.
-    async fn refuse(&self, seq: u64, error: &str) -> Result<(), Farewell> {
+    /// Answers without a body; an empty error says that all is well.
+    async fn reply(&self, seq: u64, error: &str) -> Result<(), Farewell> {
         self.outbox.send(seq, error, &[]).await
     }
 
