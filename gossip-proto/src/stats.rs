@@ -220,6 +220,10 @@ stats! {
     keyring_unstored,
     /// Serf: round trips that moved this node's network coordinate.
     coordinates_updated,
+    /// Serf: of those, round trips too short for the clock.
+    coordinate_zero_rtts,
+    /// Serf: how far they moved it in all, in nanoseconds of round trip time.
+    coordinate_moved_nanos,
     /// Serf: coordinates in acks refused: of another version or space, or such as no network has (Q9).
     coordinates_rejected,
     /// Serf: times this node lost its place and started over at the origin.

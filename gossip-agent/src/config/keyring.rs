@@ -62,6 +62,7 @@ mod tests {
     const A: &str = "AAAAAAAAAAAAAAAAAAAAAA==";
     const B: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 
+    // upstream: TestAgent_KeyringFile
     #[test]
     fn the_first_key_is_the_primary() {
         let ring = parse_ring(&format!("[\n  \"{B}\",\n  \"{A}\"\n]")).unwrap();

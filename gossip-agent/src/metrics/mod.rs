@@ -113,6 +113,12 @@ fn render(figures: &Figures, names: &Names, feed: &Feed, tally: &Tally) -> Strin
     ] {
         page.summary(name, help, count, bytes as f64);
     }
+    page.summary(
+        "serf_coordinate_adjustment_ms",
+        "How far round trips moved this node's network coordinate, in milliseconds.",
+        stats.coordinates_updated,
+        stats.coordinate_moved_nanos as f64 / 1e6,
+    );
     for (name, waiting, help) in [
         ("serf_queue_Intent", queues.intents, "Join and leave intents that wait to be gossiped."),
         ("serf_queue_Event", queues.events, "User events that wait to be gossiped."),
@@ -182,6 +188,7 @@ const SERF: &[(&str, &str, &str)] = &[
     ("serf_query_duplicate_acks", "query_duplicate_acks", "Acknowledgements that came again."),
     ("serf_query_duplicate_responses", "query_duplicate_responses", "Answers that came again."),
     ("serf_coordinate_rejected", "coordinates_rejected", "Network coordinates refused."),
+    ("serf_coordinate_zero_rtt", "coordinate_zero_rtts", "Round trips too short for the clock."),
     ("memberlist_udp_sent", "bytes_sent", "Bytes sent in datagrams."),
     ("memberlist_udp_received", "bytes_received", "Bytes received in datagrams."),
     ("memberlist_msg_alive", "alive_accepted", "Alive messages accepted."),

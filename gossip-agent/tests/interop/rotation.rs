@@ -104,6 +104,9 @@ fn keys_are_rotated_from_either_side_under_a_stream_of_events() {
     });
     println!("keys rotated twice under {} events, none lost", fired.len());
     // Nobody ever sent what another one could not open.
+    for serf in [&mut serf_1, &mut serf_2, &mut serf_3] {
+        assert_eq!(serf.log_lines("decrypt"), [""; 0]);
+    }
     for ours in [&mut ours_1, &mut ours_2, &mut ours_3] {
         assert_eq!((ours.stat("dropped_seal"), ours.stat("keyring_unstored")), (0, 0));
     }

@@ -5,10 +5,11 @@ use core::time::Duration;
 
 use super::Services;
 use crate::Seed;
-use crate::coordinate::{Coordinate, DIMENSIONS, LatencyFilter, Vivaldi};
+use crate::coordinate::{Coordinate, DIMENSIONS, LatencyFilter, Vivaldi, distance};
 use crate::roster::LOCAL;
 use crate::stats::Stats;
 use crate::swim::Swim;
+use crate::time::nanos;
 use crate::wire::msgpack::Sink;
 use crate::wire::serf::{PING_VERSION, PingPayload};
 
@@ -41,9 +42,12 @@ impl Coordinates {
         }
         let peer = &mut self.peers[slot as usize];
         let told = PingPayload::decode(payload).ok().map(|payload| payload.coordinate);
+        let before = self.own.coordinate().clone();
         match told.filter(|told| self.own.update(&mut peer.filter, told, rtt).is_ok()) {
             Some(told) => {
                 stats.coordinates_updated += 1;
+                stats.coordinate_zero_rtts += u64::from(rtt.is_zero());
+                stats.coordinate_moved_nanos += distance(&before, self.own.coordinate()).map_or(0, nanos);
                 stats.coordinate_resets = self.own.resets();
                 peer.coordinate = Some(told);
             }

@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 
 use super::*;
-use crate::coordinate::distance;
 use crate::service::tests::Bed;
 use crate::swim::Upper;
 use crate::wire::serf::{MAX_DIMENSIONS, Vector};
@@ -56,6 +55,14 @@ fn an_ack_moves_the_node_and_is_remembered_until_the_member_is_forgotten() {
     let own = known(&bed, "self").unwrap();
     assert!(own != start && known(&bed, "a") == Some(somewhere()) && counts(&bed) == [1, 0, 0]);
     assert!(distance(&own, &somewhere()).is_some());
+
+    let moved = bed.swim.stats.coordinate_moved_nanos;
+    assert_eq!(Some(Duration::from_nanos(moved)), distance(&start, &own));
+    let (slot, now) = (bed.swim.roster.find(b"a").unwrap(), bed.swim.now);
+    bed.services.ping_completed(&mut bed.swim, slot, Duration::ZERO, &payload(&somewhere()), now);
+    assert_eq!((bed.swim.stats.coordinate_zero_rtts, counts(&bed)), (1, [2, 0, 0]));
+    assert!(bed.swim.stats.coordinate_moved_nanos > moved);
+    let own = known(&bed, "self").unwrap();
 
     // What an ack of this node says is where it is, in Serf's 130 bytes.
     let mut told = Vec::new();
