@@ -87,6 +87,7 @@ async fn serve(
     let mut bind = Bind::from(settings.bind);
     bind.advertise = settings.advertise;
     bind.options.keyring_file.clone_from(&settings.keyring_file);
+    bind.options.snapshot.clone_from(&settings.snapshot);
     let cluster = match start_node(bind, |advertise| start::configs(&settings, advertise)).await {
         Ok(cluster) => cluster,
         Err(error) => return cli::fail(&error),

@@ -87,6 +87,13 @@ pub(crate) struct AgentArgs {
     /// Keep the tags in this file, so that they survive a restart: what is set at run time, too. Not together with --tag
     #[arg(long, value_name = "FILE")]
     tags_file: Option<String>,
+    /// Keep whom this node knows and what it has seen in this file, and go on from there after a restart; Serf's own
+    /// format
+    #[arg(long, value_name = "FILE")]
+    snapshot: Option<String>,
+    /// Rejoin from the snapshot also after this node had left
+    #[arg(long)]
+    rejoin: bool,
     /// Deprecated: --tag role=ROLE
     #[arg(long, hide = true)]
     role: Option<String>,
@@ -171,6 +178,8 @@ impl AgentArgs {
             encrypt_key: given.encrypt,
             keyring_file: given.keyring_file,
             tags_file: given.tags_file,
+            snapshot_path: given.snapshot,
+            rejoin_after_leave: given.rejoin,
             label: given.label,
             log_level: given.log_level,
             rpc_addr: given.rpc_addr,

@@ -61,13 +61,10 @@ pub(crate) async fn join(
 
 /// Joins in the background. Ends with an error when the allowed attempts are used up; without a limit, never with one.
 pub(crate) async fn retry_join(cluster: Cluster<Node>, settings: Settings) -> Result<(), Error> {
-    if settings.retry_join.is_empty() {
-        return Ok(());
-    }
     let mut failed = 0;
-    loop {
+    while !settings.retry_join.is_empty() {
         let joined = join(&cluster, &settings.retry_join, settings.replay_on_join).await;
-        let Err(error) = joined else { return Ok(()) };
+        let Err(error) = joined else { break };
         failed += 1;
         if settings.retry_max > 0 && failed > settings.retry_max {
             tracing::error!("agent: maximum retry join attempts made, exiting");
@@ -77,6 +74,8 @@ pub(crate) async fn retry_join(cluster: Cluster<Node>, settings: Settings) -> Re
         tracing::warn!("agent: Join failed: {error}, retrying in {:.1}s", pause.as_secs_f64());
         tokio::time::sleep(pause).await;
     }
+    // From here on they are where the node turns to whenever it has lost sight of them.
+    cluster.set_seeds(&[settings.start_join, settings.retry_join].concat()).await
 }
 
 /// Up to a tenth longer: a fleet that started at one moment does not come back at one moment.

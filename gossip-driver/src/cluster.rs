@@ -2,6 +2,7 @@
 
 use core::future::Future;
 use core::net::SocketAddr;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::notice::MemberInfo;
 use crate::options::Options;
 use crate::resolve::{Resolve, RuntimeResolver};
 use crate::runtime::Runtime;
+use crate::seeds;
+use crate::snapshot::{self, SnapshotFile};
 use crate::state::{Command, Core};
 use crate::subscribe::Subscription;
 use crate::transport::Transport;
@@ -35,20 +38,56 @@ where
     T: Transport,
     R: Runtime,
 {
+    let (cluster, driver, done) = prepare(machine, transport, &runtime, options);
+    runtime.spawn(driver.run(cluster.ending.clone(), done));
+    cluster
+}
+
+/// As [`start`], for a node that keeps a snapshot file. What the file says must have gone into the node's configuration:
+/// [`SnapshotFile::restore`]. The end of the node waits until the file is closed.
+pub fn start_with_snapshot<T, R>(
+    machine: Node,
+    transport: T,
+    runtime: R,
+    options: Options,
+    file: SnapshotFile,
+) -> Cluster<Node>
+where
+    T: Transport,
+    R: Runtime,
+{
+    let (cluster, mut driver, done) = prepare(machine, transport, &runtime, options);
+    let (news, feed) = driver.feed();
+    runtime.spawn(snapshot::keep(runtime.clone(), file, news, feed, done.clone()));
+    runtime.spawn(driver.run(cluster.ending.clone(), done));
+    cluster
+}
+
+fn prepare<M, T, R>(
+    machine: M,
+    transport: T,
+    runtime: &R,
+    options: Options,
+) -> (Cluster<M>, Driver<M, T, R>, Sender<Nothing>)
+where
+    M: Machine + Send + 'static,
+    T: Transport,
+    R: Runtime,
+{
     let (sender, commands) = async_channel::bounded(options.command_buffer.max(1));
     let (done, ended) = async_channel::bounded(1);
     let ending = Arc::new(Ending::new(&machine));
     let cluster = Cluster {
         commands: sender,
         ended,
-        ending: ending.clone(),
+        ending,
         local_addr: transport.local_addr(),
         resolver: Arc::new(RuntimeResolver::new(runtime.clone(), options.resolve_timeout)),
         max_addresses: options.max_addresses.max(1),
+        seeds: Arc::default(),
     };
     let driver = Driver::new(machine, transport, runtime.clone(), options, commands);
-    runtime.spawn(driver.run(ending, done));
-    cluster
+    (cluster, driver, done)
 }
 
 /// A handle of a running node; cheap to clone. The node stops when the last one is dropped.
@@ -61,6 +100,8 @@ pub struct Cluster<M> {
     local_addr: SocketAddr,
     resolver: Arc<dyn Resolve>,
     max_addresses: usize,
+    /// Counts the lists of seeds given.
+    seeds: Arc<AtomicU64>,
 }
 
 impl<M: Machine + 'static> Cluster<M> {
@@ -69,6 +110,24 @@ impl<M: Machine + 'static> Cluster<M> {
     /// each why.
     pub async fn join<S: AsRef<str>>(&self, targets: &[S]) -> Result<JoinReport, Error> {
         self.join_with(targets, |machine, now, targets| machine.join(now, targets)).await
+    }
+
+    /// Has these nodes, written as for [`Cluster::join`], joined now and again whenever no alive member has their address:
+    /// who was cut off from everybody finds back by itself. Names are looked up again each minute. Replaces the seeds that
+    /// were there; with none it forgets them. Fails only if one is written wrongly, and then changes nothing.
+    pub async fn set_seeds<S: AsRef<str>>(&self, targets: &[S]) -> Result<(), Error> {
+        let parse = |text: &S| {
+            Target::parse(text.as_ref(), self.local_addr.port()).map_err(|error| {
+                let why = JoinErrorKind::Address(error);
+                Error::Join(vec![JoinError { target: text.as_ref().into(), why }])
+            })
+        };
+        let targets = targets.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let turn = self.seeds.fetch_add(1, Ordering::AcqRel) + 1;
+        let (commands, resolver) = (self.commands.downgrade(), self.resolver.clone());
+        let turn = (turn, self.seeds.clone());
+        self.resolver.spawn(Box::pin(seeds::follow(commands, resolver, targets, self.max_addresses, turn)));
+        Ok(())
     }
 
     /// Leaves the cluster and waits until that was gossiped; says whether it was in time. The node goes on answering
@@ -443,6 +502,7 @@ impl<M> Clone for Cluster<M> {
             local_addr: self.local_addr,
             resolver: self.resolver.clone(),
             max_addresses: self.max_addresses,
+            seeds: self.seeds.clone(),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_channel::{Receiver, Sender};
 use futures_core::Stream as _;
-use gossip_proto::{Instant, Machine};
+use gossip_proto::{Instant, Machine, Node};
 
 use crate::ending::{Ending, Nothing};
 use crate::error::EndReason;
@@ -19,8 +19,10 @@ use crate::keyring::KeyringFile;
 use crate::log;
 use crate::options::Options;
 use crate::runtime::{Runtime, Timer};
+use crate::snapshot::Feed;
 use crate::state::{Command, Core};
 use crate::streams::{FIRST_STREAM, Streams};
+use crate::subscribe::Subscription;
 use crate::transport::{ReceiveBatch, SendBatch, Transport, TransportEvent};
 use crate::wake::WakeSet;
 
@@ -43,6 +45,13 @@ pub(crate) struct Driver<M: Machine, T: Transport, R: Runtime> {
     close_timeout: Duration,
     keyring_file: KeyringFile,
     dropped: log::Throttle,
+}
+
+impl<T: Transport, R: Runtime> Driver<Node, T, R> {
+    /// Has the loop tell a snapshot file what is new.
+    pub(crate) fn feed(&mut self) -> (Subscription, Arc<Feed>) {
+        self.core.feed()
+    }
 }
 
 impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {

@@ -3,6 +3,8 @@
 use core::time::Duration;
 use std::path::PathBuf;
 
+use crate::snapshot::SnapshotOptions;
+
 /// Limits of the driver. The machine's own are in [`gossip_proto::Config`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -22,6 +24,9 @@ pub struct Options {
     /// the keyring counts, and is answered, only when it is safely there. Default none: the ring is as it was configured
     /// after a restart.
     pub keyring_file: Option<PathBuf>,
+    /// The file in which a node keeps what its next life takes over; see [`SnapshotOptions`]. Adapters open it; who starts a
+    /// node by hand does that with [`crate::start_with_snapshot`]. Default none.
+    pub snapshot: Option<SnapshotOptions>,
     /// How long looking up one host name may take.
     pub resolve_timeout: Duration,
     /// Most addresses of one host name that are tried.
@@ -37,6 +42,7 @@ impl Default for Options {
             event_buffer: 1024,
             event_bytes: 4 << 20,
             keyring_file: None,
+            snapshot: None,
             resolve_timeout: Duration::from_secs(10),
             max_addresses: 64,
         }

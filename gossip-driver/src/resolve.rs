@@ -11,6 +11,12 @@ use crate::runtime::{Runtime, Timer};
 
 /// Name resolution of a runtime whose type the handle does not show.
 pub(crate) trait Resolve: Send + Sync {
+    /// Runs a task in the background.
+    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>);
+
+    /// Waits that long.
+    fn pause(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
     fn resolve(&self, host: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 }
 
@@ -27,6 +33,14 @@ impl<R> RuntimeResolver<R> {
 }
 
 impl<R: Runtime> Resolve for RuntimeResolver<R> {
+    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        self.runtime.spawn(task);
+    }
+
+    fn pause(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.runtime.sleep_until(self.runtime.now() + span))
+    }
+
     fn resolve(&self, host: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> {
         let found = self.runtime.resolve(host);
         let mut timer = self.runtime.timer();

@@ -7,7 +7,7 @@ use async_channel::Sender;
 use bytes::Bytes;
 use gossip_proto::wire::keyring::Keyring;
 use gossip_proto::{
-    ChangeKind, Completion, Event, Instant, Machine, MemberKey, Name, OperationId, Outcome, RequestId,
+    ChangeKind, Completion, Event, Instant, Machine, MemberKey, Name, Node, OperationId, Outcome, RequestId,
 };
 
 use crate::answers::{Answer, Answers, Collector};
@@ -15,6 +15,7 @@ use crate::error::EndReason;
 use crate::log;
 use crate::notice::{MemberInfo, Notice};
 use crate::options::Options;
+use crate::snapshot::Feed;
 use crate::subscribe::{Change, Publisher, Subscription};
 
 /// A command on its way to the loop.
@@ -34,6 +35,22 @@ pub(crate) struct Core<M> {
     /// Members whose joining was told and whose reaping was not.
     known: BTreeSet<MemberKey>,
     watch: log::Watch,
+    /// What a snapshot file hears of, and how to tell it.
+    feed: Option<Tell<M>>,
+}
+
+/// Where a snapshot file's task looks, and what brings it up to date.
+type Tell<M> = (Arc<Feed>, fn(&Feed, &M));
+
+impl Core<Node> {
+    /// The members now and their changes from now on, and a place for the rest of what a snapshot file holds.
+    pub(crate) fn feed(&mut self) -> (Subscription, Arc<Feed>) {
+        let feed = Arc::<Feed>::default();
+        self.feed = Some((feed.clone(), Feed::look));
+        // Of events only the clocks are written.
+        let few = Options { event_buffer: 1, event_bytes: 0, ..self.options.clone() };
+        (self.subscribe_with(&few), feed)
+    }
 }
 
 impl<M: Machine> Core<M> {
@@ -49,6 +66,7 @@ impl<M: Machine> Core<M> {
             publishers: Vec::new(),
             known,
             watch: log::Watch::default(),
+            feed: None,
         }
     }
 
@@ -66,9 +84,14 @@ impl<M: Machine> Core<M> {
 
     /// The members now, and everything that happens from now on.
     pub(crate) fn subscribe(&mut self) -> Subscription {
+        let options = self.options.clone();
+        self.subscribe_with(&options)
+    }
+
+    fn subscribe_with(&mut self, options: &Options) -> Subscription {
         // What happened before belongs to the snapshot, not to the changes.
         self.deliver();
-        let (subscription, publisher) = Subscription::new(self.members(), &self.options);
+        let (subscription, publisher) = Subscription::new(self.members(), options);
         self.publishers.retain(Publisher::is_wanted);
         self.publishers.push(publisher);
         subscription
@@ -81,6 +104,9 @@ impl<M: Machine> Core<M> {
     /// Hands the machine's three outputs to those who wait for them.
     pub(crate) fn deliver(&mut self) {
         self.watch.look(self.machine.stats(), || self.machine.local().incarnation);
+        if let Some((feed, look)) = &self.feed {
+            look(feed, &self.machine);
+        }
         while let Some(change) = self.machine.poll_membership() {
             let fresh = match change.kind {
                 ChangeKind::Reaped => !self.known.remove(&change.key),

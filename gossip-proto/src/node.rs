@@ -16,7 +16,7 @@ use crate::keys::KeyCommand;
 use crate::machine::{JoinTarget, QueryParams, ReplayError};
 use crate::output::{Clocks, OperationId, Queues, RequestId};
 use crate::rng::Rng;
-use crate::service::Services;
+use crate::service::{Life, Services};
 use crate::swim::{Lane, Swim};
 use crate::tap::{self, Input};
 use crate::wire::keyring::Key;
@@ -239,6 +239,11 @@ impl Node {
             .learnt
             .iter()
             .map(move |(name, addr, until)| (name, addr, until.saturating_duration_since(now)))
+    }
+
+    /// Whether it leaves or has left.
+    pub fn is_leaving(&self) -> bool {
+        self.upper.life != Life::Alive
     }
 
     /// Another number whenever [`Node::learnt`] would say something else, time aside.

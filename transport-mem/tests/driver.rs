@@ -451,3 +451,28 @@ fn who_joins_under_a_name_that_is_taken_gives_way() {
         }
     });
 }
+
+/// A seed's name is looked up again: it may come to be known, or move, while the node runs.
+#[test]
+fn seeds_are_followed_by_name() {
+    let (runtime, bus) = world(21);
+    let nodes: Vec<_> = (0..3).map(|number| node(&bus, &runtime, number)).collect();
+    runtime.block_on(async {
+        nodes[2].set_seeds(&["seed.example"]).await.unwrap();
+        assert!(matches!(nodes[2].set_seeds(&["[broken"]).await, Err(Error::Join(_))));
+        sleep(&runtime, 200 * SECOND).await;
+        assert_eq!(alive(&nodes[2]).await, 1);
+        runtime.add_host("seed.example", &[addr(0).ip()]);
+        sleep(&runtime, 61 * SECOND).await;
+        assert_eq!((alive(&nodes[2]).await, alive(&nodes[0]).await), (2, 2));
+        // It moves to another cluster of one, and so the two become one.
+        runtime.add_host("seed.example", &[addr(1).ip()]);
+        sleep(&runtime, 70 * SECOND).await;
+        assert_eq!(alive(&nodes[0]).await, 3);
+        nodes[2].set_seeds::<&str>(&[]).await.unwrap();
+        // What follows names does not keep the node running.
+        let closed = nodes[2].closed();
+        drop(nodes);
+        assert_eq!(closed.await, EndReason::Shutdown);
+    });
+}

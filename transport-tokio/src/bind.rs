@@ -4,6 +4,7 @@ use core::fmt;
 use core::net::{Ipv4Addr, SocketAddr};
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, UdpSocket};
+use std::path::PathBuf;
 
 use gossip_driver::gossip_proto::{ConfigError, Seed};
 use gossip_driver::{DEFAULT_PORT, Options};
@@ -154,6 +155,13 @@ pub enum StartError {
     Socket(io::Error),
     /// The configuration cannot be run.
     Config(ConfigError),
+    /// The snapshot file cannot be opened.
+    Snapshot {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// The operating system gave no random numbers.
     Entropy(getrandom::Error),
     /// It was called outside a tokio runtime with timers and I/O.
@@ -194,6 +202,9 @@ impl fmt::Display for StartError {
             }
             Self::Socket(error) => write!(f, "cannot set up the sockets: {error}"),
             Self::Config(error) => error.fmt(f),
+            Self::Snapshot { path, error } => {
+                write!(f, "cannot open the snapshot file {}: {error}", path.display())
+            }
             Self::Entropy(error) => write!(f, "the operating system gives no random numbers: {error}"),
             Self::NoRuntime => f.write_str("not called within a tokio runtime; call it from a task of one"),
         }

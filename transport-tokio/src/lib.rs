@@ -34,7 +34,7 @@ pub use gossip_driver;
 pub use gossip_driver::gossip_proto;
 pub use gossip_driver::{
     Answer, Answers, Batch, Cluster, Coalesced, Coalescer, EndReason, Error, JoinError, JoinErrorKind,
-    JoinReport, MemberInfo, Notice, Options, Subscription, Window,
+    JoinReport, MemberInfo, Notice, Options, SnapshotFile, SnapshotOptions, Subscription, Window,
 };
 pub use gossip_proto::{
     Cause, ChangeKind, Clocks, Config, ConfigError, Membership, Name, Node, QueryParams, Queues, Seed,
@@ -52,10 +52,26 @@ pub async fn start_node(
     bind: Bind,
     configure: impl FnOnce(SocketAddr) -> (Config, ServiceConfig),
 ) -> Result<Cluster<Node>, StartError> {
-    start(bind, |now, advertise, seed, nonces| {
-        let (config, services) = configure(advertise);
-        Node::new(now, config, services, seed, nonces)
-    })
+    let mut bind = bind;
+    let Some(snapshot) = bind.options.snapshot.take() else {
+        return start(bind, |now, advertise, seed, nonces| {
+            let (config, services) = configure(advertise);
+            Node::new(now, config, services, seed, nonces)
+        });
+    };
+    let path = snapshot.path.clone();
+    let file = SnapshotFile::open(&snapshot).map_err(|error| StartError::Snapshot { path, error })?;
+    start_with(
+        bind,
+        |now, advertise, seed, nonces| {
+            let (config, mut services) = configure(advertise);
+            services.restore(Some(file.restore(config.name())));
+            Ok((Node::new(now, config, services, seed, nonces)?, file))
+        },
+        |(node, file), transport, runtime, options| {
+            gossip_driver::start_with_snapshot(node, transport, runtime, options, file)
+        },
+    )
 }
 
 /// Starts a memberlist node. `configure` is told the address that others will be told to use, which the configuration
@@ -71,6 +87,14 @@ fn start<M: gossip_proto::Machine + Send + 'static>(
     bind: Bind,
     make: impl FnOnce(Instant, SocketAddr, Seed, NonceSecret) -> Result<M, ConfigError>,
 ) -> Result<Cluster<M>, StartError> {
+    start_with(bind, make, gossip_driver::start)
+}
+
+fn start_with<A, M>(
+    bind: Bind,
+    make: impl FnOnce(Instant, SocketAddr, Seed, NonceSecret) -> Result<A, ConfigError>,
+    run: impl FnOnce(A, TokioTransport, TokioRuntime, Options) -> Cluster<M>,
+) -> Result<Cluster<M>, StartError> {
     let runtime = TokioRuntime::current().map_err(|_| StartError::NoRuntime)?;
     let (listener, socket) = bind.sockets()?;
     let transport = TokioTransport::new(listener, socket).map_err(StartError::Socket)?;
@@ -81,7 +105,7 @@ fn start<M: gossip_proto::Machine + Send + 'static>(
         None => Seed::new(entropy()?),
     };
     let machine = make(gossip_driver::Runtime::now(&runtime), advertise, seed, NonceSecret::new(entropy()?))?;
-    Ok(gossip_driver::start(machine, transport, runtime, bind.options))
+    Ok(run(machine, transport, runtime, bind.options))
 }
 
 fn entropy() -> Result<[u8; 32], StartError> {

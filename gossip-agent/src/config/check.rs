@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::path::{Path, PathBuf};
 
 use gethostname::gethostname;
+use transport_tokio::SnapshotOptions;
 use transport_tokio::gossip_proto::Bytes;
 use transport_tokio::gossip_proto::config::{
     MAX_LABEL, MAX_METADATA, MAX_NAME, SERF_PROTOCOLS, is_plain_name,
@@ -78,6 +79,10 @@ impl Settings {
             tags_file,
             keyring,
             keyring_file,
+            snapshot: layer.snapshot_path.map(|path| SnapshotOptions {
+                path: path.into(),
+                rejoin_after_leave: layer.rejoin_after_leave,
+            }),
             label,
             profile: profile(layer.profile.as_deref())?,
             protocol,

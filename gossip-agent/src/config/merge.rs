@@ -13,6 +13,7 @@ pub(crate) struct Layer {
     pub(crate) encrypt_key: Option<String>,
     pub(crate) keyring_file: Option<String>,
     pub(crate) tags_file: Option<String>,
+    pub(crate) snapshot_path: Option<String>,
     pub(crate) label: Option<String>,
     pub(crate) log_level: Option<String>,
     pub(crate) rpc_addr: Option<String>,
@@ -39,6 +40,7 @@ pub(crate) struct Layer {
     pub(crate) retry_join: Vec<String>,
     pub(crate) event_handlers: Vec<String>,
     pub(crate) replay_on_join: bool,
+    pub(crate) rejoin_after_leave: bool,
     pub(crate) leave_on_terminate: bool,
     pub(crate) skip_leave_on_interrupt: bool,
     pub(crate) mdns_disable_ipv4: bool,
@@ -61,6 +63,7 @@ impl Layer {
         scalar(&mut self.encrypt_key, over.encrypt_key);
         scalar(&mut self.keyring_file, over.keyring_file);
         scalar(&mut self.tags_file, over.tags_file);
+        scalar(&mut self.snapshot_path, over.snapshot_path);
         scalar(&mut self.label, over.label);
         scalar(&mut self.log_level, over.log_level);
         scalar(&mut self.rpc_addr, over.rpc_addr);
@@ -87,6 +90,7 @@ impl Layer {
         self.retry_join.extend(over.retry_join);
         self.event_handlers.extend(over.event_handlers);
         self.replay_on_join |= over.replay_on_join;
+        self.rejoin_after_leave |= over.rejoin_after_leave;
         self.leave_on_terminate |= over.leave_on_terminate;
         self.skip_leave_on_interrupt |= over.skip_leave_on_interrupt;
         self.mdns_disable_ipv4 |= over.mdns_disable_ipv4;

@@ -13,6 +13,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::PathBuf;
 
+use transport_tokio::SnapshotOptions;
 use transport_tokio::gossip_proto::Bytes;
 use transport_tokio::gossip_proto::wire::keyring::Keyring;
 use transport_tokio::gossip_proto::wire::layers::Compression;
@@ -42,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) keyring: Option<Keyring>,
     /// Where it is kept, if it came from a file.
     pub(crate) keyring_file: Option<PathBuf>,
+    pub(crate) snapshot: Option<SnapshotOptions>,
     pub(crate) label: Bytes,
     pub(crate) profile: Profile,
     pub(crate) protocol: u8,

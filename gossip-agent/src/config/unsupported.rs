@@ -46,22 +46,12 @@ pub(crate) fn is_zero(value: &Value) -> bool {
 /// Key, flag (empty where there is none), verdict.
 const SETTINGS: &[(&str, &str, Verdict)] = &[
     (
-        "snapshot_path",
-        "snapshot",
-        Verdict::Refused("use --retry-join to find the cluster again, and remove it"),
-    ),
-    (
         "enable_syslog",
         "syslog",
         Verdict::Refused("send standard error to the system log, as service managers do, and remove it"),
     ),
     ("statsite_addr", "", Verdict::Refused("have the metrics collected with --metrics, and remove it")),
     ("statsd_addr", "", Verdict::Refused("have the metrics collected with --metrics, and remove it")),
-    (
-        "rejoin_after_leave",
-        "rejoin",
-        Verdict::Harmless("it only matters with a snapshot, and there are none yet"),
-    ),
     ("syslog_facility", "", Verdict::Harmless("nothing is sent to the system log")),
     (
         "msgpackusenewtimeformat",

@@ -156,18 +156,6 @@ impl Snapshot {
         }
     }
 
-    /// Takes out those that stand in the file as alive but are not members and are not learnt any more: what an earlier
-    /// life knew and this one never met.
-    pub fn retain(&mut self, mut wanted: impl FnMut(&Name) -> bool, out: &mut Vec<u8>) {
-        if self.at_leave.is_some() {
-            return;
-        }
-        let stale: Vec<Name> = self.alive.keys().filter(|name| !wanted(name)).cloned().collect();
-        for name in stale {
-            self.gone(&name, out);
-        }
-    }
-
     /// The node leaves: from here on only the member clock is written down (serf.md 7.3).
     pub fn leave(&mut self, out: &mut Vec<u8>) {
         if self.at_leave.is_some() {

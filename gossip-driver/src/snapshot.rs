@@ -1,0 +1,310 @@
+//! The snapshot file (serf.md 7): written off the loop by a task of its own, from what the loop tells it. A slow disk holds
+//! up that task alone; what happens meanwhile is folded together, per member.
+
+use core::future::poll_fn;
+use core::net::SocketAddr;
+use core::pin::pin;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::task::{Context, Poll};
+use core::time::Duration;
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_channel::Sender;
+use atomic_waker::AtomicWaker;
+use gossip_proto::{ChangeKind, Clocks, Instant, Name, Node, Restore, Snapshot, Status};
+
+use crate::ending::Nothing;
+use crate::file::replace_file;
+use crate::log::emit;
+use crate::notice::Notice;
+use crate::runtime::{Runtime, Timer};
+use crate::subscribe::Subscription;
+
+/// The file in which a node keeps whom it knows and what it has seen, for its next life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotOptions {
+    /// The file; Serf's own format, so that either can go on with the other's.
+    pub path: PathBuf,
+    /// Rejoin also after this node had left.
+    pub rejoin_after_leave: bool,
+}
+
+/// An open snapshot file.
+#[derive(Debug)]
+pub struct SnapshotFile {
+    path: PathBuf,
+    file: File,
+    snapshot: Snapshot,
+}
+
+impl SnapshotFile {
+    /// Opens the file, or makes one, and reads what an earlier life left there. A last line that a crash has torn is cut
+    /// off. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    pub fn open(options: &SnapshotOptions) -> io::Result<Self> {
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&options.path)?;
+        let mut content = Vec::new();
+        file.read_to_end(&mut content)?;
+        let (snapshot, whole) = Snapshot::replay(&content, options.rejoin_after_leave);
+        if whole < content.len() {
+            file.set_len(whole as u64)?;
+        }
+        file.seek(io::SeekFrom::End(0))?;
+        let (ignored, _) = snapshot.oddities();
+        if ignored > 0 {
+            emit!(
+                warn,
+                "serf: {ignored} lines of the snapshot {} were not understood",
+                options.path.display()
+            );
+        }
+        Ok(Self { path: options.path.clone(), file, snapshot })
+    }
+
+    /// What a node of that name takes over, for [`gossip_proto::ServiceConfig::restore`].
+    pub fn restore(&self, own: &Name) -> Restore {
+        self.snapshot.restore(own, unix_time())
+    }
+}
+
+/// What the loop tells beside changes of members.
+#[derive(Debug, Default)]
+pub(crate) struct Feed {
+    clocks: [AtomicU64; 3],
+    leaving: AtomicBool,
+    learnt: Mutex<Learnt>,
+    reader: AtomicWaker,
+}
+
+#[derive(Debug, Default)]
+struct Learnt {
+    version: u64,
+    addresses: Vec<(Name, SocketAddr, Duration)>,
+}
+
+impl Feed {
+    /// Called after each turn of the loop; with nothing new it costs a few stores.
+    pub(crate) fn look(&self, node: &Node) {
+        let Clocks { member, event, query } = node.clocks();
+        for (slot, time) in self.clocks.iter().zip([member, event, query]) {
+            slot.store(time, Ordering::Relaxed);
+        }
+        let mut learnt = self.learnt();
+        if learnt.version != node.learnt_version() {
+            learnt.version = node.learnt_version();
+            learnt.addresses.clear();
+            learnt.addresses.extend(node.learnt().map(|(name, addr, left)| (name.clone(), addr, left)));
+        }
+        drop(learnt);
+        if node.is_leaving() && !self.leaving.swap(true, Ordering::AcqRel) {
+            self.reader.wake();
+        }
+    }
+
+    fn clocks(&self) -> Clocks {
+        let [member, event, query] = [0, 1, 2].map(|index: usize| self.clocks[index].load(Ordering::Relaxed));
+        Clocks { member, event, query }
+    }
+
+    fn learnt(&self) -> MutexGuard<'_, Learnt> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the file until the node has ended. The end of the node waits for `done`.
+pub(crate) async fn keep<R: Runtime>(
+    runtime: R,
+    opened: SnapshotFile,
+    mut news: Subscription,
+    feed: Arc<Feed>,
+    done: Sender<Nothing>,
+) {
+    let mut keeper = Keeper::new(&runtime, opened);
+    for member in core::mem::take(&mut news.members) {
+        keeper.member(&member.name, member.addr, is_up(member.status));
+    }
+    let mut timer = runtime.timer();
+    timer.set(runtime.now() + INTERVAL);
+    let mut left = false;
+    loop {
+        let next = poll_fn(|cx| next(cx, &feed, left, &mut timer, &mut news)).await;
+        if matches!(next, Next::Leave) {
+            left = true;
+            keeper.snapshot.leave(&mut keeper.pending);
+        }
+        keeper.snapshot.clocks(feed.clocks(), &mut keeper.pending);
+        match next {
+            // Before the farewell is out: a crash in between must not bring the node back (serf.md 4.8).
+            Next::Leave => keeper.flush(true).await,
+            Next::Tick => {
+                timer.set(runtime.now() + INTERVAL);
+                keeper.learn(&feed.learnt());
+                keeper.flush(false).await;
+            }
+            Next::Member(name, addr, up) => {
+                keeper.member(&name, addr, up);
+                if keeper.pending.len() > MAX_PENDING {
+                    keeper.flush(false).await;
+                }
+            }
+            Next::Other => {}
+            Next::End => break,
+        }
+    }
+    keeper.learn(&feed.learnt());
+    keeper.flush(true).await;
+    drop((keeper, done));
+}
+
+enum Next {
+    Leave,
+    Tick,
+    /// A member that is there, or is not.
+    Member(Name, SocketAddr, bool),
+    /// News of no interest here.
+    Other,
+    End,
+}
+
+fn next<T: Timer>(
+    cx: &mut Context<'_>,
+    feed: &Feed,
+    left: bool,
+    timer: &mut T,
+    news: &mut Subscription,
+) -> Poll<Next> {
+    feed.reader.register(cx.waker());
+    if !left && feed.leaving.load(Ordering::Acquire) {
+        return Poll::Ready(Next::Leave);
+    }
+    if timer.poll_expired(cx).is_ready() {
+        return Poll::Ready(Next::Tick);
+    }
+    news.poll_recv(cx).map(|notice| match notice {
+        Some(Notice::Change { member, kind, .. }) => {
+            let down = matches!(kind, ChangeKind::Failed | ChangeKind::Left);
+            Next::Member(member.name, member.addr, !down && is_up(member.status))
+        }
+        Some(_) => Next::Other,
+        None => Next::End,
+    })
+}
+
+struct Keeper<'r, R> {
+    runtime: &'r R,
+    path: PathBuf,
+    /// Taken out while it is written to; gone once it could not be replaced.
+    file: Option<File>,
+    snapshot: Snapshot,
+    pending: Vec<u8>,
+    /// The file lacks lines; it is to be written anew, not before this.
+    behind: Option<Instant>,
+    /// Alive in an earlier life, and not met yet in this one.
+    unmet: BTreeSet<Name>,
+    /// Those of them whose address was still tried when we looked last.
+    sought: BTreeSet<Name>,
+    learnt_version: u64,
+}
+
+impl<'r, R: Runtime> Keeper<'r, R> {
+    fn new(runtime: &'r R, opened: SnapshotFile) -> Self {
+        let SnapshotFile { path, file, snapshot } = opened;
+        let unmet = snapshot.alive().map(|(name, _)| name.clone()).collect();
+        let file = Some(file);
+        let (pending, sought) = (Vec::new(), BTreeSet::new());
+        Self { runtime, path, file, snapshot, pending, behind: None, unmet, sought, learnt_version: 0 }
+    }
+
+    fn member(&mut self, name: &Name, addr: SocketAddr, up: bool) {
+        if up {
+            self.unmet.remove(name);
+            self.snapshot.joined(name, addr, &mut self.pending);
+        } else {
+            self.snapshot.gone(name, &mut self.pending);
+        }
+    }
+
+    fn learn(&mut self, learnt: &Learnt) {
+        if learnt.version == self.learnt_version {
+            return;
+        }
+        self.learnt_version = learnt.version;
+        // Its time is up; it was alive in an earlier life, and this one has sought it in vain.
+        let listed: BTreeSet<&Name> = learnt.addresses.iter().map(|(name, ..)| name).collect();
+        for name in self.sought.iter().filter(|name| !listed.contains(name) && self.unmet.contains(*name)) {
+            self.snapshot.gone(name, &mut self.pending);
+        }
+        self.sought = listed.into_iter().filter(|name| self.unmet.contains(*name)).cloned().collect();
+        let addresses = learnt.addresses.iter().map(|(name, addr, left)| (name, *addr, *left));
+        self.snapshot.learnt(addresses, unix_time(), &mut self.pending);
+    }
+
+    /// Writes what is pending; in the place of a file that has grown too long, or lacks something, a new one.
+    async fn flush(&mut self, sync: bool) {
+        let now = self.runtime.now();
+        let due = self.behind.is_some_and(|at| sync || at <= now);
+        if due || (self.behind.is_none() && self.snapshot.wants_rewrite()) {
+            return self.rewrite(now).await;
+        }
+        let pending = core::mem::take(&mut self.pending);
+        if self.behind.is_some() || (pending.is_empty() && !sync) {
+            return; // what is pending will be part of the new file
+        }
+        let Some(mut file) = self.file.take() else { return };
+        let work = self.runtime.blocking(move || {
+            let written = file.write_all(&pending).and_then(|()| if sync { file.sync_all() } else { Ok(()) });
+            (file, written)
+        });
+        let (file, written) = pin!(work).await;
+        self.file = Some(file);
+        if let Err(error) = written {
+            self.failed(now, &error);
+        }
+    }
+
+    async fn rewrite(&mut self, now: Instant) {
+        let mut content = Vec::new();
+        self.snapshot.rewrite(&mut content);
+        self.pending.clear();
+        let path = self.path.clone();
+        let work = self.runtime.blocking(move || replace(&path, &content));
+        match pin!(work).await {
+            Ok(file) => (self.file, self.behind) = (Some(file), None),
+            Err(error) => self.failed(now, &error),
+        }
+    }
+
+    fn failed(&mut self, now: Instant, error: &io::Error) {
+        emit!(error, "serf: the snapshot {} cannot be written: {error}", self.path.display());
+        self.behind = Some(now + RECOVERY);
+    }
+}
+
+/// Replaces the file whole, and goes on at its end.
+fn replace(path: &Path, content: &[u8]) -> io::Result<File> {
+    replace_file(path, content)?;
+    OpenOptions::new().append(true).open(fs::canonicalize(path)?)
+}
+
+fn is_up(status: Status) -> bool {
+    matches!(status, Status::Alive | Status::Suspect | Status::Leaving)
+}
+
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// How often the clocks are looked at and lines are written (serf.md 7.2).
+const INTERVAL: Duration = Duration::from_millis(500);
+/// How long a disk that fails is left alone.
+const RECOVERY: Duration = Duration::from_secs(30);
+/// Bytes of lines that wait at most before they are written.
+const MAX_PENDING: usize = 64 * 1024;
