@@ -123,6 +123,8 @@ fn metrics_can_be_scraped() {
     let addr = a.ready["metrics"].as_str().unwrap().to_owned();
     a.say(r#"{"id": 1, "event": "deploy"}"#);
     a.wait("the answer", |line| line["id"] == 1);
+    // To standard error, and the agent goes on.
+    a.signal("USR1");
     let mut stream = TcpStream::connect(&addr).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     let mut page = String::new();

@@ -218,3 +218,49 @@ fn of_user_events_the_newest_of_each_name_count() {
     coalescer.handle_timeout(at(30));
     assert_eq!(drain(&mut coalescer), ["bar 2 c", "foo 2 a", "foo 2 b", "zip 5 d"]);
 }
+
+/// Whatever comes when: what was told last of a member is what happened to it last.
+#[test]
+fn folding_loses_no_ends() {
+    const KINDS: [ChangeKind; 5] =
+        [ChangeKind::Joined, ChangeKind::Left, ChangeKind::Failed, ChangeKind::Updated, ChangeKind::Reaped];
+    for seed in 1..200u64 {
+        let mut state = seed;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let (mut coalescer, mut now) = (both(), 0);
+        let (mut truth, mut told) = (BTreeMap::new(), BTreeMap::new());
+        let hear = |coalescer: &mut Coalescer, told: &mut BTreeMap<Name, ChangeKind>| {
+            while let Some(Batch::Members { kind, members }) = coalescer.poll() {
+                for member in members {
+                    let before = told.insert(member.name.clone(), kind);
+                    let again =
+                        before == Some(kind) && !matches!(kind, ChangeKind::Updated | ChangeKind::Reaped);
+                    assert!(!again, "seed {seed}: {} {kind:?} twice", member.name);
+                }
+            }
+        };
+        for _ in 0..300 {
+            now += random(50);
+            let name = format!("m{}", random(4));
+            let before = truth.get(&name).copied();
+            // Only what can happen: who is unknown or was forgotten must join, and nobody joins twice.
+            let kind = match before {
+                None | Some(ChangeKind::Reaped) => ChangeKind::Joined,
+                Some(ChangeKind::Joined | ChangeKind::Updated) => KINDS[1 + random(3) as usize],
+                _ => [ChangeKind::Joined, ChangeKind::Reaped][random(2) as usize],
+            };
+            truth.insert(name.clone(), kind);
+            coalescer.handle(at(now), change(kind, &name, ""));
+            hear(&mut coalescer, &mut told);
+        }
+        coalescer.finish();
+        hear(&mut coalescer, &mut told);
+        for (name, kind) in truth {
+            let unseen = kind == ChangeKind::Reaped && !told.contains_key(&Name::from(name.as_str()));
+            assert!(unseen || told[&Name::from(name.as_str())] == kind, "seed {seed}: {name}");
+        }
+    }
+}
