@@ -2,9 +2,11 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::needs;
 use crate::ours::Ours;
@@ -293,6 +295,27 @@ fn serf_commands_change_the_keys_of_our_agents() {
 fn our_commands_change_the_keys_of_our_agents() {
     if needs::available(&["serf", "setpriv", "timeout"]) {
         change_keys(Program::Ours);
+    }
+}
+
+#[test]
+fn our_agent_asks_for_the_secret() {
+    if !needs::available(&["serf", "setpriv", "timeout"]) {
+        return;
+    }
+    let directory = TempDir::new().expect("a directory for the configuration");
+    let file = directory.path().join("rpc.json");
+    fs::write(&file, r#"{"rpc_auth": "s3cret"}"#).expect("the configuration can be written");
+    let place = Place::loopback();
+    let _agent = Ours::start("one", &place, &["--config-file", &file.display().to_string()]);
+    for program in [Program::Serf, Program::Ours] {
+        let listed = program.expect(place.rpc, &["members", "-rpc-auth=s3cret"]);
+        assert!(listed.starts_with("one "), "{listed}");
+        program.refused(place.rpc, &["members"], "Authentication required");
+        program.refused(place.rpc, &["event", "deploy"], "Authentication required");
+        program.refused(place.rpc, &["leave", "-rpc-auth=wrong"], "Invalid authentication token");
+        let events = program.expect(place.rpc, &["info", "-rpc-auth=s3cret"]);
+        assert!(events.contains("event_time = 1\n"), "no event was sent: {events}");
     }
 }
 
