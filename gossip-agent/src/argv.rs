@@ -142,10 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn flags_of_serf_that_are_not_there_yet_are_refused() {
+    fn flags_of_serf_that_are_not_supported_are_refused() {
         let arguments = ["gossip", "agent", "-syslog"].map(OsString::from);
         let problem = normalize(&Cli::command(), &arguments).unwrap_err().to_string();
-        assert!(problem.starts_with("--syslog is not supported yet: "), "{problem}");
+        assert!(problem.starts_with("--syslog is not supported: "), "{problem}");
         assert_eq!(normal("gossip keygen -syslog x"), "gossip keygen --syslog x");
     }
 }

@@ -42,7 +42,7 @@ fn wrong_values_are_named_with_the_remedy() {
     let directory = TempDir::new().unwrap();
     let empty = file(&directory, "empty.json", "[]");
     let unknown = file(&directory, "unknown.json", r#"{"node_name": "n", "nodes": 3}"#);
-    let later = file(&directory, "later.json", r#"{"snapshot_path": "/var/lib/serf"}"#);
+    let refusal = file(&directory, "refused.json", r#"{"statsd_addr": "127.0.0.1:8125"}"#);
     let long = "x".repeat(513);
     let tag = format!("k={long}");
     for (arguments, parts) in [
@@ -76,10 +76,10 @@ fn wrong_values_are_named_with_the_remedy() {
             &["--encrypt", "--keyring-file", "give one of them"],
         ),
         (&["agent", "-config-file", &unknown], &[&unknown, "`nodes`", "unknown"]),
-        (&["agent", "-config-file", &later], &[&later, "`snapshot_path`", "not supported yet"]),
+        (&["agent", "-config-file", &refusal], &[&refusal, "`statsd_addr`", "not supported", "--metrics"]),
         (&["agent", "-config-file", "/no/such/config"], &["/no/such/config", "--config-file"]),
         (&["agent", "-rpc-addr", "127.0.0.1:x"], &["rpc_addr (--rpc-addr) \"127.0.0.1:x\"", "65535"]),
-        (&["agent", "-syslog"], &["--syslog", "not supported yet", "standard error"]),
+        (&["agent", "-syslog"], &["--syslog", "not supported", "standard error"]),
         (&["agent", "-iface", "no-such-0"], &["--iface", "\"no-such-0\"", "give one of"]),
         (&["agent", "-iface", "lo", "-bind", "10.9.9.9"], &["--iface", "10.9.9.9", "127.0.0.1"]),
         (&["agent", "-discover", "a b"], &["--discover", "\"a b\"", "spaces"]),

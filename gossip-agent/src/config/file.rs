@@ -118,7 +118,7 @@ fn set(layer: &mut Layer, name: &str, value: &Value) -> Result<(), Problem> {
         _ => match unsupported::key(name) {
             Some(_) if unsupported::is_zero(value) => {}
             Some(Verdict::Refused(remedy)) => {
-                return Err(Problem::new(format!("not supported yet: {remedy}")));
+                return Err(Problem::new(format!("not supported: {remedy}")));
             }
             Some(Verdict::Harmless(why)) => {
                 layer.warnings.push(format!("`{name}` has no effect: {why}"));
@@ -345,10 +345,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_yet_is_refused_unless_it_asks_for_nothing() {
+    fn what_is_not_supported_is_refused_unless_it_asks_for_nothing() {
         let text = error(r#"{"statsd_addr": "127.0.0.1:8125"}"#);
         assert!(
-            text.starts_with("key `statsd_addr`: not supported yet: ") && text.contains("--metrics"),
+            text.starts_with("key `statsd_addr`: not supported: ") && text.contains("--metrics"),
             "{text}"
         );
         assert!(

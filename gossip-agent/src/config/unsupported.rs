@@ -1,5 +1,6 @@
-//! What Serf can be told and this agent cannot do yet. To ignore it would be a lie: whoever configures an event handler
-//! counts on it. So what changes behaviour is refused, and what changes nothing here only warned about.
+//! What Serf can be told and this agent does not do, because others do it better: service managers log, and Prometheus
+//! collects. To ignore it would be a lie: whoever configures it counts on it. So what changes behaviour is refused, and what
+//! changes nothing here only warned about.
 
 use serde_json::Value;
 
@@ -28,7 +29,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
 pub(crate) fn refuse_flag(name: &str) -> Option<Problem> {
     let (_, flag, verdict) = SETTINGS.iter().find(|(_, flag, _)| *flag == name)?;
     let (Verdict::Refused(why) | Verdict::Harmless(why)) = verdict;
-    Some(Problem::new(format!("--{flag} is not supported yet: {why}")))
+    Some(Problem::new(format!("--{flag} is not supported: {why}")))
 }
 
 /// Whether a value asks for nothing: Serf treats it like an absent one.
