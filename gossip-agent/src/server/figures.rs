@@ -39,8 +39,8 @@ pub(super) async fn collect(shared: &Shared) -> Result<Stats, Error> {
         (
             "runtime",
             section(vec![
-                ("os", std::env::consts::OS.into()),
-                ("arch", std::env::consts::ARCH.into()),
+                ("os", go_name(std::env::consts::OS)),
+                ("arch", go_name(std::env::consts::ARCH)),
                 ("version", concat!("gossip ", env!("CARGO_PKG_VERSION")).into()),
                 ("max_procs", runtime.num_workers().to_string()),
                 // The nearest thing here.
@@ -64,4 +64,16 @@ fn handlers(shared: &Shared) -> Map<Text> {
         }
     }
     handlers.into_iter().collect()
+}
+
+/// Whoever tells machines apart by these figures knows Go's names.
+fn go_name(name: &str) -> String {
+    match name {
+        "macos" => "darwin",
+        "x86_64" => "amd64",
+        "x86" => "386",
+        "aarch64" => "arm64",
+        other => other,
+    }
+    .into()
 }

@@ -50,7 +50,8 @@ fn response(report: KeyReport, listed: bool) -> KeyResponse {
 fn parse(text: &Text) -> Result<Key, String> {
     let bytes = STANDARD.decode(text.as_bytes()).map_err(|error| match error {
         base64::DecodeError::InvalidByte(at, _) => format!("illegal base64 data at input byte {at}"),
-        _ => format!("illegal base64 data at input byte {}", text.as_bytes().len()),
+        // The four characters that are not complete begin there.
+        _ => format!("illegal base64 data at input byte {}", text.as_bytes().len() & !3),
     })?;
     Key::new(&bytes).map_err(|error| error.to_string())
 }

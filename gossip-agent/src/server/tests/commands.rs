@@ -108,6 +108,8 @@ async fn without_encryption_there_are_no_keys() {
     }
     for (text, wanted) in [
         ("not base64!", "illegal base64 data at input byte 3"),
+        ("foo", "illegal base64 data at input byte 0"),
+        ("AAAAA", "illegal base64 data at input byte 4"),
         ("AAAA", "key size must be 16, 24 or 32 bytes"),
     ] {
         let wrong = KeyRequest { key: text.into() };
