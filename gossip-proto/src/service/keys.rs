@@ -10,8 +10,8 @@ use core::hash::{Hash, Hasher};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Services;
 use super::queries::{Insist, Purpose};
+use super::{Life, Services};
 use crate::error::{CommandError, KeyringError};
 use crate::keys::{KeyCommand, KeyReport};
 use crate::machine::QueryParams;
@@ -24,12 +24,23 @@ use crate::wire::serf::{KeyRequest, KeyResponse, SerfType};
 /// Key operations under way, of this node and of others.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
+    /// Operations of this node that wait for others of it; those that run, and whether they change something.
+    queued: VecDeque<Queued>,
+    running: BTreeMap<u64, bool>,
+    starting: bool,
     /// What came back so far, by operation.
     reports: BTreeMap<u64, KeyReport>,
     /// The change that waits for the keyring file, and who is answered then.
     storing: Option<(u64, RequestId)>,
     /// Those after it.
     waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    operation: u64,
+    command: KeyCommand,
+    relay_factor: u8,
 }
 
 #[derive(Debug)]
@@ -45,12 +56,14 @@ impl Hash for Keys {
         for (operation, report) in &self.reports {
             (operation, report.nodes, report.responses, report.errors).hash(hasher);
         }
+        (self.queued.len(), &self.running).hash(hasher);
         (self.storing.map(|(number, request)| (number, request.0)), self.waiting.len()).hash(hasher);
     }
 }
 
 impl Services {
-    /// Has all nodes do something with a key (serf.md 8.2).
+    /// Has all nodes do something with a key (serf.md 8.2). Operations of this node that would disturb each other run one
+    /// after the other: who is asked to use a key must have been asked to install it.
     pub(crate) fn ask_keys(
         &mut self,
         swim: &mut Swim,
@@ -60,6 +73,54 @@ impl Services {
         if self.config.serf_protocol < 4 {
             return Err(CommandError::Unsupported);
         }
+        if self.life != Life::Alive {
+            return Err(CommandError::Left);
+        }
+        let operation = swim.begin_query()?;
+        self.keys.queued.push_back(Queued { operation, command: command.clone(), relay_factor });
+        self.start_keys(swim);
+        Ok(OperationId(operation))
+    }
+
+    /// Begins what may run now: changes alone, lists beside each other.
+    fn start_keys(&mut self, swim: &mut Swim) {
+        // One that ends at once, as those of a node that is alone do, comes here from within.
+        if core::mem::replace(&mut self.keys.starting, true) {
+            return;
+        }
+        while let Some(next) = self.keys.queued.front() {
+            let changes = next.command != KeyCommand::List;
+            if self.keys.running.values().any(|&other| changes || other) {
+                break;
+            }
+            let Some(Queued { operation, command, relay_factor }) = self.keys.queued.pop_front() else {
+                break;
+            };
+            self.keys.running.insert(operation, changes);
+            let nodes = swim.roster.num_members();
+            match self.issue_keys(swim, operation, &command, relay_factor) {
+                // A node that is alone has answered itself and is done.
+                Ok(serial) if !self.queries.is_asking(serial) => {}
+                // Whoever waited hears that nobody was reached.
+                Err(_) => {
+                    self.keys.reports.insert(operation, report_of(nodes));
+                    self.keys_answered(swim, operation);
+                }
+                Ok(_) => {
+                    self.keys.reports.entry(operation).or_insert_with(|| report_of(nodes));
+                }
+            }
+        }
+        self.keys.starting = false;
+    }
+
+    fn issue_keys(
+        &mut self,
+        swim: &mut Swim,
+        operation: u64,
+        command: &KeyCommand,
+        relay_factor: u8,
+    ) -> Result<u32, CommandError> {
         let (name, key) = match command {
             KeyCommand::Install(key) => ("_serf_install-key", key.as_bytes()),
             KeyCommand::Use(key) => ("_serf_use-key", key.as_bytes()),
@@ -71,17 +132,8 @@ impl Services {
         let _ = KeyRequest { key: key.into() }.encode(&mut payload);
         let mut params = QueryParams::default();
         params.relay_factor(relay_factor);
-        let nodes = swim.roster.num_members();
-        let mut operation = 0;
-        let serial = self.issue(swim, name.as_bytes(), &payload, &params, Insist::Answered, |swim| {
-            operation = swim.begin_query()?;
-            Ok(Purpose::Keys(operation))
-        })?;
-        // A node that is alone has answered itself and is done.
-        if self.queries.is_asking(serial) {
-            self.keys.reports.entry(operation).or_insert_with(|| report_of(nodes));
-        }
-        Ok(OperationId(operation))
+        let begin = |_: &mut Swim| Ok(Purpose::Keys(operation));
+        self.issue(swim, name.as_bytes(), &payload, &params, Insist::Answered, begin)
     }
 
     /// Takes a node's answer; whether it was the last one.
@@ -124,7 +176,9 @@ impl Services {
     /// All have answered, or the time is over.
     pub(super) fn keys_answered(&mut self, swim: &mut Swim, operation: u64) {
         if let Some(report) = self.keys.reports.remove(&operation) {
+            self.keys.running.remove(&operation);
             swim.complete(operation, Outcome::Keys(report));
+            self.start_keys(swim);
         }
     }
 

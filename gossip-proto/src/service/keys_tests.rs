@@ -333,6 +333,46 @@ fn a_report_says_who_refused_and_how_many_were_silent() {
     assert!(bed.services.keys.reports.is_empty());
 }
 
+/// As upstream, whose lock is shared by lists and not by changes (serf.md 8.2 step 1).
+#[test]
+fn operations_of_one_node_do_not_disturb_each_other() {
+    let mut bed = bed(&[1]);
+    let commands = [
+        KeyCommand::Install(key(2)),
+        KeyCommand::Use(key(2)),
+        KeyCommand::List,
+        KeyCommand::List,
+        KeyCommand::Remove(key(1)),
+    ];
+    for command in &commands {
+        bed.asked_keys(command);
+    }
+    assert_eq!((bed.ring(), bed.services.keys.running.len()), (vec![1, 2], 1));
+    bed.node_says("a", &answer(true, "", &[]));
+    assert_eq!((bed.ring(), bed.services.keys.running.len()), (vec![2, 1], 1));
+    // One of the others is silent: its time ends the step.
+    assert_eq!(bed.report().unwrap().failure(), None);
+    bed.run(Duration::from_secs(4));
+    assert_eq!(bed.report().unwrap().responses, 1);
+    assert_eq!((bed.ring(), bed.services.keys.running.len()), (vec![2, 1], 2));
+    bed.node_says("a", &answer(true, "", &[text(2), text(1)]));
+    // It is suspected meanwhile, since it answers no probes either, and objects.
+    bed.alive("a", 2);
+    bed.run(Duration::from_secs(4));
+    assert_eq!([bed.report(), bed.report()].map(|report| report.unwrap().responses), [2, 1]);
+    assert_eq!((bed.ring(), bed.services.keys.running.len()), (vec![2], 1));
+    // Nothing is asked any more once the node leaves, and those who wait are told.
+    let last = bed.asked_keys(&KeyCommand::Install(key(3)));
+    bed.services.leave(&mut bed.swim).unwrap();
+    assert_eq!(bed.services.ask_keys(&mut bed.swim, &KeyCommand::List, 0), Err(CommandError::Left));
+    bed.run(Duration::from_secs(30));
+    let ended: Vec<_> = core::iter::from_fn(|| bed.swim.poll_completion()?.ended()).collect();
+    assert!(ended.iter().any(|(of, outcome)| {
+        *of == last && matches!(outcome, Outcome::Keys(report) if report.responses == 0)
+    }));
+    assert!(bed.services.keys.running.is_empty() && bed.ring() == [2]);
+}
+
 #[test]
 fn a_node_that_is_alone_answers_itself() {
     let mut bed = Bed::with_ring(ServiceConfig::default(), Some(Keyring::new(key(1), []).unwrap()));
