@@ -76,10 +76,15 @@ fn address(number: u8) -> SocketAddr {
 
 /// The commands that only one kind of machine has.
 trait Subject: Machine {
+    /// Whether its user messages are Serf's; else they are whatever the application makes of them.
+    const SERF: bool;
+
     fn own_command(&mut self, now: Instant, which: u8, bytes: &[u8]);
 }
 
 impl Subject for Membership {
+    const SERF: bool = false;
+
     fn own_command(&mut self, now: Instant, which: u8, bytes: &[u8]) {
         let bytes = Bytes::copy_from_slice(bytes);
         match which % 4 {
@@ -92,6 +97,8 @@ impl Subject for Membership {
 }
 
 impl Subject for Node {
+    const SERF: bool = true;
+
     fn own_command(&mut self, now: Instant, which: u8, bytes: &[u8]) {
         // Refusals are part of the game.
         match which % 6 {
@@ -488,7 +495,7 @@ impl<M: Subject> Bench<'_, M> {
                         }
                         pings.push(ping.seq);
                     }
-                    if let Some((8, [4, body @ ..])) = message.split_first() {
+                    if let Some((8, [4, body @ ..])) = message.split_first().filter(|_| M::SERF) {
                         let (query, _) = Query::decode(body).expect("its own query, or one that it read");
                         if queries.len() < 16 && !queries.contains(&query.id) {
                             queries.push(query.id);
