@@ -12,6 +12,9 @@ use crate::wire::keyring::Keyring;
 use crate::wire::serf::{JoinIntent, LeaveIntent, PushPull, PushPullParts, Query, RecentEvent, UserEvent};
 use crate::{Config, Instant, NonceSecret, Seed, Status};
 
+#[path = "learnt_tests.rs"]
+mod learnt;
+
 pub(super) struct Bed {
     pub(super) swim: Swim,
     pub(super) services: Services,
