@@ -49,9 +49,15 @@ pub(crate) fn assert_no_complaints(agents: &mut [&mut dyn Agent]) {
 /// about the protocol.
 pub(crate) fn is_complaint(line: &str) -> bool {
     (line.contains("[ERR]") || line.contains("[WARN]"))
-        && !["Refuting a suspect message", "network may be misconfigured"]
-            .iter()
-            .any(|late| line.contains(late))
+        && ![
+            "Refuting a suspect message",
+            "network may be misconfigured",
+            "slow, execution exceeding",
+            // `serf query` hangs up before the agent has told it all.
+            "Failed to stream response to ipc.client",
+        ]
+        .iter()
+        .any(|harmless| line.contains(harmless))
 }
 
 /// The view in which all of `agents` are alive.
