@@ -36,6 +36,8 @@ mod rpc;
 mod secrecy;
 #[path = "interop/serf.rs"]
 mod serf;
+#[path = "interop/snapshots.rs"]
+mod snapshots;
 #[path = "interop/tags.rs"]
 mod tags;
 #[path = "interop/view.rs"]

@@ -92,6 +92,7 @@ impl Services {
             }
             Some(was) => {
                 self.uncount(was);
+                swim.service_failed = self.failed;
                 self.turned(swim, slot);
                 let flap = self.config.flap_timeout;
                 let member = self.member_mut(slot);
@@ -136,6 +137,7 @@ impl Services {
         };
         let keep = self.own_timeout(swim, slot).unwrap_or(keep);
         swim.roster.get_mut(slot).says = Some(status);
+        swim.service_failed = self.failed;
         let turn = self.turned(swim, slot);
         let now = swim.now;
         let gone = *self.member_mut(slot).gone.get_or_insert(now);
@@ -157,6 +159,7 @@ impl Services {
     pub(crate) fn forget(&mut self, swim: &mut Swim, slot: u32) {
         let Some(was) = swim.roster.get(slot).says.filter(|_| slot != LOCAL) else { return };
         self.uncount(was);
+        swim.service_failed = self.failed;
         self.turned(swim, slot);
         self.listed -= 1;
         if let Some(coordinates) = &mut self.coordinates {

@@ -183,6 +183,9 @@ impl Swim {
         let record = self.roster.get(slot);
         let was = record.standing;
         let changed = *record.metadata != *claim.metadata || record.socket() != claim.addr.socket(claim.port);
+        if (was == Standing::Dead && !new) || record.says == Some(crate::Status::Failed) {
+            self.note_return();
+        }
         if matches!(was, Standing::Suspect | Standing::Dead) && !new && matches!(via, Via::Datagram(_)) {
             self.reunite(slot);
         }

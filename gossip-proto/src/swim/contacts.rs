@@ -25,6 +25,8 @@ pub(crate) struct Contacts {
     serial: u64,
     timer: Option<TimerId>,
     follow_up: Option<FollowUp>,
+    /// Members that came back since a second look was set; 0 if none is.
+    returned: u32,
 }
 
 #[derive(Debug)]
@@ -48,14 +50,14 @@ struct FollowUp {
 
 impl Contacts {
     pub(crate) const fn new() -> Self {
-        Self { seeds: Vec::new(), serial: 0, timer: None, follow_up: None }
+        Self { seeds: Vec::new(), serial: 0, timer: None, follow_up: None, returned: 0 }
     }
 
     pub(crate) fn hash(&self, hasher: &mut SipHasher13) {
         for seed in &self.seeds {
             (seed.id, seed.addr, seed.due, seed.attempts, seed.busy).hash(hasher);
         }
-        self.follow_up.map(|next| (next.to, next.round)).hash(hasher);
+        (self.follow_up.map(|next| (next.to, next.round)), self.returned).hash(hasher);
     }
 }
 
@@ -195,6 +197,36 @@ impl Swim {
         self.seek(to, &name, Contact::Failed);
     }
 
+    /// A member that was given up is back. When several come back at once a partition has healed, and gossip about so many
+    /// misses somebody somewhere by chance: who still misses one a little later looks once more.
+    pub(crate) fn note_return(&mut self) {
+        if self.contacts.returned == 0 {
+            let at = self.now + SECOND_LOOK + self.rng.duration_below(SECOND_LOOK / 2);
+            self.timers.arm(at, Deadline::SecondLook);
+        }
+        self.contacts.returned += 1;
+    }
+
+    pub(crate) fn second_look(&mut self) {
+        let returned = core::mem::take(&mut self.contacts.returned);
+        if returned < 2 || self.absent() == 0 || self.leaving {
+            return;
+        }
+        if let Some(slot) = self.random_alive() {
+            let (to, key) = (self.roster.get(slot).socket(), self.roster.key(slot));
+            let begun = self.begin_contact(to, Some(key), Contact::FollowUp { round: FOLLOW_UPS });
+            self.stats.follow_ups += u64::from(begun);
+        }
+    }
+
+    fn random_alive(&mut self) -> Option<u32> {
+        let mut chosen: SmallVec<[u32; 8]> = SmallVec::new();
+        let roster = &self.roster;
+        let alive = |slot| slot != LOCAL && roster.get(slot).standing == Standing::Alive;
+        roster.order().sample(&mut self.rng, 1, alive, &mut chosen);
+        chosen.first().copied()
+    }
+
     /// An exchange of ours showed that one side held members for dead that the other knows to be alive. Who was accused
     /// refutes towards those it still knows, on its own side; with a second exchange, and a third, the refutations come
     /// over at once instead of with the next exchange that happens to cross.
@@ -214,11 +246,7 @@ impl Swim {
         if self.suspicions.len() == 0 && self.absent() == 0 {
             return;
         }
-        let mut chosen: SmallVec<[u32; 8]> = SmallVec::new();
-        let roster = &self.roster;
-        let alive = |slot| slot != LOCAL && roster.get(slot).standing == Standing::Alive;
-        roster.order().sample(&mut self.rng, 1, alive, &mut chosen);
-        if let Some(&slot) = chosen.first() {
+        if let Some(slot) = self.random_alive() {
             let (to, key) = (self.roster.get(slot).socket(), self.roster.key(slot));
             self.follow_up(to, Some(key), 0);
         }
@@ -226,7 +254,8 @@ impl Swim {
 
     /// Members that are not there, or not any more, and still remembered.
     pub(crate) fn absent(&self) -> usize {
-        self.roster.len().max(self.service_members) - self.roster.num_members()
+        // A service knows who left from who failed, and for longer.
+        if self.roster.serviced { self.service_failed } else { self.roster.len() - self.roster.num_members() }
     }
 
     /// A packet came from somewhere. If it is the address of a member that was given up, then that lives, and does not know
@@ -268,6 +297,8 @@ pub(crate) const NO_OPERATION: u64 = u64::MAX;
 
 /// The pause after the first attempt at a seed; it doubles from there to the interval.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// When who still misses somebody looks once more.
+const SECOND_LOOK: Duration = Duration::from_secs(5);
 /// Exchanges that follow one, at most.
 const FOLLOW_UPS: u8 = 2;
 /// How many nodes turn to the one member that was missing and is back, on average.

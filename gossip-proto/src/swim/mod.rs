@@ -146,6 +146,8 @@ pub(crate) struct Swim {
     subjects: HashMap<Bytes, RumorId, Keyed>,
     /// What the service lanes scale by; Serf's table keeps failed and left members longer than ours (serf.md 1.5).
     pub(crate) service_members: usize,
+    /// Members that a service lists as failed.
+    pub(crate) service_failed: usize,
     pub(crate) buffers: Buffers,
     suspicions: Slab<Running>,
     health: Health,
@@ -252,6 +254,7 @@ impl Swim {
             rumors: Rumors::new(config.max_rumors),
             subjects: HashMap::with_hasher(keyed),
             service_members: 1,
+            service_failed: 0,
             buffers: Buffers::new(),
             suspicions: Slab::new(),
             health: Health::new(config.awareness_max),

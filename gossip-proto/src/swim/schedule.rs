@@ -31,6 +31,7 @@ pub(crate) enum Deadline {
     Service(u64),
     Seeds,
     FollowUp,
+    SecondLook,
 }
 
 /// When each tick is due; never is [`Instant::MAX`].
@@ -163,6 +164,7 @@ impl Swim {
             Deadline::Service(timer) => upper.timeout(self, timer),
             Deadline::Seeds => self.seeds_due(),
             Deadline::FollowUp => self.follow_up_due(),
+            Deadline::SecondLook => self.second_look(),
         }
     }
 
