@@ -299,7 +299,7 @@ macro_rules! machine {
                 }
 
                 fn num_alive(&self) -> usize {
-                    self.swim.roster.num_members()
+                    $crate::swim::Upper::num_alive(&self.upper, &self.swim)
                 }
 
                 fn stats(&self) -> &Stats {

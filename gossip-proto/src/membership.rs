@@ -149,6 +149,10 @@ const MAX_SUBJECT: usize = 512;
 const MAX_USER_STATE: usize = crate::wire::stream::MAX_FRAME as usize - (64 << 10);
 
 impl Upper for Plain {
+    fn num_alive(&self, swim: &Swim) -> usize {
+        swim.roster.num_members()
+    }
+
     fn changed(&mut self, swim: &mut Swim, slot: u32, news: News) {
         if news == News::Reaped {
             swim.mark_reaped(slot);

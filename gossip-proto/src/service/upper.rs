@@ -19,6 +19,11 @@ use crate::wire::msgpack::DecodeError;
 use crate::wire::serf::{JoinIntent, LeaveIntent, Query, Relay, SerfType, UserEvent};
 
 impl Upper for Services {
+    /// One that an operator pruned while it lived is a member for SWIM alone.
+    fn num_alive(&self, _swim: &Swim) -> usize {
+        self.listed.saturating_sub(self.failed + self.left)
+    }
+
     fn changed(&mut self, swim: &mut Swim, slot: u32, news: News) {
         self.member_changed(swim, slot, news);
     }

@@ -35,6 +35,8 @@ pub(crate) enum Waiter {
 
 /// The layer above membership.
 pub(crate) trait Upper {
+    /// How many of the members that applications see are alive or suspect.
+    fn num_alive(&self, swim: &Swim) -> usize;
     /// A member's state changed.
     fn changed(&mut self, swim: &mut Swim, slot: u32, news: News);
     /// A user message arrived.
