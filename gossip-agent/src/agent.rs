@@ -39,7 +39,10 @@ pub(crate) fn run(arguments: AgentArgs) -> ExitCode {
         Err(problem) => return cli::fail(&problem),
     };
     let journal = Journal::default();
-    let log = log::init(settings.log_level, door.is_some().then(|| journal.clone()));
+    let log = match log::init(settings.log_level, door.is_some().then(|| journal.clone())) {
+        Ok(log) => log,
+        Err(error) => return cli::fail(&format!("cannot start logging: {error}")),
+    };
     for warning in &settings.warnings {
         tracing::warn!("agent: {warning}");
     }
@@ -51,10 +54,11 @@ pub(crate) fn run(arguments: AgentArgs) -> ExitCode {
     };
     let (output, writing) = output::start();
     let rpc = door.map(|door| (door, journal));
-    let code = runtime.block_on(serve(&arguments, settings, log, output, rpc));
+    let code = runtime.block_on(serve(&arguments, settings, log.clone(), output, rpc));
     // Name look-ups that hang must not hold the process.
     runtime.shutdown_background();
     writing.finish(PATIENCE);
+    log.finish(PATIENCE);
     code
 }
 
@@ -144,7 +148,7 @@ async fn serve(
         output.send(ready).await;
         printer = Some(tokio::spawn(print(news, output.clone())));
     } else if !arguments.stdin {
-        start::banner(&settings, &local.cluster, rpc_addr).await;
+        output.print(start::banner(&settings, &local.cluster, rpc_addr).await).await;
     }
     tracing::info!("agent: Gossip agent starting");
 

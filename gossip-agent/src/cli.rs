@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -242,8 +243,20 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, ExitCode> {
 /// Tells why the command cannot be carried out.
 pub(crate) fn fail(problem: &dyn core::fmt::Display) -> ExitCode {
     let style = clap::builder::Styles::styled().get_error().to_owned();
-    anstream::eprintln!("{style}error:{style:#} {problem}");
+    // Where nobody listens the exit code still tells.
+    let _ = writeln!(anstream::stderr(), "{style}error:{style:#} {problem}");
     ExitCode::FAILURE
+}
+
+/// Prints a line. Where that cannot be done the process ends: silently if its reader has gone, such as `head`.
+pub(crate) fn print(line: core::fmt::Arguments<'_>) {
+    let mut stdout = anstream::stdout();
+    if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        if error.kind() != std::io::ErrorKind::BrokenPipe {
+            fail(&format!("standard output cannot be written: {error}"));
+        }
+        std::process::exit(1);
+    }
 }
 
 /// Prints the version in the form of Serf's.
@@ -251,8 +264,8 @@ pub(crate) fn version() -> ExitCode {
     use transport_tokio::gossip_proto::config::SERF_PROTOCOLS;
 
     let (min, max) = SERF_PROTOCOLS;
-    anstream::println!("gossip v{}", env!("CARGO_PKG_VERSION"));
-    anstream::println!("Agent Protocol: {max} (Understands back to: {min})");
+    print(format_args!("gossip v{}", env!("CARGO_PKG_VERSION")));
+    print(format_args!("Agent Protocol: {max} (Understands back to: {min})"));
     ExitCode::SUCCESS
 }
 

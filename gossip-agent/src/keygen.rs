@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::cli;
+
 /// Prints 32 bytes from the operating system, in base64.
 pub(crate) fn run() -> ExitCode {
     let mut key = [0; 32];
     if let Err(error) = getrandom::fill(&mut key) {
-        anstream::eprintln!("the operating system gives no random numbers: {error}");
-        return ExitCode::FAILURE;
+        return cli::fail(&format!("the operating system gives no random numbers: {error}"));
     }
-    anstream::println!("{}", STANDARD.encode(key));
+    cli::print(format_args!("{}", STANDARD.encode(key)));
     ExitCode::SUCCESS
 }

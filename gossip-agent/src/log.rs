@@ -1,7 +1,8 @@
 //! Logging in Serf's form on standard error: `2026/01/31 12:00:00 [INFO] agent: text`.
 
 use core::fmt::{self, Write as _};
-use std::io::{IsTerminal as _, stderr};
+use core::time::Duration;
+use std::io::{self, IsTerminal as _, stderr};
 
 use anstyle::{AnsiColor, Style};
 use tracing::field::{Field, Visit};
@@ -15,6 +16,7 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::journal::Journal;
+use crate::stderr::Lines;
 
 /// Serf's log levels, the most talkative first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,27 +68,36 @@ impl Level {
     }
 }
 
-/// Changes the level of a running log.
+/// Changes the level of a running log, and ends it.
 #[derive(Clone, Debug)]
-pub(crate) struct Control(reload::Handle<LevelFilter, Registry>);
+pub(crate) struct Control {
+    level: reload::Handle<LevelFilter, Registry>,
+    lines: Lines,
+}
 
 impl Control {
     pub(crate) fn set(&self, level: Level) {
         // Fails only when the subscriber is gone, and then nobody logs.
-        let _ = self.0.reload(level.filter());
+        let _ = self.level.reload(level.filter());
+    }
+
+    /// Waits until all is written, if somebody reads it.
+    pub(crate) fn finish(&self, patience: Duration) {
+        self.lines.finish(patience);
     }
 }
 
 /// Starts logging for the whole process. Lines of all levels go to the journal, where there is one.
-pub(crate) fn init(level: Level, journal: Option<Journal>) -> Control {
+pub(crate) fn init(level: Level, journal: Option<Journal>) -> io::Result<Control> {
+    let lines = Lines::start()?;
     let (filter, handle) = reload::Layer::new(level.filter());
     let color = stderr().is_terminal() && anstyle_allowed();
     let printed =
-        tracing_subscriber::fmt::layer().with_ansi(color).with_writer(stderr).event_format(SerfFormat);
+        tracing_subscriber::fmt::layer().with_ansi(color).with_writer(lines.clone()).event_format(SerfFormat);
     let kept = journal.map(Keep);
     // Already set only if this is called twice.
     let _ = tracing_subscriber::registry().with(printed.with_filter(filter)).with(kept).try_init();
-    Control(handle)
+    Ok(Control { level: handle, lines })
 }
 
 /// Puts every line into the journal.

@@ -25,6 +25,7 @@ mod samples;
 mod server;
 mod signals;
 mod start;
+mod stderr;
 mod stdin;
 mod tags;
 mod tally;

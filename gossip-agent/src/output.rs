@@ -31,7 +31,6 @@ pub(crate) fn start() -> (Output, Writing) {
 }
 
 fn write(mut lines: Receiver<String>) {
-    // Not locked for good: without events it is the start-up text that is printed, from elsewhere.
     let mut stdout = stdout();
     while let Some(line) = lines.blocking_recv() {
         // Flushed when nothing more waits: single lines appear at once, floods in large writes.
@@ -50,7 +49,12 @@ fn write(mut lines: Receiver<String>) {
 impl Output {
     /// Writes one object on a line of its own; says whether anybody still reads.
     pub(crate) async fn send(&self, object: Map<String, Value>) -> bool {
-        self.0.send(format!("{}\n", Value::Object(object))).await.is_ok()
+        self.print(format!("{}\n", Value::Object(object))).await
+    }
+
+    /// Writes whole lines of text.
+    pub(crate) async fn print(&self, text: String) -> bool {
+        self.0.send(text).await.is_ok()
     }
 }
 

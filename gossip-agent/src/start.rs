@@ -66,15 +66,15 @@ pub(crate) async fn ready(
 }
 
 /// What Serf prints.
-pub(crate) async fn banner(settings: &Settings, cluster: &Cluster<Node>, rpc: Option<SocketAddr>) {
-    anstream::println!("==> Gossip agent running!");
-    anstream::println!("     Node name: '{}'", settings.node_name);
-    anstream::println!("     Bind addr: '{}'", cluster.local_addr());
-    anstream::println!("Advertise addr: '{}'", cluster.local().await.addr);
-    if let Some(rpc) = rpc {
-        anstream::println!("      RPC addr: '{rpc}'");
-    }
-    anstream::println!("     Encrypted: {}", settings.keyring.is_some());
-    anstream::println!("       Profile: {}", settings.profile.as_str());
-    anstream::println!("\n==> Log data will now stream in as it occurs:\n");
+pub(crate) async fn banner(settings: &Settings, cluster: &Cluster<Node>, rpc: Option<SocketAddr>) -> String {
+    let rpc = rpc.map(|rpc| format!("      RPC addr: '{rpc}'\n")).unwrap_or_default();
+    format!(
+        "==> Gossip agent running!\n     Node name: '{}'\n     Bind addr: '{}'\nAdvertise addr: '{}'\n{rpc}     \
+         Encrypted: {}\n       Profile: {}\n\n==> Log data will now stream in as it occurs:\n\n",
+        settings.node_name,
+        cluster.local_addr(),
+        cluster.local().await.addr,
+        settings.keyring.is_some(),
+        settings.profile.as_str()
+    )
 }

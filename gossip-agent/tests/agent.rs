@@ -5,16 +5,17 @@ mod support;
 
 use core::time::Duration;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
 use serde_json::json;
 use tempfile::TempDir;
 
-use support::{Agent, file, refused};
+use support::{Agent, Killed, file, refused};
 
 /// Waits until a script has written a line that fits, and returns all lines.
 #[track_caller]
@@ -29,6 +30,41 @@ fn wait_for_line(path: &Path, fits: impl Fn(&str) -> bool) -> Vec<String> {
         assert!(Instant::now() < deadline, "no such line in {lines:?}");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nothing() {
+    let mut agent = Agent::start_with("a", &["-log-level", "trace"], Stdio::piped());
+    // Nobody reads the log. It is the whole of a pipe and more before the last of them is answered.
+    let name = "x".repeat(200);
+    for _ in 0..1000 {
+        agent.say(&json!({ "event": name, "coalesce": false }).to_string());
+        agent.wait("the answer", |line| line["type"] == "done");
+    }
+    agent.signal("INT");
+    assert_eq!(agent.exit_code(), Some(0));
+    let mut log = String::new();
+    agent.child.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.len() > 60_000 && log.lines().count() < 1000, "it was not full: {} bytes", log.len());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_start_that_cannot_be_told_is_a_start() {
+    let arguments = ["agent", "-node", "a", "-bind", "127.0.0.1:0", "-rpc-addr", "off"];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gossip"))
+        .args(arguments)
+        .stdout(fs::File::options().write(true).open("/dev/full").unwrap())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map(Killed)
+        .unwrap();
+    let mut log = BufReader::new(child.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(log.any(|line| line.contains("standard output cannot be written")));
+    let status = Command::new("kill").args(["-s", "INT", &child.0.id().to_string()]).status().unwrap();
+    assert!(status.success());
+    assert!(log.any(|line| line.contains("Graceful leave complete")));
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
 }
 
 // upstream: TestAgent_eventHandler

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anstyle::{AnsiColor, Style};
 
 use super::stage::Sighting;
+use crate::cli::print;
 
 /// What kind of news a line is; it decides the sign and the colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,13 +69,13 @@ impl Screen {
 
     pub(crate) fn title(&self, text: impl Display, remark: impl Display) {
         let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
-        anstream::println!("\n{bold}{text}{bold:#}\n{dim}{remark}{dim:#}");
+        print(format_args!("\n{bold}{text}{bold:#}\n{dim}{remark}{dim:#}"));
     }
 
     pub(crate) fn chapter(&mut self, text: impl Display, remark: impl Display) {
         self.chapter += 1;
         let (style, dim) = (Style::new().bold().underline(), Style::new().dimmed());
-        anstream::println!("\n{style}{}. {text}{style:#}\n{dim}{remark}{dim:#}", self.chapter);
+        print(format_args!("\n{style}{}. {text}{style:#}\n{dim}{remark}{dim:#}", self.chapter));
     }
 
     /// One line: when, who, what.
@@ -82,10 +83,10 @@ impl Screen {
         let time = at.saturating_duration_since(self.began).as_secs_f64();
         let (dim, style, width) = (Style::new().dimmed(), tone.style(), self.width);
         let name = self.colors.iter().find(|(name, _)| name == who).map_or(Style::new(), |(_, style)| *style);
-        anstream::println!(
+        print(format_args!(
             "{dim}{time:>8.3} s{dim:#}  {style}{sign}{style:#} {name}{who:<width$}{name:#}  {style}{text}{style:#}",
             sign = tone.sign()
-        );
+        ));
     }
 
     /// A line about the whole.

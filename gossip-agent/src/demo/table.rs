@@ -8,10 +8,11 @@ use comfy_table::{CellAlignment, Table};
 use super::stage::Traffic;
 use super::story::Numbers;
 use crate::cause::short;
+use crate::cli;
 
 /// Prints what was measured.
 pub(crate) fn print(numbers: &Numbers, traffic: &Traffic) {
-    anstream::println!("\n{}", table(numbers, traffic));
+    cli::print(format_args!("\n{}", table(numbers, traffic)));
 }
 
 fn table(numbers: &Numbers, traffic: &Traffic) -> Table {

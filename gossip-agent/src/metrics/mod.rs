@@ -7,7 +7,7 @@ mod page;
 
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpListener;
@@ -55,7 +55,7 @@ pub(crate) async fn dump(local: Local) {
     let source = Source { cluster, feed, tally, names: Arc::default() };
     if let Some(page) = source.page().await {
         // Whoever reads it may be slow.
-        let _ = tokio::task::spawn_blocking(move || anstream::eprint!("{page}")).await;
+        let _ = tokio::task::spawn_blocking(move || write!(anstream::stderr(), "{page}")).await;
     }
 }
 

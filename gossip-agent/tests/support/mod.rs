@@ -74,6 +74,11 @@ pub struct Agent {
 
 impl Agent {
     pub fn start(name: &str, more: &[&str]) -> Self {
+        Self::start_with(name, more, Stdio::inherit())
+    }
+
+    /// With its log going there.
+    pub fn start_with(name: &str, more: &[&str], log: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_gossip"))
             .args([
                 "agent",
@@ -92,6 +97,7 @@ impl Agent {
             .args(more)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(log)
             .spawn()
             .unwrap();
         let (sender, lines) = channel();
