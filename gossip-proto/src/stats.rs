@@ -190,7 +190,7 @@ stats! {
     queries_refused,
     /// Serf: queries that could no longer be answered because too many were open.
     queries_evicted,
-    /// Serf: filters that are none, or expressions that are invalid or too expensive; they match nobody.
+    /// Serf: filters that are none, or expressions that are invalid, too expensive or too many at once; they match nobody.
     query_filters_refused,
     /// Serf: internal queries of an unknown kind.
     queries_internal_unknown,

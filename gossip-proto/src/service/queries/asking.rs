@@ -295,7 +295,7 @@ impl Services {
             let missed = swim.roster.used(slot).is_some_and(|record| {
                 record.says == Some(Status::Alive) && record.is_member() && !asked.satisfied(&record.name)
             });
-            if slot != LOCAL && missed && self.passes_filters(swim, slot, &query.filters) {
+            if slot != LOCAL && missed && self.passes_filters(swim, slot, &query.filters, false) {
                 sends -= 1;
                 let sent = swim.send_direct(swim.roster.get(slot).socket(), asked.direct.clone());
                 swim.stats.queries_resent += u64::from(sent);

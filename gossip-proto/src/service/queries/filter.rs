@@ -2,7 +2,6 @@
 
 use alloc::borrow::Cow;
 
-use super::pattern::Patterns;
 use crate::roster::{LOCAL, Roster};
 use crate::service::Services;
 use crate::swim::Swim;
@@ -14,14 +13,26 @@ const MAX_TAG_FILTERS: usize = 16;
 
 impl Services {
     /// Whether a member is among those that a query is for. What is wrong with a filter is counted, and matches nobody.
-    pub(super) fn passes_filters(&mut self, swim: &mut Swim, slot: u32, filters: &List<'_, Raw<'_>>) -> bool {
+    /// `foreign`: it is not this node that asks.
+    pub(super) fn passes_filters(
+        &mut self,
+        swim: &mut Swim,
+        slot: u32,
+        filters: &List<'_, Raw<'_>>,
+        foreign: bool,
+    ) -> bool {
         let record = swim.roster.get(slot);
         let own = &self.config.tags;
         let value = |tag: &[u8]| match slot {
             LOCAL => own.iter().rfind(|(name, _)| **name == *tag).map(|(_, value)| Cow::Borrowed(&**value)),
             _ => tag_of(&swim.roster, slot, tag),
         };
-        match passes(&mut self.queries.patterns, filters, record.name.as_bytes(), value) {
+        let patterns = &mut self.queries.patterns;
+        let is_match = |expression: &[u8], value: &[u8]| match foreign {
+            true => patterns.is_match_for_others(swim.now, expression, value),
+            false => patterns.is_match(expression, value),
+        };
+        match passes(is_match, filters, record.name.as_bytes(), value) {
             Some(passes) => passes,
             None => {
                 swim.stats.query_filters_refused += 1;
@@ -38,7 +49,7 @@ fn tag_of<'r>(roster: &'r Roster, slot: u32, tag: &[u8]) -> Option<Text<'r>> {
 
 /// Whether all filters match; `None` if one cannot.
 fn passes<'v>(
-    patterns: &mut Patterns,
+    mut is_match: impl FnMut(&[u8], &[u8]) -> Option<bool>,
     filters: &List<'_, Raw<'_>>,
     name: &[u8],
     value: impl Fn(&[u8]) -> Option<Text<'v>>,
@@ -54,7 +65,7 @@ fn passes<'v>(
                 }
                 // A tag that is not there is empty.
                 let value = value(&filter.tag).unwrap_or_default();
-                patterns.is_match(&filter.expr, &value)?
+                is_match(&filter.expr, &value)?
             }
         };
         if !matches {

@@ -30,7 +30,7 @@ fn bed() -> Bed {
 fn judge(filters: &[Vec<u8>]) -> (bool, u64) {
     let mut bed = bed();
     let raw: Vec<Raw<'_>> = filters.iter().map(|blob| Raw::from(blob.as_slice())).collect();
-    let passes = bed.services.passes_filters(&mut bed.swim, LOCAL, &List::Lent(&raw));
+    let passes = bed.services.passes_filters(&mut bed.swim, LOCAL, &List::Lent(&raw), true);
     (passes, bed.swim.stats.query_filters_refused)
 }
 
@@ -72,7 +72,7 @@ fn other_members_are_judged_by_their_tags() {
     let slot = bed.swim.roster.find(b"a").unwrap();
     let mut judge = |filter: Vec<u8>| {
         let raw = [Raw::from(filter.as_slice())];
-        bed.services.passes_filters(&mut bed.swim, slot, &List::Lent(&raw))
+        bed.services.passes_filters(&mut bed.swim, slot, &List::Lent(&raw), false)
     };
     assert!(judge(nodes(&["a"])) && !judge(nodes(&["self"])));
     assert!(judge(tag("role", "^$")) && !judge(tag("role", "web")));

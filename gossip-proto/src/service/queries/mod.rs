@@ -116,7 +116,7 @@ impl Services {
         }
         swim.stats.queries += 1;
         let pass_on = query.flags & Query::NO_BROADCAST == 0;
-        if !self.passes_filters(swim, LOCAL, &query.filters) {
+        if !self.passes_filters(swim, LOCAL, &query.filters, source.is_some()) {
             return pass_on;
         }
         let request = self.open(swim, source, query);

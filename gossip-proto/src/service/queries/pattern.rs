@@ -5,20 +5,33 @@
 //! in time linear in the value; what an expression may cost beyond that is bounded by its length, by the size of the
 //! program it becomes, and by how many of them are kept.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
+use core::time::Duration;
 
 use regex::{Regex, RegexBuilder};
+
+use crate::Instant;
 
 /// Longest expression.
 const MAX_EXPRESSION: usize = 512;
 /// Most bytes of a compiled expression: one that explodes is refused when it gets there.
 const MAX_PROGRAM: usize = 64 << 10;
+/// Most characters in ranges and Unicode classes that upper and lower case are alike for: the `regex` crate goes through
+/// them one by one, before it knows how large the program will be.
+const MAX_FOLDED: u32 = 0x11_0000;
+/// What a Unicode class counts for among these: none of Go's has more.
+const UNICODE_CLASS: u32 = 0x2_4000;
 /// Compiled expressions kept; those that do not compile as well, or a flood of one would be compiled each time.
 const KEPT: usize = 16;
+/// Expressions of others that are compiled or run at once, and the time after which there may be one more. One can cost
+/// milliseconds, and a datagram inflates to hundreds.
+const TURNS: u32 = 32;
+const TURN: Duration = Duration::from_millis(100);
 
 /// An expression in Go's syntax that a whole value must match, as where members are chosen by name, status and tags
 /// (serf.md 9.4). Upstream sets `^` before and `$` behind it, and so has `a|b` match by its beginning or its end (Q28).
@@ -48,7 +61,18 @@ impl Expression {
 /// The expressions used last.
 #[derive(Debug, Default)]
 pub(crate) struct Patterns {
-    recent: VecDeque<(Box<[u8]>, Option<Regex>)>,
+    recent: VecDeque<Kept>,
+    /// Turns that others have taken, and since when one is being given back.
+    taken: u32,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Kept {
+    expression: Box<[u8]>,
+    regex: Option<Regex>,
+    /// What others had it looked for in last, and whether it was there: it is the same tag of this node's each time.
+    last: Option<(Box<[u8]>, bool)>,
 }
 
 impl Patterns {
@@ -57,28 +81,70 @@ impl Patterns {
         if expression.len() > MAX_EXPRESSION {
             return None;
         }
-        let known = self.recent.iter().position(|(kept, _)| **kept == *expression);
-        let entry = match known.and_then(|index| self.recent.remove(index)) {
-            Some(entry) => entry,
-            None => {
-                self.recent.truncate(KEPT - 1);
-                (expression.into(), compile(expression))
+        if self.find(expression).is_none() {
+            self.recent.truncate(KEPT - 1);
+            let regex = compile(expression);
+            self.recent.push_front(Kept { expression: expression.into(), regex, last: None });
+        }
+        let regex = self.recent.front()?.regex.as_ref();
+        regex.map(|regex| regex.is_match(&text(value)))
+    }
+
+    /// As [`Patterns::is_match`], on somebody else's word: `None` also if there was too much of that lately.
+    pub(crate) fn is_match_for_others(
+        &mut self,
+        now: Instant,
+        expression: &[u8],
+        value: &[u8],
+    ) -> Option<bool> {
+        if let Some(kept) = self.find(expression) {
+            let regex = kept.regex.as_ref();
+            if let Some((_, found)) = kept.last.as_ref().filter(|(last, _)| **last == *value) {
+                return Some(*found);
             }
-        };
-        let found = entry.1.as_ref().map(|regex| regex.is_match(&text(value)));
-        self.recent.push_front(entry);
-        found
+            // That it is none is known as well.
+            regex?;
+        }
+        if expression.len() > MAX_EXPRESSION || !self.take_turn(now) {
+            return None;
+        }
+        let found = self.is_match(expression, value)?;
+        if let Some(kept) = self.recent.front_mut() {
+            kept.last = Some((value.into(), found));
+        }
+        Some(found)
+    }
+
+    /// Looks for an expression among those kept, and moves it to the front.
+    fn find(&mut self, expression: &[u8]) -> Option<&Kept> {
+        let index = self.recent.iter().position(|kept| *kept.expression == *expression)?;
+        let kept = self.recent.remove(index)?;
+        self.recent.push_front(kept);
+        self.recent.front()
+    }
+
+    fn take_turn(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.since).as_nanos() / TURN.as_nanos();
+        let back = u32::try_from(passed).unwrap_or(u32::MAX).min(self.taken);
+        self.taken -= back;
+        self.since = if self.taken == 0 { now } else { self.since + TURN * back };
+        let free = self.taken < TURNS;
+        self.taken += u32::from(free);
+        free
     }
 }
 
 /// The value as Go sees it: each byte that is not UTF-8 is one replacement character.
-fn text(value: &[u8]) -> String {
+fn text(value: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = core::str::from_utf8(value) {
+        return text.into();
+    }
     let mut text = String::with_capacity(value.len());
     for chunk in value.utf8_chunks() {
         text.push_str(chunk.valid());
         text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
     }
-    text
+    text.into()
 }
 
 fn compile(expression: &[u8]) -> Option<Regex> {
@@ -121,6 +187,8 @@ struct Translator<'e> {
     out: String,
     flags: Flags,
     groups: Vec<Group>,
+    /// Characters that [`MAX_FOLDED`] is about.
+    folded: u32,
 }
 
 /// The expression in the `regex` crate's syntax; `None` if Go would not take it.
@@ -131,6 +199,7 @@ fn translate(expression: &str) -> Option<String> {
         out: String::new(),
         flags: Flags::default(),
         groups: Vec::from([group]),
+        folded: 0,
     };
     translator.run()?;
     (translator.groups.len() == 1).then_some(translator.out)
@@ -182,6 +251,12 @@ impl<'e> Translator<'e> {
         let rest = self.rest.strip_prefix(prefix);
         self.rest = rest.unwrap_or(self.rest);
         rest.is_some()
+    }
+
+    /// A class has so many characters, or is added to others of these.
+    fn fold(&mut self, characters: u32) -> Option<()> {
+        self.folded += if self.flags.fold { characters } else { 0 };
+        (self.folded <= MAX_FOLDED).then_some(())
     }
 
     fn top(&mut self) -> Option<&mut Group> {
@@ -401,6 +476,8 @@ impl<'e> Translator<'e> {
             None => (name, negated),
         };
         let outer = if negated { "^" } else { "" };
+        let many = negated || matches!(name, "Any" | "Cs");
+        self.fold(if many { MAX_FOLDED } else { UNICODE_CLASS })?;
         let _ = match name {
             "Any" => write!(items, r"[{outer}\x{{0}}-\x{{10FFFF}}]"),
             // Unassigned characters are in none of Go's categories.
@@ -429,6 +506,7 @@ impl<'e> Translator<'e> {
             if let (Some('\\'), Some(c)) = (ahead.next(), ahead.next()) {
                 if let Some(class) = perl_class(c) {
                     self.rest = ahead.as_str();
+                    self.fold(if c.is_ascii_uppercase() { MAX_FOLDED } else { 0 })?;
                     items.push_str(class);
                     continue;
                 }
@@ -447,6 +525,7 @@ impl<'e> Translator<'e> {
                     return None;
                 }
             }
+            self.fold(high - low)?;
             put_range(&mut items, low, high);
         }
         self.eat("]");
@@ -479,6 +558,7 @@ impl<'e> Translator<'e> {
             return None;
         }
         self.rest = rest;
+        self.fold(if negated.is_empty() { 0 } else { MAX_FOLDED })?;
         let _ = write!(items, "[:{negated}{name}:]");
         Some(true)
     }

@@ -218,6 +218,42 @@ fn what_costs_too_much_is_refused() {
     let _ = found(&"(?i:".repeat(128), "a");
 }
 
+/// Each would take the `regex` crate longer than the rest of a query altogether, whatever it comes to in the end.
+#[test]
+fn what_takes_long_to_compile_is_refused() {
+    for (class, many) in [(r"[\x00-\x{10FFFF}]", 27), (r"\p{Any}", 70), (r"\pL", 160), ("[!-\u{10ffff}]", 60)]
+    {
+        let folded = alloc::format!("(?i){}", class.repeat(many));
+        assert_eq!((found(&folded, "a"), translate(&folded)), (None, None), "{class}");
+        assert!(translate(&class.repeat(many)).is_some(), "{class}");
+        assert!(found(&alloc::format!("(?i){class}"), "a").is_some(), "{class}");
+    }
+    // In one class as well as in many.
+    assert_eq!(translate(&alloc::format!("(?i)[{}]", r"\pL".repeat(160))), None);
+    assert_eq!(found("(?i)[a-zà-ÿ]{30}|[^a-f]", "X"), Some(true));
+}
+
+#[test]
+fn others_have_so_many_turns() {
+    let mut patterns = Patterns::default();
+    let mut now = Instant::from_nanos(5_000_000_000);
+    let mut ask = |now, i: u32, value: &[u8]| {
+        patterns.is_match_for_others(now, alloc::format!("a{i}").as_bytes(), value)
+    };
+    let took = (0..100).filter(|&i| ask(now, i, b"a7").is_some()).count() as u32;
+    assert_eq!(took, TURNS);
+    // What is known costs none, unless it is to be looked for elsewhere.
+    assert_eq!((ask(now, TURNS - 1, b"a7"), ask(now, TURNS - 1, b"a31")), (Some(false), None));
+    now += TURN;
+    assert_eq!((ask(now, TURNS - 1, b"a31"), ask(now, 200, b"")), (Some(true), None));
+    now += TURN * TURNS * 2;
+    let took = (0..100).filter(|&i| ask(now, 300 + i, b"a7").is_some()).count() as u32;
+    assert_eq!(took, TURNS);
+    // This node itself has as many as it wants.
+    assert_eq!(patterns.is_match(b"b", b"b"), Some(true));
+    assert_eq!(patterns.is_match_for_others(now, b"(", b""), None);
+}
+
 #[test]
 fn bytes_that_are_no_text_are_one_character_each() {
     let mut patterns = Patterns::default();
@@ -234,7 +270,7 @@ fn the_last_ones_are_kept() {
         assert_eq!(patterns.is_match(b"(", b"a"), None);
         assert!(patterns.recent.len() <= KEPT);
     }
-    assert_eq!(patterns.recent.iter().filter(|(kept, _)| **kept == *b"(").count(), 1);
+    assert_eq!(patterns.recent.iter().filter(|kept| *kept.expression == *b"(").count(), 1);
 }
 
 #[test]
