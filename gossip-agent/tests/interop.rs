@@ -6,6 +6,8 @@
 
 #[path = "interop/agreement.rs"]
 mod agreement;
+#[path = "interop/clocks.rs"]
+mod clocks;
 #[path = "interop/coordinates.rs"]
 mod coordinates;
 #[path = "interop/discovery.rs"]

@@ -71,7 +71,7 @@ fn estimates_approach_the_latencies_of_the_network() {
         }
         errors.sort_by(f64::total_cmp);
         let (median, worst) = (errors[errors.len() / 2], errors[errors.len() - 1]);
-        // Between sites, where it matters, a few per cent; one of a millisecond may be missed by as much again.
+        // Between sites, where it matters, a few per cent; one of a millisecond may be missed by two.
         assert!(median < 0.05 && worst < 2.0, "median {median}, worst {worst}");
     }
 }
