@@ -9,25 +9,39 @@ use crate::cli::go_bool;
 use crate::config::{Problem, refuse_flag};
 
 /// Rewrites the arguments for `command`, program name first. Values are never looked at: `-node -x` names a node `-x`.
+///
+/// Go's flags end at the first argument that is none. Here they may also follow it, where Go would see one argument too
+/// many, or the address of a member; a payload is a payload whatever it looks like.
 pub(crate) fn normalize(command: &Command, arguments: &[OsString]) -> Result<Vec<OsString>, Problem> {
     let mut arguments = arguments.iter();
     let mut current = command;
     let mut normal: Vec<OsString> = arguments.next().cloned().into_iter().collect();
+    let mut positionals: Vec<OsString> = Vec::new();
     while let Some(argument) = arguments.next() {
         if argument == "--" {
-            normal.push(argument.clone());
-            normal.extend(arguments.cloned());
+            positionals.extend(arguments.cloned());
             break;
         }
-        let Some((name, value)) = flag(argument) else {
+        let flag = flag(argument);
+        if positionals.len() == 1 && current.get_positionals().any(|known| known.get_id() == "payload") {
+            if let Some((name, _)) = flag
+                && (matches!(name, "h" | "help")
+                    || current.get_arguments().any(|known| answers_to(known, name)))
+            {
+                return Err(Problem::new(format!(
+                    "{argument:?} after the name would be the payload; write flags before the name, or -- before \
+                     the name if that is the payload"
+                )));
+            }
+            positionals.push(argument.clone());
+            continue;
+        }
+        let Some((name, value)) = flag else {
             if let Some(subcommand) = argument.to_str().and_then(|name| current.find_subcommand(name)) {
                 current = subcommand;
             } else if current.get_positionals().next().is_some() {
-                // Go's flags end at the first argument that is none: a payload may begin with a dash.
-                normal.push("--".into());
-                normal.push(argument.clone());
-                normal.extend(arguments.cloned());
-                break;
+                positionals.push(argument.clone());
+                continue;
             }
             normal.push(argument.clone());
             continue;
@@ -58,6 +72,10 @@ pub(crate) fn normalize(command: &Command, arguments: &[OsString]) -> Result<Vec
                 normal.push(if name.len() == 1 { argument.clone() } else { long(name, value) });
             }
         }
+    }
+    if !positionals.is_empty() {
+        normal.push("--".into());
+        normal.extend(positionals);
     }
     Ok(normal)
 }
@@ -127,6 +145,10 @@ mod tests {
             ("gossip event -coalesce a", "gossip event --coalesce -- a"),
             ("gossip members -status alive", "gossip members --status=alive"),
             ("gossip join -replay=f -rpc-addr a b c", "gossip join --rpc-addr=a -- b c"),
+            ("gossip join b c -rpc-addr a", "gossip join --rpc-addr=a -- b c"),
+            ("gossip force-leave b --prune", "gossip force-leave --prune -- b"),
+            ("gossip rtt b -rpc-addr=a c", "gossip rtt --rpc-addr=a -- b c"),
+            ("gossip event b c -rpc-addr a", "gossip event --rpc-addr=a -- b c"),
         ] {
             assert_eq!(normal(go), expected, "{go}");
         }
@@ -138,7 +160,25 @@ mod tests {
         assert_eq!(normal("gossip agent -node -- -bind x"), "gossip agent --node=-- --bind=x");
         assert_eq!(normal("gossip agent -- -node x"), "gossip agent -- -node x");
         assert_eq!(normal("gossip event deploy -v"), "gossip event -- deploy -v");
+        assert_eq!(normal("gossip event deploy -1 -v"), "gossip event --version -- deploy -1");
+        assert_eq!(normal("gossip event -- deploy -rpc-addr=x"), "gossip event -- deploy -rpc-addr=x");
+        assert_eq!(normal("gossip join a -- -rpc-addr"), "gossip join -- a -rpc-addr");
         assert_eq!(normal("gossip agent -replay=maybe"), "gossip agent --replay=maybe");
+    }
+
+    // Serf sends them as the payload, to the agent at the default address.
+    #[test]
+    fn flags_in_the_place_of_a_payload_are_refused() {
+        for (line, flag) in [
+            ("gossip event deploy -rpc-addr=x", "-rpc-addr=x"),
+            ("gossip event deploy --coalesce=false v1", "--coalesce=false"),
+            ("gossip query load -timeout 5s", "-timeout"),
+            ("gossip query load --help", "--help"),
+        ] {
+            let arguments: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            let problem = normalize(&Cli::command(), &arguments).unwrap_err().to_string();
+            assert!(problem.starts_with(&format!("{flag:?} after the name")), "{line}: {problem}");
+        }
     }
 
     #[test]
