@@ -83,6 +83,7 @@ mod name;
 mod node;
 mod nonce;
 mod output;
+mod ration;
 mod replay;
 mod rng;
 mod roster;

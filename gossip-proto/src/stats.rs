@@ -114,6 +114,8 @@ stats! {
     seeds_tried,
     /// Exchanges repeated because one showed that the two sides had given each other up.
     follow_ups,
+    /// Times such an exchange was wanted and not begun, because there were too many lately.
+    follow_ups_withheld,
     /// Inbound streams refused because too many are open.
     streams_refused,
     /// Streams whose bytes were refused.
@@ -198,6 +200,8 @@ stats! {
     queries_resent,
     /// Serf: acknowledgements and answers to others that could not be sent: the asker is unknown, or no room.
     query_answers_unsent,
+    /// Serf: answers that went straight only, because a relay's wrapper would be too large.
+    query_answers_unrelayed,
     /// Serf: acknowledgements of own queries.
     query_acks,
     /// Serf: answers to own queries.

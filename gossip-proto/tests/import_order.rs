@@ -14,7 +14,7 @@ use syn::visit::{self, Visit};
 /// Bottom to top. Between modules of one layer, and between the files of one module, any order without a cycle will do. A
 /// module's own `mod.rs` stands outside of that: it holds the state that the files beside it extend.
 const LAYERS: &[&[&str]] = &[
-    &["time", "duration", "rng", "hash", "name", "stats", "timer", "slab"],
+    &["time", "duration", "rng", "hash", "name", "stats", "timer", "slab", "ration"],
     &["wire"],
     &["error", "nonce", "keys", "output", "config"],
     &["roster", "coordinate"],

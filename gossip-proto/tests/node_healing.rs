@@ -140,3 +140,23 @@ fn where_a_partition_heals_one_exchange_follows_another() {
     let after: u64 = (0..6).map(|host| stats(&net, host).follow_ups).sum();
     assert!(after > before, "{before} before, {after} after");
 }
+
+/// As where packets get lost all the time: somebody is always missing, and somebody else always accused and back. Each
+/// exchange would carry the whole table.
+#[test]
+fn members_that_come_and_go_set_few_exchanges_going() {
+    let mut net = Net::new([plain("a", 1)]);
+    net.no_streams = [2, 3].map(addr).into();
+    hear(&mut net, 0, &plain_alive("c", 3, 1));
+    hear(&mut net, 0, &dead("c", 1, "x"));
+    for incarnation in 1..200 {
+        hear(&mut net, 0, &plain_alive("b", 2, incarnation));
+        net.run_for(SECOND);
+        hear(&mut net, 0, &dead("b", incarnation, "x"));
+        net.run_for(SECOND);
+    }
+    let stats = stats(&net, 0);
+    // Eight at once, and then one in each interval of the schedule.
+    assert!((8..=8 + 400 / 30 + 1).contains(&stats.follow_ups), "{} follow-ups", stats.follow_ups);
+    assert!(stats.follow_ups_withheld > 50, "{} withheld", stats.follow_ups_withheld);
+}

@@ -11,7 +11,8 @@ use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
 use super::streams::{Contact, Purpose};
-use super::{Deadline, Notice, Swim};
+use super::{Deadline, Notice, Swim, scale};
+use crate::ration::Ration;
 use crate::roster::{LOCAL, Standing, canonical};
 use crate::timer::TimerId;
 use crate::wire::message::MessageType;
@@ -27,6 +28,8 @@ pub(crate) struct Contacts {
     follow_up: Option<FollowUp>,
     /// Members that came back since a second look was set; 0 if none is.
     returned: u32,
+    /// Of exchanges beside the schedule that what happens to others sets going.
+    extra: Ration,
 }
 
 #[derive(Debug)]
@@ -49,15 +52,22 @@ struct FollowUp {
 }
 
 impl Contacts {
-    pub(crate) const fn new() -> Self {
-        Self { seeds: Vec::new(), serial: 0, timer: None, follow_up: None, returned: 0 }
+    pub(crate) fn new() -> Self {
+        Self {
+            seeds: Vec::new(),
+            serial: 0,
+            timer: None,
+            follow_up: None,
+            returned: 0,
+            extra: Ration::default(),
+        }
     }
 
     pub(crate) fn hash(&self, hasher: &mut SipHasher13) {
         for seed in &self.seeds {
             (seed.id, seed.addr, seed.due, seed.attempts, seed.busy).hash(hasher);
         }
-        (self.follow_up.map(|next| (next.to, next.round)), self.returned).hash(hasher);
+        (self.follow_up.map(|next| (next.to, next.round)), self.returned, self.extra).hash(hasher);
     }
 }
 
@@ -212,7 +222,9 @@ impl Swim {
         if returned < 2 || self.absent() == 0 || self.leaving {
             return;
         }
-        if let Some(slot) = self.random_alive() {
+        if let Some(slot) = self.random_alive()
+            && self.take_extra()
+        {
             let (to, key) = (self.roster.get(slot).socket(), self.roster.key(slot));
             let begun = self.begin_contact(to, Some(key), Contact::FollowUp { round: FOLLOW_UPS });
             self.stats.follow_ups += u64::from(begun);
@@ -231,13 +243,26 @@ impl Swim {
     /// refutes towards those it still knows, on its own side; with a second exchange, and a third, the refutations come
     /// over at once instead of with the next exchange that happens to cross.
     pub(crate) fn follow_up(&mut self, to: SocketAddr, peer: Option<MemberKey>, rounds: u8) {
-        if rounds >= FOLLOW_UPS || self.contacts.follow_up.is_some() || self.leaving {
+        if rounds >= FOLLOW_UPS || self.contacts.follow_up.is_some() || self.leaving || !self.take_extra() {
             return;
         }
         let wait = self.config.gossip_interval.saturating_mul(FOLLOW_UP_TICKS << rounds);
         self.contacts.follow_up = Some(FollowUp { to, peer, round: rounds + 1 });
         let at = self.now + wait + self.rng.duration_below(wait / 2);
         self.timers.arm(at, Deadline::FollowUp);
+    }
+
+    /// Whether one more exchange beside the schedule may be begun. Each carries the whole table, both ways: where packets get
+    /// lost all the time there is always somebody missing and somebody who refutes, and without a limit every node of a
+    /// large cluster would exchange states once a second. So they are a few at once, and otherwise as many as the
+    /// schedule's own.
+    fn take_extra(&mut self) -> bool {
+        let base = self.config.push_pull_interval;
+        let base = if base.is_zero() { UNSCHEDULED } else { base };
+        let pause = scale::push_pull_interval(base, self.roster.len());
+        let free = self.contacts.extra.take(self.now, EXTRA, pause);
+        self.stats.follow_ups_withheld += u64::from(!free);
+        free
     }
 
     /// This node was accused, so it may have been the one that was cut off, and what it suspects of others was said to
@@ -301,6 +326,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const SECOND_LOOK: Duration = Duration::from_secs(5);
 /// Exchanges that follow one, at most.
 const FOLLOW_UPS: u8 = 2;
+/// Exchanges beside the schedule, at once; and the interval that counts for more where the schedule has none.
+const EXTRA: u32 = 8;
+const UNSCHEDULED: Duration = Duration::from_secs(30);
 /// How many nodes turn to the one member that was missing and is back, on average.
 const REUNIONS: usize = 3;
 /// After how many gossip ticks the first of them comes: an accusation is out and answered by then.

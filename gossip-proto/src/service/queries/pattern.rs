@@ -16,6 +16,7 @@ use core::time::Duration;
 use regex::{Regex, RegexBuilder};
 
 use crate::Instant;
+use crate::ration::Ration;
 
 /// Longest expression.
 const MAX_EXPRESSION: usize = 512;
@@ -62,9 +63,8 @@ impl Expression {
 #[derive(Debug, Default)]
 pub(crate) struct Patterns {
     recent: VecDeque<Kept>,
-    /// Turns that others have taken, and since when one is being given back.
-    taken: u32,
-    since: Instant,
+    /// What others have had compiled or run lately.
+    turns: Ration,
 }
 
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Patterns {
             // That it is none is known as well.
             regex?;
         }
-        if expression.len() > MAX_EXPRESSION || !self.take_turn(now) {
+        if expression.len() > MAX_EXPRESSION || !self.turns.take(now, TURNS, TURN) {
             return None;
         }
         let found = self.is_match(expression, value)?;
@@ -121,16 +121,6 @@ impl Patterns {
         let kept = self.recent.remove(index)?;
         self.recent.push_front(kept);
         self.recent.front()
-    }
-
-    fn take_turn(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.since).as_nanos() / TURN.as_nanos();
-        let back = u32::try_from(passed).unwrap_or(u32::MAX).min(self.taken);
-        self.taken -= back;
-        self.since = if self.taken == 0 { now } else { self.since + TURN * back };
-        let free = self.taken < TURNS;
-        self.taken += u32::from(free);
-        free
     }
 }
 
