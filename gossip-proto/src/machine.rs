@@ -67,7 +67,8 @@ impl QueryParams {
         self
     }
 
-    /// Each answer also travels by this many other members, in case it gets lost on the straight way.
+    /// Each answer also travels by this many other members, in case it gets lost on the straight way. Nodes like this one
+    /// take more than 8 for 8.
     pub fn relay_factor(&mut self, relay_factor: u8) -> &mut Self {
         self.relay_factor = relay_factor;
         self

@@ -138,7 +138,8 @@ impl Node {
 
     /// Has all nodes change or tell their keyrings. Ends with [`crate::Outcome::Keys`] when all have answered or the time
     /// for answers is over; a node with a keyring file answers when its file has the change. Changes by one node follow each
-    /// other in the order in which they were asked for. Each answer also travels by `relay_factor` other members.
+    /// other in the order in which they were asked for. Each answer also travels by `relay_factor` other members; see
+    /// [`QueryParams::relay_factor`].
     ///
     /// # Errors
     /// The protocol version is below 4, or the node has left.

@@ -169,7 +169,7 @@ impl Services {
             return Err(CommandError::TooBig { len: message.len(), max });
         }
         let (asker, factor) = (open.asker.clone(), open.relay_factor);
-        let relayed = self.relay_of(factor, to, &asker, message)?;
+        let relayed = self.relay_of(swim, factor, to, &asker, message);
         if !swim.send_direct(to, message.clone()) {
             return Err(CommandError::Congested);
         }

@@ -6,7 +6,6 @@ use core::net::SocketAddr;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::error::CommandError;
 use crate::roster::{LOCAL, WireAddr};
 use crate::service::Services;
 use crate::swim::Swim;
@@ -14,16 +13,18 @@ use crate::wire::serf::{Relay, RelayHeader, SerfType, UdpAddr};
 use crate::{Name, Status};
 
 impl Services {
-    /// The wrapper of a response; `None` if it is not relayed.
+    /// The wrapper of a response; `None` if it is not relayed. Upstream sends one that has no room for a wrapper straight,
+    /// and then says that it failed.
     pub(super) fn relay_of(
         &self,
+        swim: &mut Swim,
         factor: u8,
         to: SocketAddr,
         name: &Name,
         message: &[u8],
-    ) -> Result<Option<Bytes>, CommandError> {
+    ) -> Option<Bytes> {
         if factor == 0 || self.listed < usize::from(factor) + 1 {
-            return Ok(None);
+            return None;
         }
         let ip = WireAddr::from_ip(to.ip());
         let addr = UdpAddr { ip: ip.as_bytes().into(), port: to.port().into(), ..UdpAddr::default() };
@@ -32,14 +33,15 @@ impl Services {
         wrapped.push(SerfType::Relay.byte());
         // Writing to a vector cannot run out of room.
         let _ = relay.encode(&mut wrapped);
-        let max = self.config.query_response_size_limit;
-        if wrapped.len() > max {
-            return Err(CommandError::TooBig { len: wrapped.len(), max });
+        if wrapped.len() > self.config.query_response_size_limit {
+            swim.stats.query_answers_unrelayed += 1;
+            return None;
         }
-        Ok(Some(wrapped.into()))
+        Some(wrapped.into())
     }
 
-    /// Hands it to members that can relay, at random. The asker is none of them: it would relay to itself.
+    /// Hands it to members that can relay, at random. The asker is none of them: it would relay to itself. However many are
+    /// wanted they are a few, or one datagram would have every node send 255 (Q4).
     pub(super) fn relay_by(&self, swim: &mut Swim, factor: u8, to: SocketAddr, wrapped: &Bytes) {
         let mut chosen: SmallVec<[u32; 8]> = SmallVec::new();
         let roster = &swim.roster;
@@ -51,7 +53,7 @@ impl Services {
                 && record.versions[1] >= 5
                 && record.socket() != to
         };
-        roster.order().sample(&mut swim.rng, usize::from(factor), wanted, &mut chosen);
+        roster.order().sample(&mut swim.rng, usize::from(factor.min(MAX_RELAYS)), wanted, &mut chosen);
         for slot in chosen {
             let by = swim.roster.get(slot).socket();
             if wrapped.len() <= swim.max_message(by) {
@@ -83,3 +85,6 @@ impl Services {
         }
     }
 }
+
+/// Members that one answer also travels by, at most.
+const MAX_RELAYS: u8 = 8;

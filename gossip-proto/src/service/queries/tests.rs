@@ -445,16 +445,28 @@ fn answers_also_travel_by_relays() {
     let relay = Relay::decode(&sent[1].1[1..]).unwrap();
     assert_eq!((&*relay.header.addr.ip, relay.header.addr.port), (&[10, 0, 0, 11][..], 7946));
     assert_eq!((&*relay.header.name, relay.inner), (&b"a"[..], &*sent[0].1));
-    // With fewer than factor + 1 members there is no relaying, and with a wrapper that is too large no answer.
+    // With fewer than factor + 1 members, or a wrapper that is too large, it goes straight only.
     bed.hear(addr("a"), &message(&Query { relay_factor: 3, ..query("a", 6, 7) }));
     bed.respond(bed.request(), b"x").unwrap();
     assert_eq!(bed.sent().len(), 1);
     bed.hear(addr("a"), &message(&Query { relay_factor: 1, ..query("a", 7, 7) }));
     let id = bed.request();
-    assert!(bed.respond(id, &[0; 970]).is_err());
-    assert_eq!(bed.sent().len(), 0);
-    bed.respond(id, &[0; 900]).unwrap();
+    bed.respond(id, &[0; 970]).unwrap();
+    assert_eq!((bed.sent().len(), bed.swim.stats.query_answers_unrelayed), (1, 1));
+    bed.hear(addr("a"), &message(&Query { relay_factor: 1, ..query("a", 8, 7) }));
+    bed.respond(bed.request(), &[0; 900]).unwrap();
     assert_eq!(bed.sent().len(), 2);
+}
+
+#[test]
+fn an_asker_gets_a_few_relays_however_many_it_wants() {
+    let mut bed = Bed::new();
+    (1..=200).for_each(|n| bed.alive(&"x".repeat(n), 1));
+    let asked = Query { flags: Query::ACK, relay_factor: 200, ..query("x", 5, 7) };
+    bed.hear(addr("x"), &message(&asked));
+    assert_eq!(bed.sent().len(), 1 + 8);
+    bed.hear(addr("x"), &message(&Query { relay_factor: 201, ltime: 6, ..asked }));
+    assert_eq!(bed.sent().len(), 1, "fewer members than that and one");
 }
 
 // upstream: Test_kRandomMembers
