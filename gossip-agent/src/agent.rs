@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
-use transport_tokio::{Bind, Cluster, EndReason, Node, Subscription, start_node};
+use transport_tokio::{Bind, EndReason, Subscription, start_node};
 
 use crate::cli::{self, AgentArgs};
 use crate::config::{self, Problem, Settings};
@@ -16,6 +16,7 @@ use crate::feed::Feed;
 use crate::handlers::{Handlers, Spec};
 use crate::joining;
 use crate::journal::Journal;
+use crate::local::Local;
 use crate::output::{self, Output};
 use crate::server::{self, Door, Leave};
 use crate::signals::{Signal, Signals};
@@ -157,17 +158,6 @@ async fn serve(
     // Without RPC nobody else keeps it open.
     drop(leaving);
     agent.finish(end, printer).await
-}
-
-/// The running node, and what of the agent belongs to it: what commands work on, wherever they come from.
-#[derive(Clone)]
-pub(crate) struct Local {
-    pub(crate) cluster: Cluster<Node>,
-    /// Where to listen to events.
-    pub(crate) feed: Feed,
-    pub(crate) tags: Tags,
-    pub(crate) tally: Tally,
-    pub(crate) replay_on_join: bool,
 }
 
 /// Why the agent ends.

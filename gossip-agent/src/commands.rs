@@ -8,7 +8,7 @@ use transport_tokio::gossip_proto::wire::keyring::Key;
 use transport_tokio::gossip_proto::{KeyReport, RequestId};
 use transport_tokio::{Answer, Cluster, Error, Name, Node, QueryParams};
 
-use crate::agent::Local;
+use crate::local::Local;
 use crate::output::Output;
 use crate::stdin::{Command, Request};
 use crate::{events, joining};

@@ -15,6 +15,7 @@ mod handlers;
 mod joining;
 mod journal;
 mod keygen;
+mod local;
 mod log;
 mod mdns;
 mod metrics;

@@ -14,8 +14,8 @@ use tokio::net::TcpListener;
 use transport_tokio::gossip_proto::Machine as _;
 use transport_tokio::{Clocks, Cluster, Error, Node, Notice, Queues, Stats, Subscription};
 
-use crate::agent::Local;
 use crate::feed::Feed;
+use crate::local::Local;
 use crate::tally::{Invocations, Tally};
 use names::Names;
 use page::Page;

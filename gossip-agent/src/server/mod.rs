@@ -19,10 +19,10 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
-use crate::agent::Local;
 use crate::config::Problem;
 use crate::handlers::Spec;
 use crate::journal::Journal;
+use crate::local::Local;
 use places::{Place, Places};
 use session::Session;
 
