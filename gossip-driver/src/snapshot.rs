@@ -47,12 +47,19 @@ impl SnapshotFile {
     /// off. Blocks.
     ///
     /// # Errors
-    /// It cannot be read or written.
+    /// It cannot be read or written, or holds something else.
     pub fn open(options: &SnapshotOptions) -> io::Result<Self> {
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&options.path)?;
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
+        // Somebody's key or configuration, given by mistake, would be cut and overwritten.
+        if !Snapshot::may_be_one(&content) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it is there and is no snapshot; give another path, or remove it",
+            ));
+        }
         let (snapshot, whole) = Snapshot::replay(&content, options.rejoin_after_leave);
         if whole < content.len() {
             file.set_len(whole as u64)?;

@@ -87,6 +87,17 @@ fn all_alive(count: usize) -> Vec<(Name, Status)> {
     (0..count).map(|number| (name(number).as_str().into(), Status::Alive)).collect()
 }
 
+#[test]
+fn a_file_that_is_something_else_is_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("ring.json");
+    let ring = "[\n  \"c2JpG6LVj2kVKi75n2VLGO0/BvemeZLGXaWr8HeTtAw=\"\n]";
+    fs::write(&path, ring).unwrap();
+    let error = SnapshotFile::open(&SnapshotOptions { path: path.clone(), rejoin_after_leave: false });
+    assert!(error.unwrap_err().to_string().contains("no snapshot"));
+    assert_eq!(read(&path), ring);
+}
+
 // upstream: TestSerf_SnapshotRecovery
 #[test]
 fn a_killed_node_comes_back_by_itself_and_hears_nothing_twice() {

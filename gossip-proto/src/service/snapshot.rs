@@ -73,6 +73,16 @@ impl Snapshot {
         (snapshot, whole)
     }
 
+    /// Whether a file may be a snapshot, whole or torn by a crash: one that is something else must not be written to.
+    pub fn may_be_one(file: &[u8]) -> bool {
+        let words = [ALIVE, NOT_ALIVE, MEMBER, EVENT, QUERY, LEAVE, COORDINATE, LEARNT, FORGOTTEN];
+        let mut lines = file.split(|&byte| byte == b'\n');
+        // Some file systems leave zeros of what was on its way when the power failed.
+        file.iter().all(|&byte| byte == 0)
+            || words.iter().any(|word| word.starts_with(file))
+            || lines.any(|line| words.iter().any(|word| line.starts_with(word)))
+    }
+
     /// Rewrites the file from this size on instead of from 128 KiB on.
     pub fn min_rewrite(&mut self, bytes: u64) -> &mut Self {
         self.min_rewrite = bytes;
@@ -92,13 +102,13 @@ impl Snapshot {
         // A name that is alive again is learnt no longer: the reader concludes it from this line.
         self.learnt.remove(name);
         self.alive.insert(name.clone(), addr);
-        self.append(out, &[b"alive: ", name.as_bytes(), b" ", format!("{addr}").as_bytes()]);
+        self.append(out, &[ALIVE, name.as_bytes(), b" ", format!("{addr}").as_bytes()]);
     }
 
     /// A member failed or left.
     pub fn gone(&mut self, name: &Name, out: &mut Vec<u8>) {
         if self.at_leave.is_none() && self.alive.remove(name).is_some() {
-            self.append(out, &[b"not-alive: ", name.as_bytes()]);
+            self.append(out, &[NOT_ALIVE, name.as_bytes()]);
         }
     }
 
@@ -179,7 +189,7 @@ impl Snapshot {
     pub fn rewrite(&mut self, out: &mut Vec<u8>) {
         let before = out.len();
         for (name, addr) in &self.alive {
-            line(out, &[b"alive: ", name.as_bytes(), b" ", format!("{addr}").as_bytes()]);
+            line(out, &[ALIVE, name.as_bytes(), b" ", format!("{addr}").as_bytes()]);
         }
         for (name, (addr, until)) in &self.learnt {
             line(out, &learnt_line(name, &format!("{until}"), &format!("{addr}")));
@@ -230,12 +240,12 @@ impl Snapshot {
 
     /// One line of a file, without its end (serf.md 7.4).
     fn take_line(&mut self, line: &[u8]) {
-        let known = if let Some(rest) = line.strip_prefix(b"alive: ") {
+        let known = if let Some(rest) = line.strip_prefix(ALIVE) {
             member(rest).map(|(name, addr)| {
                 self.learnt.remove(&name);
                 self.alive.insert(name, addr);
             })
-        } else if let Some(name) = line.strip_prefix(b"not-alive: ") {
+        } else if let Some(name) = line.strip_prefix(NOT_ALIVE) {
             self.alive.remove(&Name::new(name));
             Some(())
         } else if let Some(rest) = line.strip_prefix(MEMBER) {
@@ -262,7 +272,7 @@ impl Snapshot {
             Some(())
         } else {
             // What old versions wrote of coordinates, and comments.
-            (line.starts_with(b"coordinate: ") || line.starts_with(b"#")).then_some(())
+            (line.starts_with(COORDINATE) || line.starts_with(b"#")).then_some(())
         };
         self.ignored += u64::from(known.is_none());
     }
@@ -300,10 +310,13 @@ fn is_writable(name: &Name) -> bool {
     !name.is_empty() && !name.as_bytes().iter().any(u8::is_ascii_control)
 }
 
+const ALIVE: &[u8] = b"alive: ";
+const NOT_ALIVE: &[u8] = b"not-alive: ";
 const MEMBER: &[u8] = b"clock: ";
 const EVENT: &[u8] = b"event-clock: ";
 const QUERY: &[u8] = b"query-clock: ";
 const LEAVE: &[u8] = b"leave";
+const COORDINATE: &[u8] = b"coordinate: ";
 // Comments to Serf.
 const LEARNT: &[u8] = b"# learnt: ";
 const FORGOTTEN: &[u8] = b"# forgotten: ";

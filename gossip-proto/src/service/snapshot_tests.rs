@@ -56,6 +56,26 @@ fn lines_of_every_kind() {
 
 // upstream: TestSnapshotter_leave
 #[test]
+fn another_file_is_told_from_a_torn_one() {
+    let mut snapshot = Snapshot::new(false);
+    let mut file = Vec::new();
+    snapshot.joined(&name("a b"), at(1), &mut file);
+    snapshot.clocks(times(2, 2, 2), &mut file);
+    for len in 0..=file.len() {
+        assert!(Snapshot::may_be_one(&file[..len]), "{:?}", &file[..len]);
+        assert!(Snapshot::may_be_one(&[&b"\0\0\0x\n"[..], &file, &file[..len]].concat()));
+    }
+    for torn in [&b"\0\0\0"[..], b"leave\n", b"# learnt: 1", b"not-al"] {
+        assert!(Snapshot::may_be_one(torn), "{torn:?}");
+    }
+    for other in
+        [&b"[\n  \"c2JpZw==\"\n]"[..], b"{}", b"\n", b"# comment\n127.0.0.1 localhost\n", b"\x7fELF\0"]
+    {
+        assert!(!Snapshot::may_be_one(other), "{other:?}");
+    }
+}
+
+#[test]
 fn a_farewell_makes_it_forget() {
     let (mut snapshot, mut file) = (Snapshot::new(false), Vec::new());
     snapshot.joined(&name("foo"), at(1), &mut file);
