@@ -11,13 +11,16 @@ use std::alloc::System;
 
 use gossip_proto::coordinate::{Coordinate, Vivaldi};
 use gossip_proto::wire::compound::Packer;
+use gossip_proto::wire::field::{List, Raw};
 use gossip_proto::wire::keyring::{Key, Keyring, Nonces};
 use gossip_proto::wire::layers::Layers;
 use gossip_proto::wire::lzw::Deflater;
 use gossip_proto::wire::message::{Accusation, Ack, Alive, IndirectPing, MessageType, Ping};
 use gossip_proto::wire::msgpack::{Full, Sink, SliceSink};
 use gossip_proto::wire::packet::{self, Envelope, Scratch, UnpackLimits};
-use gossip_proto::wire::serf::{JoinIntent, PingPayload, SerfType, UserEvent};
+use gossip_proto::wire::serf::{
+    Filter, JoinIntent, PingPayload, Query, QueryResponse, SerfType, TagFilter, UserEvent,
+};
 use gossip_proto::{Config, Instant, Machine, Node, NonceSecret, Seed, ServiceConfig, Source};
 
 thread_local! {
@@ -195,6 +198,46 @@ fn round(node: &mut Node, peers: &mut Peers, now: Instant) {
     });
     deliver(node, now, accused, &mut buf[..len]);
 
+    // Queries for others, passed on: by name, and by a tag that this node has another value of. And what comes back of none.
+    let mut filters = [[0; 64]; 2];
+    let names: [std::borrow::Cow<'_, [u8]>; 2] = [b"somebody"[..].into(), b"else"[..].into()];
+    let tag = TagFilter { tag: b"role"[..].into(), expr: b"^web"[..].into() };
+    let of = [Filter::Nodes(List::Lent(&names)), Filter::Tag(tag)];
+    let mut lens = [0; 2];
+    for ((buf, len), filter) in filters.iter_mut().zip(&mut lens).zip(&of) {
+        let mut sink = SliceSink::new(buf);
+        filter.encode(&mut sink).unwrap();
+        *len = sink.len();
+    }
+    let len = peers.packet(&mut buf, |peers, packer| {
+        let own = ip(from);
+        for (i, (filter, len)) in filters.iter().zip(lens).enumerate() {
+            let filters = [Raw::from(&filter[..len])];
+            let query = Query {
+                ltime: peers.ltime,
+                id: i as u32,
+                addr: own[..].into(),
+                port: 7946,
+                source_node: peers.names[from].as_bytes().into(),
+                filters: List::Lent(&filters),
+                flags: Query::ACK,
+                timeout: 1_000_000_000,
+                name: b"load"[..].into(),
+                ..Query::default()
+            };
+            put(packer, MessageType::User.byte(), |sink| {
+                sink.put(&[SerfType::Query.byte()])?;
+                query.encode(sink)
+            });
+        }
+        let answer = QueryResponse { from: peers.names[from].as_bytes().into(), ..Default::default() };
+        put(packer, MessageType::User.byte(), |sink| {
+            sink.put(&[SerfType::QueryResponse.byte()])?;
+            answer.encode(sink)
+        });
+    });
+    deliver(node, now, from, &mut buf[..len]);
+
     // A probe on behalf of another.
     let target = peers.next();
     let len = peers.packet(&mut buf, |peers, packer| {
@@ -261,7 +304,9 @@ fn run(members: usize, keyring: Option<Keyring>) -> u64 {
     config.push_pull_interval(Duration::ZERO).keyring(keyring.clone());
     let mut now = Instant::ORIGIN;
     let nonces = NonceSecret::new([1; 32]);
-    let mut node = Node::new(now, config, ServiceConfig::default(), Seed::from_u64(1), nonces).unwrap();
+    let mut services = ServiceConfig::default();
+    services.tags(vec![("role".into(), "database".into())]);
+    let mut node = Node::new(now, config, services, Seed::from_u64(1), nonces).unwrap();
     let mut peers = Peers::new(members, keyring);
     let mut buf = [0; 1400];
     for i in 0..members {
@@ -289,6 +334,8 @@ fn run(members: usize, keyring: Option<Keyring>) -> u64 {
         stats.user_events > 25_000 && stats.relays > 25_000 && stats.suspect_accepted > 25_000,
         "{stats:?}"
     );
+    assert!(stats.queries > 50_000 && stats.query_answers_late > 25_000, "{stats:?}");
+    assert_eq!((stats.query_filters_refused, stats.queries_refused), (0, 0));
     assert_eq!(
         (stats.dropped_decode, stats.dropped_malformed, stats.relay_refused, stats.relay_full),
         (0, 0, 0, 0)
