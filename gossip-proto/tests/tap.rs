@@ -562,3 +562,98 @@ fn recording_can_begin_again_and_leaves_the_machine_alone() {
             && Recording::read(Recording::entries(&with.2).next().expect("an entry")).is_ok()
     );
 }
+
+/// A node that goes on where an earlier life stopped.
+fn restored(with_keys: bool) -> Node {
+    let mut services = ServiceConfig::default();
+    services.reconnect_interval(Duration::from_secs(5)).reconnect_timeout(Duration::from_secs(10)).restore(
+        Some(Restore {
+            last: Clocks { member: 40, event: 50, query: 60 },
+            alive: vec![("node-2".into(), addr(2)), ("node-9".into(), addr(9))],
+            learnt: vec![("node-8".into(), addr(8), Duration::from_secs(600))],
+        }),
+    );
+    let config = config(1, Wrap::Sealed, with_keys);
+    Node::new(Instant::ORIGIN, config, services, Seed::from_u64(1), NonceSecret::new([1; 32]))
+        .expect("a node")
+}
+
+/// An earlier life, seeds, a partition that heals, and keys with a file that once cannot be written.
+#[test]
+fn what_comes_back_and_what_rotates_is_replayed() {
+    let make = |host| if host == 1 { restored(true) } else { node(host, Wrap::Sealed, true) };
+    let mut net = cluster(make);
+    net.host(0).machine.set_seeds(Instant::ORIGIN, &[addr(2), addr(3), addr(77)]);
+    net.host(0).machine.persist_keyring(true);
+    for host in 2..4 {
+        net.join(host, 1);
+    }
+    net.run_ms(10_000);
+    assert_eq!(net.hosts[0].machine.num_alive(), 4);
+    let side = |at: SocketAddr| at == addr(1) || at == addr(2);
+    net.fate(move |from, to, _| if side(from) == side(to) { Fate::Deliver } else { Fate::Lose });
+    net.black_holes = (1..=4).map(addr).collect();
+    net.run_ms(40_000);
+    assert_eq!(net.hosts[0].machine.num_alive(), 2);
+    net.fate(|_, _, _| Fate::Deliver);
+    net.black_holes.clear();
+    net.run_ms(40_000);
+    assert_eq!(net.hosts[0].machine.num_alive(), 4);
+
+    let installed = Key::new(INSTALLED).expect("a key");
+    let mut stored = 1 << 62;
+    for (command, fails) in [
+        (KeyCommand::Install(installed.clone()), true),
+        (KeyCommand::Install(installed.clone()), false),
+        (KeyCommand::Use(installed), false),
+        (KeyCommand::Remove(Key::new(PRIMARY).expect("a key")), false),
+    ] {
+        let now = net.now;
+        net.host(0).machine.keys(now, &command, 1).expect("an operation");
+        net.run_ms(100);
+        let now = net.now;
+        let result = if fails { Err("no room".into()) } else { Ok(()) };
+        net.host(0)
+            .machine
+            .keyring_stored(now, RequestId::from_u64(stored), result)
+            .expect("a change that waits");
+        stored += 1;
+        net.run_ms(8000);
+    }
+    let now = net.now;
+    net.host(0).machine.keys(now, &KeyCommand::List, 0).expect("an operation");
+    net.run_ms(8000);
+    let reports: Vec<(usize, usize)> = net.hosts[0]
+        .notes
+        .iter()
+        .filter_map(|note| match note {
+            Note::Done { outcome: Outcome::Keys(report), .. } => Some((report.responses, report.errors)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(reports, [(4, 1), (4, 0), (4, 0), (4, 0), (4, 0)]);
+    let own = net.hosts[0].machine.stats();
+    assert!(own.seeds_tried > 0 && own.learnt_tried > 0 && own.keyring_unstored == 1, "{own:?}");
+
+    let now = net.now;
+    net.host(0).machine.stop_recording(now);
+    let recording = drain(&mut net.host(0).machine);
+    let (mut machine, mut lens, mut stopped) = (restored(false), Vec::new(), None);
+    for entry in Recording::entries(&recording) {
+        match machine.replay(entry).expect("an entry") {
+            Replayed::Transmit { transmit, datagram } => lens.push((transmit.to, datagram.len())),
+            Replayed::Stopped { full } => stopped = Some(full),
+            _ => {}
+        }
+    }
+    let own = &net.hosts[0].machine;
+    assert_eq!((stopped, machine.state_hash()), (Some(false), own.state_hash()));
+    let mut stats = machine.stats().clone();
+    // Datagrams are recorded without their layers.
+    stats.datagrams_received = own.stats().datagrams_received;
+    stats.bytes_received = own.stats().bytes_received;
+    assert_eq!((&stats, machine.learnt_version()), (own.stats(), own.learnt_version()));
+    let sent = net.log.iter().filter(|(_, from, ..)| *from == addr(1));
+    assert!(sent.map(|(_, _, to, bytes)| (*to, bytes.len())).eq(lens));
+    assert!(!recording.windows(INSTALLED.len()).any(|window| window == INSTALLED));
+}
