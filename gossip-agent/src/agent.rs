@@ -153,7 +153,18 @@ async fn serve(
     }
     tracing::info!("agent: Gossip agent starting");
 
-    let mut agent = Agent { arguments, settings, log, local, handlers, specs, output, signals: &mut signals };
+    let mut agent = Agent {
+        arguments,
+        settings,
+        log,
+        local,
+        handlers,
+        specs,
+        output,
+        signals: &mut signals,
+        reloading: None,
+        reload_again: false,
+    };
     let end = agent.work(asked_to_leave).await;
     // Without RPC nobody else keeps it open.
     drop(leaving);
@@ -179,6 +190,10 @@ struct Agent<'a> {
     specs: watch::Sender<Vec<Spec>>,
     output: Output,
     signals: &'a mut Signals,
+    /// The configuration as it is being read again: that may take long, on a disk that does not answer.
+    reloading: Option<JoinHandle<Result<Settings, Problem>>>,
+    /// It may have changed since that began.
+    reload_again: bool,
 }
 
 impl Agent<'_> {
@@ -207,6 +222,7 @@ impl Agent<'_> {
                         return end;
                     }
                 }
+                fresh = read(&mut self.reloading) => self.reload(fresh),
                 reason = &mut closed => return ended(&reason),
                 result = &mut retry, if retrying => {
                     retrying = false;
@@ -237,7 +253,10 @@ impl Agent<'_> {
         tracing::info!("agent: Caught signal: {}", signal.name());
         let graceful = match signal {
             Signal::Reload => {
-                self.reload().await;
+                match self.reloading {
+                    Some(_) => self.reload_again = true,
+                    None => self.start_reload(),
+                }
                 return None;
             }
             Signal::Dump => {
@@ -291,14 +310,21 @@ impl Agent<'_> {
         end
     }
 
-    /// Reads the configuration again. As in Serf the log level, the event handlers and the tags change; unlike in Serf,
-    /// tags that were set at run time stay (Q25).
-    async fn reload(&mut self) {
+    fn start_reload(&mut self) {
         let arguments = self.arguments.clone();
-        let fresh = match tokio::task::spawn_blocking(move || configure(&arguments)).await {
-            Ok(Ok(fresh)) => fresh,
-            Ok(Err(problem)) => return tracing::error!("agent: Failed to reload configs: {problem}"),
-            Err(error) => return tracing::error!("agent: Failed to reload configs: {error}"),
+        self.reloading = Some(tokio::task::spawn_blocking(move || configure(&arguments)));
+    }
+
+    /// The configuration was read again. As in Serf the log level, the event handlers and the tags change; unlike in Serf,
+    /// tags that were set at run time stay (Q25).
+    fn reload(&mut self, fresh: Result<Settings, String>) {
+        self.reloading = None;
+        if core::mem::take(&mut self.reload_again) {
+            self.start_reload();
+        }
+        let fresh = match fresh {
+            Ok(fresh) => fresh,
+            Err(problem) => return tracing::error!("agent: Failed to reload configs: {problem}"),
         };
         self.log.set(fresh.log_level);
         self.handlers.set(&fresh);
@@ -349,6 +375,17 @@ fn ended(reason: &EndReason) -> End {
 async fn next(requests: &mut Option<Receiver<Request>>) -> Option<Request> {
     match requests {
         Some(requests) => requests.recv().await,
+        None => core::future::pending().await,
+    }
+}
+
+/// What reading the configuration came to; waits for ever when nobody reads it.
+async fn read(reading: &mut Option<JoinHandle<Result<Settings, Problem>>>) -> Result<Settings, String> {
+    match reading {
+        Some(reading) => match reading.await {
+            Ok(read) => read.map_err(|problem| problem.to_string()),
+            Err(error) => Err(error.to_string()),
+        },
         None => core::future::pending().await,
     }
 }

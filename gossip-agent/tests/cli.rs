@@ -283,6 +283,24 @@ fn hangup_reads_the_tags_again() {
     assert_eq!(members["members"][0]["tags"]["role"], "db", "a configuration that is wrong changes nothing");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_configuration_that_cannot_be_read_to_its_end_holds_up_nothing() {
+    let directory = TempDir::new().unwrap();
+    let config = file(&directory, "tags.json", r#"{"tags": {"role": "web"}}"#);
+    let mut a = Agent::start("a", &["-config-file", &config]);
+    std::fs::remove_file(&config).unwrap();
+    assert!(Command::new("mkfifo").arg(&config).status().unwrap().success());
+    // The second waits for the first.
+    a.signal("HUP");
+    a.signal("HUP");
+    a.say(r#"{"members": true}"#);
+    a.wait("the members", |line| line["type"] == "members");
+    a.signal("INT");
+    assert_eq!(a.wait("the end", |line| line["type"] == "end")["reason"], "left");
+    assert_eq!(a.exit_code(), Some(0));
+}
+
 #[test]
 fn an_rpc_address_in_use_is_found_before_anything_is_started() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -311,7 +329,11 @@ fn commands_are_told_what_they_lack() {
         (&["tags"], "--set"),
         (&["tags", "-set", "=x"], "Invalid tag: '=x'"),
         (&["members", "-rpc-addr", nobody], "cannot connect to the agent at 127.0.0.1:1"),
-        (&["leave", "-rpc-addr", "nothing"], "cannot connect to the agent at nothing"),
+        (
+            &["leave", "-rpc-addr", "127.9.9.9"],
+            "cannot connect to the agent at 127.9.9.9: Connection refused",
+        ),
+        (&["leave", "-rpc-addr", "nothing:x"], "cannot connect to the agent at nothing:x"),
     ] {
         refused(arguments, &[part]);
     }

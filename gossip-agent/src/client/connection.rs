@@ -1,5 +1,6 @@
 //! A connection to an agent.
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
@@ -8,6 +9,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::timeout;
 
 use super::{AgentAddress, Failure};
+use crate::config::RPC_PORT;
 use crate::rpc::{AUTHENTICATION_REQUIRED, Text, Value};
 use crate::rpc::{AuthRequest, Command, HandshakeRequest, Objects, RequestHeader, ResponseHeader, VERSION};
 
@@ -28,7 +30,14 @@ impl Connection {
                 "cannot connect to the agent at {rpc_addr}: {why}; check that it runs, and --rpc-addr"
             ))
         };
-        let stream = match timeout(CONNECT, TcpStream::connect(rpc_addr)).await {
+        let connecting = async {
+            match rpc_addr.parse::<IpAddr>() {
+                Ok(ip) => TcpStream::connect((ip, RPC_PORT)).await,
+                Err(_) if !rpc_addr.contains(':') => TcpStream::connect((rpc_addr.as_str(), RPC_PORT)).await,
+                Err(_) => TcpStream::connect(rpc_addr).await,
+            }
+        };
+        let stream = match timeout(CONNECT, connecting).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(problem(&error)),
             Err(_) => return Err(problem(&format!("no answer within {} seconds", CONNECT.as_secs()))),
@@ -85,7 +94,8 @@ impl Connection {
         }
         // This one error ends the answer.
         if header.error.as_bytes() == AUTHENTICATION_REQUIRED.as_bytes() {
-            return Err(refused(&header.error));
+            let why = format!("{}; give the agent's rpc_auth with --rpc-auth or SERF_RPC_AUTH", header.error);
+            return Err(Failure::new(why));
         }
         let answer = if command.has_response_body() { self.body().await? } else { R::decode(NIL).ok() };
         Ok((header.error, answer))

@@ -56,7 +56,7 @@ pub(crate) enum Command {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AgentAddress {
     /// Address of the agent's RPC
-    #[arg(long, value_name = "HOST:PORT", env = "SERF_RPC_ADDR", default_value = "127.0.0.1:7373")]
+    #[arg(long, value_name = "HOST[:PORT]", env = "SERF_RPC_ADDR", default_value = "127.0.0.1:7373")]
     pub(crate) rpc_addr: String,
     /// Secret that the agent asks for (its rpc_auth)
     #[arg(long, value_name = "SECRET", env = "SERF_RPC_AUTH", hide_env_values = true, default_value = "")]

@@ -334,7 +334,7 @@ fn at_least_a_second(option: &str, given: Option<Duration>, warnings: &mut Vec<S
 
 /// Port where none is written (serf.md 9.2).
 const DEFAULT_PORT: u16 = 7946;
-const RPC_PORT: u16 = 7373;
+pub(crate) const RPC_PORT: u16 = 7373;
 /// Away from the ports next to Serf's, which further agents on a host use.
 const METRICS_PORT: u16 = 9373;
 /// Serf lets scripts run for ever; one that does never hears of another event.

@@ -18,7 +18,7 @@ use transport_tokio::gossip_proto::Bytes;
 use transport_tokio::gossip_proto::wire::keyring::Keyring;
 use transport_tokio::gossip_proto::wire::layers::Compression;
 
-pub(crate) use check::check_tags;
+pub(crate) use check::{RPC_PORT, check_tags};
 pub(crate) use file::read as read_files;
 pub(crate) use keyring::parse_key;
 pub(crate) use merge::Layer;
