@@ -172,8 +172,9 @@ impl Node {
         self.swim.advance(now);
         self.swim.record(|now| Input::JoinIgnoringOld { now, targets: targets.into() });
         let operation = self.swim.join(targets)?;
-        self.swim.settle(&mut self.upper);
+        // Before it may end: one for which there are no streams does so at once.
         self.upper.ignoring_old.push(operation.0);
+        self.swim.settle(&mut self.upper);
         Ok(operation)
     }
 
@@ -292,3 +293,24 @@ fn encode(services: &ServiceConfig) -> Result<Bytes, ConfigError> {
 }
 
 machine!(Node, Services);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Machine;
+
+    #[test]
+    fn a_join_that_ends_at_once_has_nothing_ignored() {
+        let mut config = Config::lan("a", SocketAddr::from(([10, 0, 0, 1], 7946)));
+        config.max_streams(2);
+        let (now, nonces) = (Instant::ORIGIN, NonceSecret::new([1; 32]));
+        let mut node = Node::new(now, config, ServiceConfig::default(), Seed::from_u64(1), nonces).unwrap();
+        let targets = [2, 3].map(|host| JoinTarget::from(SocketAddr::from(([10, 0, 0, host], 7946))));
+        node.join_ignoring_old(now, &targets).unwrap();
+        assert_eq!(node.upper.ignoring_old.len(), 1);
+        while node.poll_completion().is_some() {}
+        node.join_ignoring_old(now, &targets).unwrap();
+        assert!(node.poll_completion().is_some());
+        assert_eq!(node.upper.ignoring_old.len(), 1);
+    }
+}

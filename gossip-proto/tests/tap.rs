@@ -601,13 +601,13 @@ fn what_comes_back_and_what_rotates_is_replayed() {
     assert_eq!(net.hosts[0].machine.num_alive(), 4);
 
     let installed = Key::new(INSTALLED).expect("a key");
-    let mut stored = 1 << 62;
-    for (command, fails) in [
+    let commands = [
         (KeyCommand::Install(installed.clone()), true),
         (KeyCommand::Install(installed.clone()), false),
         (KeyCommand::Use(installed), false),
         (KeyCommand::Remove(Key::new(PRIMARY).expect("a key")), false),
-    ] {
+    ];
+    for (stored, (command, fails)) in (1 << 62..).zip(commands) {
         let now = net.now;
         net.host(0).machine.keys(now, &command, 1).expect("an operation");
         net.run_ms(100);
@@ -617,7 +617,6 @@ fn what_comes_back_and_what_rotates_is_replayed() {
             .machine
             .keyring_stored(now, RequestId::from_u64(stored), result)
             .expect("a change that waits");
-        stored += 1;
         net.run_ms(8000);
     }
     let now = net.now;
