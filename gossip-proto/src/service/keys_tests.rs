@@ -398,3 +398,27 @@ fn a_report_has_room_for_so_many_keys() {
     assert!(KeyReport::count(&mut counts, core::iter::once(Key::new(&[0, 1].repeat(8)).unwrap())));
     assert_eq!(counts[1].1, 2);
 }
+
+/// The answer that ends an operation has the next one asked at once, and its query takes the room of old ones.
+#[test]
+fn an_operation_that_follows_may_move_the_queries() {
+    let mut bed = bed_with(&[1], |config| {
+        config.max_open_queries(3);
+    });
+    bed.swim.persist_keyring(true);
+    for id in [8, 9] {
+        bed.services.query(&mut bed.swim, None, &Query { ltime: 1, id, timeout: 1, ..Query::default() });
+    }
+    bed.asked_keys(&KeyCommand::Install(key(2)));
+    bed.asked_keys(&KeyCommand::Use(key(2)));
+    bed.node_says("a", &answer(true, "", &[]));
+    bed.swim.advance(crate::Instant::from_millis(1000));
+    bed.stores(Ok(()));
+    assert_eq!(bed.report().unwrap().failure(), None);
+    assert_eq!(bed.ring(), [2, 1]);
+    bed.stores(Ok(()));
+    assert_eq!(bed.report(), None);
+    bed.node_says("a", &answer(true, "", &[]));
+    let report = bed.report().unwrap();
+    assert_eq!((report.responses, report.failure()), (2, None));
+}

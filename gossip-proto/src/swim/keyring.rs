@@ -86,5 +86,5 @@ impl Swim {
     }
 }
 
-/// Numbers of questions of membership's own begin at 0, those of queries at 2^63.
+/// Numbers of questions of membership's own begin at 0, those of queries at 2^52.
 pub(super) const FIRST_STORED: u64 = 1 << 62;

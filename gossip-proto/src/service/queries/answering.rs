@@ -114,7 +114,10 @@ impl Services {
             Err(CommandError::UnknownMember) => swim.stats.query_answers_unsent += 1,
             Err(error) => return Err(error),
         }
-        self.queries.open[index].answer = Some(message);
+        // An answer to this node may end an operation and have the next one asked, which moves the queries.
+        if let Some(index) = self.find_open(id) {
+            self.queries.open[index].answer = Some(message);
+        }
         Ok(())
     }
 
@@ -138,7 +141,9 @@ impl Services {
         if open.ack {
             self.acknowledge(swim, id);
         }
-        if answer.is_some_and(|answer| self.deliver(swim, index, &answer).is_err()) {
+        if let Some((answer, index)) = answer.zip(self.find_open(id))
+            && self.deliver(swim, index, &answer).is_err()
+        {
             swim.stats.query_answers_unsent += 1;
         }
     }
@@ -168,7 +173,9 @@ impl Services {
         if message.len() > max {
             return Err(CommandError::TooBig { len: message.len(), max });
         }
-        let (asker, factor) = (open.asker.clone(), open.relay_factor);
+        // Serf's nodes would bring it to anybody.
+        let factor = if swim.roster.at(to).is_some() { open.relay_factor } else { 0 };
+        let asker = open.asker.clone();
         let relayed = self.relay_of(swim, factor, to, &asker, message);
         if !swim.send_direct(to, message.clone()) {
             return Err(CommandError::Congested);

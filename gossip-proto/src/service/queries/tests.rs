@@ -354,6 +354,9 @@ fn answers_go_to_members_or_to_where_the_query_came_from() {
     assert_eq!(bed.responses(), [(addr("a"), 1, String::new()), (addr("a"), 0, "x".into())]);
     bed.hear(addr("a"), &asked(2));
     assert_eq!(bed.responses(), [(addr("a"), 1, String::new())]);
+    bed.alive("bb", 1);
+    bed.hear(addr("a"), &message(&Query { flags: Query::ACK, relay_factor: 1, ..query("a", 5, 4) }));
+    assert_eq!(bed.sent().len(), 1, "no relays, which Serf's nodes would bring to anybody");
     // Once a datagram, however many queries are in it.
     bed.services.message(&mut bed.swim, Source::unauthenticated(addr("a")), false, &asked(3));
     assert_eq!((bed.responses().len(), bed.swim.stats.query_answers_unsent), (0, 3));
