@@ -102,6 +102,18 @@ fn an_address_in_use_is_named() {
     refused(&["agent", "-node", "n", "-rpc-addr", "off", "-bind", &addr], &[&addr, "in use", "another port"]);
 }
 
+#[test]
+fn a_second_agent_leaves_the_snapshot_of_the_first_alone() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let directory = TempDir::new().unwrap();
+    let half_a_line = "alive: a 127.0.0.1:7946\nclo";
+    let snapshot = file(&directory, "snapshot", half_a_line);
+    let arguments = ["agent", "-node", "n", "-bind", &addr, "-rpc-addr", "off", "-snapshot", &snapshot];
+    refused(&arguments, &["cannot bind", &addr]);
+    assert_eq!(std::fs::read_to_string(&snapshot).unwrap(), half_a_line);
+}
+
 // upstream: TestCommandRun_joinFail
 #[test]
 fn an_agent_that_can_join_nobody_ends() {

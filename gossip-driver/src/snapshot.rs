@@ -91,11 +91,14 @@ pub(crate) struct Feed {
     reader: AtomicWaker,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Learnt {
     version: u64,
-    addresses: Vec<(Name, SocketAddr, Duration)>,
+    addresses: Addresses,
 }
+
+/// Shared, so that neither side holds the other up while it goes through them.
+type Addresses = Arc<Vec<(Name, SocketAddr, Duration)>>;
 
 impl Feed {
     /// Called after each turn of the loop; with nothing new it costs a few stores.
@@ -107,8 +110,8 @@ impl Feed {
         let mut learnt = self.learnt();
         if learnt.version != node.learnt_version() {
             learnt.version = node.learnt_version();
-            learnt.addresses.clear();
-            learnt.addresses.extend(node.learnt().map(|(name, addr, left)| (name.clone(), addr, left)));
+            let addresses = node.learnt().map(|(name, addr, left)| (name.clone(), addr, left));
+            learnt.addresses = Arc::new(addresses.collect());
         }
         drop(learnt);
         if node.is_leaving() && !self.leaving.swap(true, Ordering::AcqRel) {
@@ -119,6 +122,10 @@ impl Feed {
     fn clocks(&self) -> Clocks {
         let [member, event, query] = [0, 1, 2].map(|index: usize| self.clocks[index].load(Ordering::Relaxed));
         Clocks { member, event, query }
+    }
+
+    fn latest(&self) -> Learnt {
+        self.learnt().clone()
     }
 
     fn learnt(&self) -> MutexGuard<'_, Learnt> {
@@ -153,7 +160,7 @@ pub(crate) async fn keep<R: Runtime>(
             Next::Leave => keeper.flush(true).await,
             Next::Tick => {
                 timer.set(runtime.now() + INTERVAL);
-                keeper.learn(&feed.learnt());
+                keeper.learn(&feed.latest());
                 keeper.flush(false).await;
             }
             Next::Member(name, addr, up) => {
@@ -166,7 +173,7 @@ pub(crate) async fn keep<R: Runtime>(
             Next::End => break,
         }
     }
-    keeper.learn(&feed.learnt());
+    keeper.learn(&feed.latest());
     keeper.flush(true).await;
     drop((keeper, done));
 }

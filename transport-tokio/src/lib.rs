@@ -59,11 +59,12 @@ pub async fn start_node(
             Node::new(now, config, services, seed, nonces)
         });
     };
-    let path = snapshot.path.clone();
-    let file = SnapshotFile::open(&snapshot).map_err(|error| StartError::Snapshot { path, error })?;
     start_with(
         bind,
         |now, advertise, seed, nonces| {
+            // Once the sockets are bound: the file of a node that already runs here is not touched.
+            let file = SnapshotFile::open(&snapshot)
+                .map_err(|error| StartError::Snapshot { path: snapshot.path, error })?;
             let (config, mut services) = configure(advertise);
             services.restore(Some(file.restore(config.name())));
             Ok((Node::new(now, config, services, seed, nonces)?, file))
@@ -87,12 +88,13 @@ fn start<M: gossip_proto::Machine + Send + 'static>(
     bind: Bind,
     make: impl FnOnce(Instant, SocketAddr, Seed, NonceSecret) -> Result<M, ConfigError>,
 ) -> Result<Cluster<M>, StartError> {
+    let make = |now, advertise, seed, nonces| Ok(make(now, advertise, seed, nonces)?);
     start_with(bind, make, gossip_driver::start)
 }
 
 fn start_with<A, M>(
     bind: Bind,
-    make: impl FnOnce(Instant, SocketAddr, Seed, NonceSecret) -> Result<A, ConfigError>,
+    make: impl FnOnce(Instant, SocketAddr, Seed, NonceSecret) -> Result<A, StartError>,
     run: impl FnOnce(A, TokioTransport, TokioRuntime, Options) -> Cluster<M>,
 ) -> Result<Cluster<M>, StartError> {
     let runtime = TokioRuntime::current().map_err(|_| StartError::NoRuntime)?;
