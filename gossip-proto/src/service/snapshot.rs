@@ -40,6 +40,8 @@ pub struct Snapshot {
     rejoin_after_leave: bool,
     /// Length of the file.
     len: u64,
+    /// Length when it was last written anew.
+    rewritten: u64,
     min_rewrite: u64,
     ignored: u64,
     left_out: u64,
@@ -55,6 +57,7 @@ impl Snapshot {
             at_leave: None,
             rejoin_after_leave,
             len: 0,
+            rewritten: 0,
             min_rewrite: MIN_REWRITE,
             ignored: 0,
             left_out: 0,
@@ -182,7 +185,8 @@ impl Snapshot {
     /// Whether the file has grown so long that it should be replaced (serf.md 7.5).
     pub fn wants_rewrite(&self) -> bool {
         let lines = (self.alive.len() + self.learnt.len()) as u64;
-        self.len > self.min_rewrite.max(2 * LINE * lines)
+        // With long names it is as long as that when it is new, and would be written anew for each line.
+        self.len > self.min_rewrite.max(2 * LINE * lines).max(2 * self.rewritten)
     }
 
     /// What to write in its place: the same state in as few lines as it takes.
@@ -206,6 +210,7 @@ impl Snapshot {
             line(out, &[MEMBER, format!("{}", self.last.member).as_bytes()]);
         }
         self.len = (out.len() - before) as u64;
+        self.rewritten = self.len;
     }
 
     /// Members that the file says are alive.

@@ -234,3 +234,26 @@ proptest! {
         let _ = read.restore(&Name::from("me"), 5);
     }
 }
+
+/// Names are the members' own choice, and each rewrite is a file written and synced.
+#[test]
+fn long_names_do_not_have_each_line_written_anew() {
+    let (mut snapshot, mut out) = (Snapshot::new(false), Vec::new());
+    let long = |n: usize| Name::from(format!("{n:0500}").as_str());
+    let addr = "10.0.0.1:7946".parse().unwrap();
+    (0..1000).for_each(|n| snapshot.joined(&long(n), addr, &mut out));
+    assert!(snapshot.wants_rewrite());
+    out.clear();
+    snapshot.rewrite(&mut out);
+    let mut rewrites = 0;
+    for n in (0..2000).map(|n| n % 1000) {
+        snapshot.gone(&long(n), &mut out);
+        snapshot.joined(&long(n), addr, &mut out);
+        if snapshot.wants_rewrite() {
+            out.clear();
+            snapshot.rewrite(&mut out);
+            rewrites += 1;
+        }
+    }
+    assert!((1..=4).contains(&rewrites), "{rewrites} rewrites");
+}
