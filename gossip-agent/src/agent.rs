@@ -198,18 +198,32 @@ struct Agent<'a> {
 
 impl Agent<'_> {
     async fn work(&mut self, mut asked_to_leave: Receiver<Leave>) -> End {
-        let joined = tokio::select! {
-            // In this order, or with nobody to join a signal could still find the agent joining.
-            biased;
-            joined = joining::start_join(&self.local.cluster, &self.settings) => joined,
-            signal = self.signals.next_end() => return End::Failed(format!("{} while joining", signal.name())),
+        let (cluster, settings) = (self.local.cluster.clone(), self.settings.clone());
+        let mut joining = Box::pin(joining::start_join(&cluster, &settings));
+        let joined = loop {
+            let signal = tokio::select! {
+                // In this order, or with nobody to join a signal could still find the agent joining.
+                biased;
+                joined = &mut joining => break joined,
+                fresh = read(&mut self.reloading) => {
+                    self.reload(fresh);
+                    continue;
+                }
+                Some(leave) = asked_to_leave.recv() => return self.leave_for_client(leave).await,
+                signal = self.signals.next() => signal,
+            };
+            // Some may have let it in already: to them it must not have failed.
+            if let Some(end) = self.handle_signal(signal).await {
+                return end;
+            }
         };
         if let Err(error) = joined {
             return End::Failed(format!(
                 "start_join (--join) failed: {error}; check the addresses, or use --retry-join to go on trying"
             ));
         }
-        let mut retry = tokio::spawn(joining::retry_join(self.local.cluster.clone(), self.settings.clone()));
+        drop(joining);
+        let mut retry = tokio::spawn(joining::retry_join(cluster, settings));
         let mut requests = self.arguments.stdin.then(stdin::start);
         let (mut running, mut asking) = (JoinSet::new(), JoinSet::new());
         let closed = self.local.cluster.closed();

@@ -55,7 +55,8 @@ pub(crate) struct AgentArgs {
     /// Address that others are told to use [default: the bound one; for 0.0.0.0 a private one of this machine]
     #[arg(long, value_name = "HOST[:PORT]")]
     advertise: Option<String>,
-    /// Member to join at the start; if none can be joined, the agent ends (repeatable)
+    /// Member to join at the start; if none can be joined, the agent ends (repeatable). Its port is this node's own where
+    /// none is written
     #[arg(long, value_name = "[NAME/]HOST[:PORT]")]
     join: Vec<String>,
     /// Member to join in the background, tried again until it works (repeatable)

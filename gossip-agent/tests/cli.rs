@@ -277,6 +277,30 @@ fn signals_end_an_agent_as_they_end_serfs() {
     assert_eq!(interrupted.exit_code(), Some(1));
 }
 
+// Serf ends without a farewell, a failure to those who have let it in.
+#[cfg(unix)]
+#[test]
+fn signals_count_while_the_agent_joins() {
+    let mut first = Agent::start("a", &[]);
+    // It takes connections and never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = silent.local_addr().unwrap().to_string();
+    let directory = TempDir::new().unwrap();
+    let config = file(&directory, "tags.json", r#"{"tags": {"role": "web"}}"#);
+    let options = ["-join", &first.addr, "-join", &addr, "-config-file", &config];
+    let mut second = Agent::start("b", &options);
+    second.wait_change("joined", "a");
+    let (held, _) = silent.accept().unwrap();
+    file(&directory, "tags.json", r#"{"tags": {"role": "db"}}"#);
+    second.signal("HUP");
+    let reloaded = first.wait_change("updated", "b");
+    assert_eq!(reloaded["tags"]["role"], "db");
+    second.signal("INT");
+    assert_eq!(first.wait_change("left", "b")["status"], "left");
+    assert_eq!(second.exit_code(), Some(0));
+    drop(held);
+}
+
 #[cfg(unix)]
 #[test]
 fn hangup_reads_the_tags_again() {
