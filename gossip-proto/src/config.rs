@@ -153,8 +153,9 @@ config! {
         /// Addresses that are joined now, and again whenever no alive member has them: who was cut off from everybody finds
         /// back by itself. Default none.
         seeds: Vec<SocketAddr> = Vec::new(),
-        /// Longest pause between two attempts at a seed; zero disables them. A [`crate::Node`] sets it to its reconnect
-        /// interval.
+        /// Longest pause between two attempts at a seed; zero disables them. After one at which somebody answered, though no
+        /// alive member has the address, it grows with the cluster as `push_pull_interval` does. A [`crate::Node`] sets it to
+        /// its reconnect interval.
         seed_interval: Duration = Duration::from_secs(30),
         /// Refuse to send to addresses without a node name (spec 4.17).
         require_node_names: bool = false,

@@ -6,6 +6,7 @@ use core::net::SocketAddr;
 
 use super::*;
 use crate::output::StreamAction;
+use crate::swim::Contact;
 use crate::wire::field::Raw;
 use crate::wire::layers::Layers;
 use crate::wire::message::{Ack, MessageType};
@@ -196,4 +197,20 @@ fn who_is_back_soon_after_it_failed_flaps() {
     bed.dead("bb", 1, "bb");
     bed.alive("bb", 2);
     assert_eq!(bed.swim.stats.member_flaps, 2);
+}
+
+/// As behind a balancer. All nodes of a large cluster would exchange states by it more often than among themselves.
+#[test]
+fn a_seed_that_is_never_a_member_is_asked_less_often_in_a_large_cluster() {
+    for (members, pause) in [(10, 30), (200, 120)] {
+        let mut bed = Bed::new();
+        (0..members).for_each(|n| bed.alive(&"x".repeat(n + 1), 1));
+        bed.swim.set_seeds(&["10.9.9.9:7946".parse().unwrap()]);
+        bed.run(Duration::from_millis(1));
+        bed.swim.contact_ended(Contact::Seed { id: 1, alone: false }, true);
+        bed.run(Duration::from_secs(pause / 2 - 1));
+        assert_eq!(bed.swim.stats.seeds_tried, 1, "{members} members");
+        bed.run(Duration::from_secs(pause / 2 + 2));
+        assert!(bed.swim.stats.seeds_tried > 1, "{members} members");
+    }
 }

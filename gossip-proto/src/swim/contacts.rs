@@ -150,7 +150,9 @@ impl Swim {
         self.stats.exchanges_failed += u64::from(!well);
         match contact {
             Contact::Seed { id, alone } => {
-                let interval = self.config.seed_interval;
+                // As exchanges in general: each carries the whole table.
+                let interval =
+                    scale::push_pull_interval(self.config.seed_interval, self.roster.num_members());
                 let Some(seed) = self.contacts.seeds.iter_mut().find(|seed| seed.id == id) else { return };
                 seed.busy = false;
                 if well {
