@@ -54,7 +54,6 @@ fn lines_of_every_kind() {
     assert_eq!(read.oddities(), (9, 0));
 }
 
-// upstream: TestSnapshotter_leave
 #[test]
 fn another_file_is_told_from_a_torn_one() {
     let mut snapshot = Snapshot::new(false);
@@ -75,6 +74,7 @@ fn another_file_is_told_from_a_torn_one() {
     }
 }
 
+// upstream: TestSnapshotter_leave
 #[test]
 fn a_farewell_makes_it_forget() {
     let (mut snapshot, mut file) = (Snapshot::new(false), Vec::new());
