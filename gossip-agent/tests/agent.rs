@@ -86,6 +86,8 @@ fn event_handlers_run_for_what_they_ask_for() {
     a.wait_change("joined", "b");
     for payload in ["v1", "v2"] {
         a.say(&json!({ "event": "deploy", "payload": payload, "coalesce": false }).to_string());
+        // Commands run side by side: one that shall come after another is given after it.
+        wait_for_line(&path("deploys"), |line| line.ends_with(payload));
     }
     a.say(r#"{"event": "other", "coalesce": false}"#);
     let deploys = wait_for_line(&path("deploys"), |line| line.ends_with("v2"));
