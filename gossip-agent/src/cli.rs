@@ -334,6 +334,7 @@ Events (--events json): one object per line on standard output. Its `type` is on
 
 Commands (--stdin): one object per line on standard input. An `id` in it is repeated in
 the answer.
+They run side by side: give one that shall follow another after the other's answer.
   {\"event\": \"name\", \"payload\": \"text\", \"coalesce\": true}
                                   sends a user event (or payload_base64)
   {\"query\": \"name\", \"payload\": \"text\", \"nodes\": [\"a\"], \"tags\": {\"role\": \"^web\"},
