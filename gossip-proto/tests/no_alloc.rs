@@ -302,6 +302,8 @@ fn run(members: usize, keyring: Option<Keyring>) -> u64 {
     let mut config = Config::lan("self", "10.255.0.1:7946".parse().unwrap());
     // Exchanges are not packets; what they allocate is theirs.
     config.push_pull_interval(Duration::ZERO).keyring(keyring.clone());
+    // More is queued here than goes out, so that a queue is warm once it is full.
+    config.max_rumors(512);
     let mut now = Instant::ORIGIN;
     let nonces = NonceSecret::new([1; 32]);
     let mut services = ServiceConfig::default();

@@ -11,9 +11,9 @@ use crate::serf::Serf;
 use crate::view::{Agent as _, wait_for_agreement};
 use crate::wait::{HEARSAY, wait_until};
 
-/// The member clock in the last line about it.
-fn clock(file: &str) -> u64 {
-    let last = file.lines().rev().find_map(|line| line.strip_prefix("clock: "));
+/// A clock's time in the last line about it.
+fn last(file: &str, clock: &str) -> u64 {
+    let last = file.lines().rev().find_map(|line| line.strip_prefix(clock));
     last.and_then(|time| time.parse().ok()).unwrap_or(0)
 }
 
@@ -48,25 +48,20 @@ fn a_snapshot_changes_hands_and_back() {
     println!("snapshot: our node was back from serf's file after {took:.2?}");
     assert!(second.user_events().iter().all(|event| !event.contains("one")), "{:?}", second.user_events());
     rest.user_event("deploy", "two");
-    wait_until("the next event", HEARSAY, || {
+    let (heard_at, _) = wait_until("the next event", HEARSAY, || {
         let heard = second.user_events();
-        if heard.iter().any(|event| event.ends_with("deploy two")) {
-            Ok(())
-        } else {
-            Err(format!("{heard:?}"))
-        }
+        let at = heard.iter().find_map(|event| event.strip_suffix(" deploy two")?.parse::<u64>().ok());
+        at.ok_or_else(|| format!("{heard:?}"))
     });
+    // Until the event is in the file, who takes it over may hear of it again.
     wait_until("our lines in the file", HEARSAY, || {
         let now = read();
-        if now.len() > before.len() && now.starts_with(&before[..before.rfind('\n').unwrap_or(0)]) {
-            Ok(())
-        } else {
-            Err(now)
-        }
+        let goes_on = now.starts_with(&before[..before.rfind('\n').unwrap_or(0)]);
+        if goes_on && last(&now, "event-clock: ") >= heard_at { Ok(()) } else { Err(now) }
     });
     second.process.kill();
     let ours = read();
-    assert!(clock(&ours) >= clock(&before), "{ours}");
+    assert!(last(&ours, "clock: ") >= last(&before, "clock: "), "{ours}");
 
     // And serf from ours.
     let mut third = Serf::start("moves", &place, &["-snapshot", &file, "-rejoin"]);
