@@ -53,8 +53,10 @@ pub(crate) fn is_complaint(line: &str) -> bool {
             "Refuting a suspect message",
             "network may be misconfigured",
             "slow, execution exceeding",
-            // Clients such as `serf query` hang up before the agent has told them all: no matter of the protocol.
-            "agent.ipc: ",
+            // `serf query` hangs up before the agent has told it all.
+            "Failed to stream response to ipc.client",
+            "Failed to stream query end to ipc.client",
+            "[ERR] agent.ipc: failed to decode request header: read tcp",
         ]
         .iter()
         .any(|harmless| line.contains(harmless))
