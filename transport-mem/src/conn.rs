@@ -14,6 +14,13 @@ pub(crate) struct ConnKey {
     epoch: u32,
 }
 
+impl ConnKey {
+    /// A number that no other connection has.
+    pub(crate) fn number(self) -> u64 {
+        u64::from(self.epoch) << 32 | u64::from(self.index)
+    }
+}
+
 /// A connection, from the first attempt until both ends have closed.
 #[derive(Debug, Default)]
 pub(crate) struct Conn<O> {

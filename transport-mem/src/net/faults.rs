@@ -16,23 +16,23 @@ impl<M: Machine> Network<M> {
     /// Stops a node's process without ending it: no input, no timer. Its kernel goes on: datagrams wait in the socket
     /// buffer, and streams are accepted.
     pub fn pause(&mut self, node: NodeId) {
-        self.switch(node, b"pause", |node, _| node.power = Power::Paused);
+        self.switch(node, b"pause", "pause", |node, _| node.power = Power::Paused);
     }
 
     /// Lets a paused process go on. What has arrived meanwhile is handed over before time is.
     pub fn resume(&mut self, node: NodeId) {
-        self.switch(node, b"resume", |node, _| node.power = Power::Up);
+        self.switch(node, b"resume", "resume", |node, _| node.power = Power::Up);
     }
 
     /// Ends a node's process at once. Its streams are reset, new ones refused, its state is lost.
     pub fn crash(&mut self, node: NodeId) {
-        self.switch(node, b"crash", |node, world| node.stop(Power::Crashed, world));
+        self.switch(node, b"crash", "crash", |node, world| node.stop(Power::Crashed, world));
     }
 
     /// Takes the power of a node's machine: as [`Network::crash`], but the others are not told by resets; what they
     /// send disappears.
     pub fn vanish(&mut self, node: NodeId) {
-        self.switch(node, b"vanish", |node, world| node.stop(Power::Vanished, world));
+        self.switch(node, b"vanish", "vanish", |node, world| node.stop(Power::Vanished, world));
     }
 
     /// Starts a node again that has crashed or vanished, with a new machine from its factory.
@@ -56,20 +56,30 @@ impl<M: Machine> Network<M> {
 
     /// Makes a node's sockets stop: they take nothing and give nothing, while its timers go on.
     pub fn stop_io(&mut self, node: NodeId) {
-        self.switch(node, b"stop", |node, _| node.io = false);
+        self.switch(node, b"stop", "stop_io", |node, _| node.io = false);
     }
 
     /// Makes a node's sockets work again.
     pub fn start_io(&mut self, node: NodeId) {
-        self.switch(node, b"go", |node, _| node.io = true);
+        self.switch(node, b"go", "start_io", |node, _| node.io = true);
     }
 
-    fn switch(&mut self, node: NodeId, what: &[u8], how: impl FnOnce(&mut Node<M>, &mut World)) {
-        let Some(entry) = self.nodes.get_mut(node.number()).filter(|node| node.machine.is_some()) else {
+    fn switch(
+        &mut self,
+        node: NodeId,
+        entry: &[u8],
+        what: &'static str,
+        how: impl FnOnce(&mut Node<M>, &mut World),
+    ) {
+        let Some(switched) = self.nodes.get_mut(node.number()).filter(|node| node.machine.is_some()) else {
             return;
         };
-        self.world.trace.bytes(Entry::Power, self.world.now, node.0, NOBODY, what);
-        how(entry, &mut self.world);
+        self.world.trace.bytes(Entry::Power, self.world.now, node.0, NOBODY, entry);
+        how(switched, &mut self.world);
+        if switched.machine.is_none() {
+            self.tell_stopped(node);
+        }
+        self.world.fault(Some(node), what);
         self.world.mark(node.0);
         self.settle();
     }
@@ -78,21 +88,25 @@ impl<M: Machine> Network<M> {
 
     /// Sets how all links behave that have no conditions of their own. The default is [`Conditions::LAN`].
     pub fn set_conditions(&mut self, conditions: Conditions) {
+        self.world.fault(None, "set_conditions");
         self.world.links.set_everywhere(conditions);
     }
 
     /// Gives one direction of a link conditions of its own, or takes them away.
     pub fn set_link(&mut self, from: NodeId, to: NodeId, conditions: Option<Conditions>) {
+        self.world.fault(None, "set_link");
         self.world.links.set_pair(from.0, to.0, conditions);
     }
 
     /// Loses a share of what a node sends and of what it receives, on top of what its links lose.
     pub fn set_loss(&mut self, node: NodeId, outbound: f64, inbound: f64) {
+        self.world.fault(Some(node), "set_loss");
         self.world.links.set_loss_at(node.0, outbound, inbound);
     }
 
     /// Splits the network: nodes in different groups do not reach each other. Nodes in none of them are one more group.
     pub fn partition(&mut self, groups: &[&[NodeId]]) {
+        self.world.fault(None, "partition");
         let groups: Vec<Vec<u32>> =
             groups.iter().map(|group| group.iter().map(|node| node.0).collect()).collect();
         self.world.links.partition(groups.iter().map(Vec::as_slice));
@@ -100,26 +114,31 @@ impl<M: Machine> Network<M> {
 
     /// Ends partitions, cuts, stalls and blocks of datagrams. Conditions and losses stay.
     pub fn heal(&mut self) {
+        self.world.fault(None, "heal");
         self.world.links.heal();
     }
 
     /// Lets nothing through from one node to another, or everything again.
     pub fn cut(&mut self, from: NodeId, to: NodeId, on: bool) {
+        self.world.fault(None, "cut");
         self.world.links.cut(from.0, to.0, on);
     }
 
     /// Lets no datagrams through from one node to another, while streams work.
     pub fn block_datagrams(&mut self, from: NodeId, to: NodeId, on: bool) {
+        self.world.fault(None, "block_datagrams");
         self.world.links.block_datagrams(from.0, to.0, on);
     }
 
     /// Lets no bytes of streams through from one node to another. Connections are made, and stay open.
     pub fn stall_streams(&mut self, from: NodeId, to: NodeId, on: bool) {
+        self.world.fault(None, "stall_streams");
         self.world.links.stall_streams(from.0, to.0, on);
     }
 
     /// Limits the datagrams that one path carries; who sends a larger one is told at once. `None` lifts the limit.
     pub fn set_path(&mut self, from: NodeId, to: NodeId, max_datagram: Option<usize>) {
+        self.world.fault(None, "set_path");
         self.world.links.set_limit(from.0, to.0, max_datagram);
     }
 

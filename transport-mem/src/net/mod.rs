@@ -25,6 +25,7 @@
 
 mod faults;
 mod node;
+pub mod observe;
 mod record;
 mod replay;
 mod trace;
@@ -41,6 +42,8 @@ use crate::conn::{ConnKey, Side, State};
 use crate::link::RETRANSMIT;
 pub use node::Start;
 use node::{Node, Power};
+use observe::Looks;
+pub use observe::{Observer, StreamPath, Watch};
 pub use record::{Change, Log, News};
 pub use replay::{Replay, seed_from_env, seeds};
 pub use trace::Trace;
@@ -75,13 +78,22 @@ pub struct Network<M> {
     seed: Seed,
     dirty: Vec<u32>,
     random: Rng,
+    /// One for each place in [`World::observers`].
+    looks: Vec<Looks<M>>,
 }
 
 impl<M: Machine> Network<M> {
     /// An empty network. The seed decides everything that is left to chance, in it and in its nodes.
     pub fn new(seed: Seed) -> Self {
         let random = Rng::new(&seed, Purpose::Scenario, 0);
-        Self { nodes: Vec::new(), world: World::new(&seed), seed, dirty: Vec::new(), random }
+        Self {
+            nodes: Vec::new(),
+            world: World::new(&seed),
+            seed,
+            dirty: Vec::new(),
+            random,
+            looks: Vec::new(),
+        }
     }
 
     // Nodes.
@@ -118,6 +130,8 @@ impl<M: Machine> Network<M> {
         };
         self.world.trace.bytes(Entry::Power, self.world.now, number, NOBODY, b"start");
         node.start(start, &mut self.world);
+        self.tell_started(NodeId(number));
+        self.world.fault(Some(NodeId(number)), "restart");
         self.settle();
     }
 
@@ -197,6 +211,11 @@ impl<M: Machine> Network<M> {
     /// Runs for that long.
     pub fn run_for(&mut self, duration: Duration) {
         let end = self.world.now + duration;
+        while let Some(at) = self.next_look().filter(|at| *at <= end) {
+            while self.step(at) {}
+            self.world.now = at;
+            self.look_around();
+        }
         while self.step(end) {}
         self.world.now = end;
     }

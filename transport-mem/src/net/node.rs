@@ -10,6 +10,8 @@ use gossip_proto::{
 };
 
 use crate::conn::{ConnKey, Side, State};
+use crate::net::NodeId;
+use crate::net::observe::StreamPath;
 use crate::net::record::{Change, Log, News};
 use crate::net::trace::Entry;
 use crate::net::world::{Event, Held, World};
@@ -251,6 +253,9 @@ impl<M: Machine> Node<M> {
                 self.inbox_bytes -= len;
                 let source = Source::unauthenticated(world.addresses[from as usize]);
                 let mut bytes = world.pool.take(buffer);
+                world
+                    .observers
+                    .tell(|observer| observer.received(now, NodeId(from), NodeId(self.number), &bytes));
                 // A datagram that is refused is counted by the machine, and nothing is to be done about it.
                 let _ = machine.handle_datagram(now, source, &mut bytes);
                 world.pool.give(buffer, bytes);
@@ -327,6 +332,12 @@ impl<M: Machine> Node<M> {
             let given = piece.len();
             match machine.handle_stream_data(world.now, id, piece, fin) {
                 Ok(taken) => {
+                    if let Some(from) = conn.ends[1 - side].node
+                        && taken > 0
+                    {
+                        let (now, path) = (world.now, StreamPath::new(key, 1 - side, from, self.number));
+                        world.observers.tell(|observer| observer.read(now, path, &piece[..taken]));
+                    }
                     conn.ends[side].own.deaf = fin && taken == given;
                     if pipe.consume(taken) {
                         world.make_room(key, 1 - side);
@@ -430,6 +441,7 @@ impl<M: Machine> Node<M> {
             any = true;
             let change = Change::new(now, change, machine);
             world.trace.value(Entry::Membership, now, number, &change);
+            world.observers.tell(|observer| observer.changed(NodeId(number), &change));
             if keep {
                 self.log.changes.push(change);
             }
@@ -437,6 +449,7 @@ impl<M: Machine> Node<M> {
         while let Some(completion) = machine.poll_completion() {
             any = true;
             world.trace.value(Entry::Completion, now, number, &completion);
+            world.observers.tell(|observer| observer.completed(now, NodeId(number), &completion));
             if keep {
                 self.log.completions.push((now, completion));
             }
@@ -444,8 +457,12 @@ impl<M: Machine> Node<M> {
         while let Some(event) = machine.poll_event() {
             any = true;
             world.trace.value(Entry::Event, now, number, &event);
-            if keep {
-                self.log.events.push((now, News::from(event)));
+            if keep || world.observers.any() {
+                let news = News::from(event);
+                world.observers.tell(|observer| observer.heard(now, NodeId(number), &news));
+                if keep {
+                    self.log.events.push((now, news));
+                }
             }
         }
         any

@@ -8,6 +8,8 @@ use gossip_proto::{Instant, Seed, StreamId, TransmitFailure};
 
 use crate::conn::{ConnKey, Conns, Side, State};
 use crate::link::{Links, RETRANSMIT};
+use crate::net::NodeId;
+use crate::net::observe::{Observers, StreamPath};
 use crate::net::trace::{Entry, NOBODY, Trace};
 use crate::pool::Pool;
 use crate::queue::Queue;
@@ -61,7 +63,6 @@ pub(crate) struct Held {
 }
 
 /// Everything but the nodes.
-#[derive(Debug)]
 pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) queue: Queue<Event>,
@@ -76,6 +77,7 @@ pub(crate) struct World {
     /// Whether a process listens there.
     pub(crate) alive: Vec<bool>,
     pub(crate) settings: Settings,
+    pub(crate) observers: Observers,
     segments: Rng,
     dirty: Vec<u32>,
     marked: Vec<bool>,
@@ -116,6 +118,7 @@ impl World {
                 report_unreachable: false,
                 keep_log: true,
             },
+            observers: Observers::default(),
             segments: Rng::new(seed, Purpose::Segment, 0),
             dirty: Vec::new(),
             marked: Vec::new(),
@@ -159,6 +162,8 @@ impl World {
         self.traffic.datagram_bytes += bytes.len() as u64;
         let peer = self.nodes.get(&to).copied();
         self.trace.bytes(Entry::Datagram, self.now, from, peer.unwrap_or(NOBODY), bytes);
+        let now = self.now;
+        self.observers.tell(|observer| observer.sent(now, NodeId(from), peer.map(NodeId), bytes));
         let Some(to) = peer else {
             self.traffic.datagrams_lost += 1;
             return self.unreachable();
@@ -206,6 +211,10 @@ impl World {
         let Some((from, to)) = self.conns.ends(key, writer) else { return };
         self.traffic.stream_bytes += bytes.len() as u64;
         self.trace.bytes(Entry::Written, self.now, from, to, bytes);
+        if !bytes.is_empty() {
+            let (now, path) = (self.now, StreamPath::new(key, writer, from, to));
+            self.observers.tell(|observer| observer.wrote(now, path, bytes));
+        }
         let mut rest = bytes;
         while !rest.is_empty() {
             let most = self.settings.max_segment.min(rest.len()) as u64;

@@ -1,0 +1,4 @@
+//! What watches a network: that it is told of everything, changes nothing, and measures what it says.
+
+mod hook;
+mod support;
