@@ -17,6 +17,7 @@ use crate::output::Clocks;
 use crate::wire::keyring::Keyring;
 use crate::wire::layers::Compression;
 pub use admission::{Admission, is_plain_name};
+pub use experiment::{Experiment, Logarithm};
 
 /// Most bytes of metadata a node may carry (spec 1.11).
 pub const MAX_METADATA: usize = 512;
@@ -91,6 +92,9 @@ macro_rules! config {
         }
     };
 }
+
+// Below the macro, which it uses.
+mod experiment;
 
 config! {
     /// How a node behaves at the membership level. Setters take and return `&mut Self`; nothing is checked before the
@@ -200,6 +204,8 @@ config! {
         /// Trust identities: what a member says about itself directly must come under the identity it first used. Only
         /// for transports that authenticate datagrams and streams.
         identities: bool = false,
+        /// For reproducing papers; see [`Experiment`]. No option for users, and no promise of stability.
+        experiment: Experiment = Experiment::default(),
     }
     required {
         /// The node's name, unique in the cluster.
@@ -323,7 +329,7 @@ impl Config {
         range(self.max_operations >= 1, "max_operations", "at least 1")?;
         range(self.max_relays >= 1, "max_relays", "at least 1")?;
         range(self.work_per_call >= 16, "work_per_call", "at least 16")?;
-        Ok(())
+        self.experiment.check()
     }
 }
 

@@ -102,7 +102,9 @@ pub mod wire;
 pub use bytes::Bytes;
 pub use duration::parse as parse_duration;
 
-pub use config::{Admission, Answer, Cidr, Config, ConsulClient, Restore, ServiceConfig};
+pub use config::{
+    Admission, Answer, Cidr, Config, ConsulClient, Experiment, Logarithm, Restore, ServiceConfig,
+};
 pub use error::{CommandError, ConfigError, PacketError, Refused, StreamError};
 pub use keys::{KeyCommand, KeyFailure, KeyReport};
 pub use machine::{JoinTarget, Machine, QueryParams, ReplayError, Replayed};

@@ -342,6 +342,10 @@ mod tests {
         assert_eq!(text, "key `nodename`: unknown; did you mean `node_name`?");
         let text = error(r#"{"colour": "red"}"#);
         assert!(text.starts_with("key `colour`: unknown; remove it, or use one of node_name, "), "{text}");
+        // The library's switches for papers are nobody's options.
+        for key in ["experiment", "lockstep", "stall_rule", "lha_probe"] {
+            assert!(error(&format!(r#"{{"{key}": {{}}}}"#)).starts_with(&format!("key `{key}`: unknown; ")));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use alloc::borrow::Cow;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use super::{Deadline, Lane, News, Rumor, Suspicion, Swim, Upper, Waiter, scale};
 use crate::Name;
@@ -128,6 +129,11 @@ impl Swim {
                 ..self.belief(slot)
             }
         });
+        if self.config.experiment.final_deaths
+            && belief.is_some_and(|belief| belief.standing == Standing::Dead)
+        {
+            return;
+        }
         let new_address = belief.is_none_or(|belief| !belief.same_address);
         if new_address && !self.config.admits_address(socket.ip()) {
             self.stats.cidr_refused += 1;
@@ -237,7 +243,7 @@ impl Swim {
     /// rumor; upstream lets the suspicion run out. Strangers cannot make us repeat ourselves (W-17).
     fn remind(&mut self, by: &[u8]) {
         let member = self.known(by).is_some_and(|slot| slot != LOCAL && self.roster.get(slot).is_member());
-        if member && !self.leaving && !self.rumors.contains_subject(LOCAL) {
+        if member && self.config.experiment.healing && !self.leaving && !self.rumors.contains_subject(LOCAL) {
             self.announce_alive(LOCAL, None);
         }
     }
@@ -245,10 +251,18 @@ impl Swim {
     fn begin_suspicion(&mut self, slot: u32, by: &[u8]) {
         let n = self.roster.len();
         let mult = self.config.suspicion_mult;
-        let wanted = mult.saturating_sub(2);
+        let experiment = &self.config.experiment;
+        let wanted = match experiment.suspicion_k {
+            _ if !experiment.lha_suspicion => 0,
+            None => mult.saturating_sub(2),
+            Some(k) => k,
+        };
         // With fewer than k + 2 nodes k independent accusers cannot exist (spec 4.4 step 7).
         let k = if n.saturating_sub(2) < wanted as usize { 0 } else { wanted };
-        let min = scale::suspicion_timeout(mult, n, self.config.probe_interval);
+        let min = match experiment.suspicion {
+            true => scale::suspicion_timeout(experiment.logarithm, mult, n, self.config.probe_interval),
+            false => Duration::ZERO,
+        };
         let max = min.saturating_mul(self.config.suspicion_max_mult);
         let mut suspicion = Suspicion::new(self.now, k, min, max, by);
         suspicion.stall_base = self.stalled;
@@ -315,6 +329,7 @@ impl Swim {
         let belief = self.belief(slot);
         match decide(Some(&belief), Claim::Dead { incarnation, leave }) {
             Verdict::Refuse => self.stats.claim_refused += 1,
+            Verdict::Refute if self.config.experiment.final_deaths => {}
             Verdict::Refute => self.refute(incarnation),
             Verdict::Accept => {
                 self.stats.dead_accepted += 1;

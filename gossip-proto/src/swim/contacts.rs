@@ -212,6 +212,9 @@ impl Swim {
     /// A member that was given up is back. When several come back at once a partition has healed, and gossip about so many
     /// misses somebody somewhere by chance: who still misses one a little later looks once more.
     pub(crate) fn note_return(&mut self) {
+        if !self.config.experiment.healing {
+            return;
+        }
         if self.contacts.returned == 0 {
             let at = self.now + SECOND_LOOK + self.rng.duration_below(SECOND_LOOK / 2);
             self.timers.arm(at, Deadline::SecondLook);
@@ -245,7 +248,10 @@ impl Swim {
     /// refutes towards those it still knows, on its own side; with a second exchange, and a third, the refutations come
     /// over at once instead of with the next exchange that happens to cross.
     pub(crate) fn follow_up(&mut self, to: SocketAddr, peer: Option<MemberKey>, rounds: u8) {
-        if rounds >= FOLLOW_UPS || self.contacts.follow_up.is_some() || self.leaving || !self.take_extra() {
+        if !self.config.experiment.healing || rounds >= FOLLOW_UPS || self.contacts.follow_up.is_some() {
+            return;
+        }
+        if self.leaving || !self.take_extra() {
             return;
         }
         let wait = self.config.gossip_interval.saturating_mul(FOLLOW_UP_TICKS << rounds);

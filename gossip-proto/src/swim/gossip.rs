@@ -40,6 +40,7 @@ impl Swim {
         if let Some(slot) = subject {
             self.roster.pin(slot);
         }
+        let lane = if subject.is_some() && self.config.experiment.one_lane { Lane::Alive } else { lane };
         self.rumors.insert(lane, subject, len, rumor, waiter.map(Waiter::pack));
         self.retire();
     }
@@ -125,8 +126,12 @@ impl Swim {
     }
 
     fn transmit_limits(&self) -> [u32; LANES] {
-        let own = scale::transmit_limit(self.config.retransmit_mult, self.roster.len());
-        let service = scale::transmit_limit(self.config.retransmit_mult, self.service_members);
+        let (mult, experiment) = (self.config.retransmit_mult, &self.config.experiment);
+        let limit = |n| match experiment.transmit_limit {
+            None => scale::transmit_limit(experiment.logarithm, mult, n),
+            Some(limit) => limit,
+        };
+        let (own, service) = (limit(self.roster.len()), limit(self.service_members));
         let mut limits = [own; LANES];
         for lane in [Lane::Intent, Lane::Event, Lane::Query] {
             limits[lane as usize] = service;
@@ -139,7 +144,7 @@ impl Swim {
         // The compound header and one length per message; the first one's is known to be needed only with a second.
         let head = if packer.count() == 0 { COMPOUND } else { 0 };
         let room = (packer.room() + PART).saturating_sub(head);
-        let items = MAX_PARTS - packer.count();
+        let items = (MAX_PARTS - packer.count()).min(self.config.experiment.max_updates);
         let drawn = self.rumors.draw(room, PART, items, &self.transmit_limits());
         if drawn == 0 {
             return;

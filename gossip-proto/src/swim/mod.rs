@@ -257,7 +257,7 @@ impl Swim {
             service_failed: 0,
             buffers: Buffers::new(),
             suspicions: Slab::new(),
-            health: Health::new(config.awareness_max),
+            health: Health::new(if config.experiment.lha_probe { config.awareness_max } else { 1 }),
             timers: Timers::new(),
             ticks: Ticks::new(now, &config, &mut rng),
             probe: None,

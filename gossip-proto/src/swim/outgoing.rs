@@ -126,7 +126,8 @@ impl Swim {
     /// Composes one packet, or nothing if there is no need for it any more.
     fn compose<U: Upper>(&mut self, upper: &U, outgoing: Outgoing, buf: &mut [u8]) -> Option<Transmit> {
         let is_probe = matches!(outgoing, Outgoing::Probe);
-        if matches!(outgoing, Outgoing::Gossip { .. }) {
+        let is_gossip = matches!(outgoing, Outgoing::Gossip { .. });
+        if is_gossip {
             self.gossip_waiting -= 1;
         }
         let to = self.destination(&outgoing)?;
@@ -138,8 +139,8 @@ impl Swim {
         let limit = self.datagram_limit(to).min(buf.len());
         let composed = Envelope::new(&layers, buf, limit, crc).and_then(|mut envelope| {
             let mut packer = Packer::new(envelope.body());
-            let piggyback = self.head(upper, &outgoing, &mut packer).ok()?;
-            if piggyback {
+            let takes_rumors = self.head(upper, &outgoing, &mut packer).ok()?;
+            if takes_rumors && (is_gossip || self.config.experiment.piggyback) {
                 self.fill(&mut packer);
             }
             let len = packer.finish();
@@ -188,7 +189,7 @@ impl Swim {
                 let (slot, seq, suspected) = self.probe_ping().ok_or(Full)?;
                 let name = self.roster.get(slot).name.as_bytes();
                 put(packer, MessageType::Ping, |sink| self.own_ping(seq, name).encode(sink))?;
-                if !suspected {
+                if !suspected || !self.config.experiment.buddy_system {
                     return Ok(true);
                 }
                 // Tells the suspect, so that it can refute at once (Lifeguard §IV-C; spec 4.8).
@@ -206,7 +207,7 @@ impl Swim {
                     target: target.addr.as_bytes().into(),
                     port: target.port,
                     node: Cow::Borrowed(target.name.as_bytes()),
-                    nack: self.roster.get(helper).versions[1] >= 4,
+                    nack: self.asks_for_nack(helper),
                     source_addr: own.source_addr,
                     source_port: own.source_port,
                     source_node: own.source_node,
@@ -227,7 +228,9 @@ impl Swim {
                 // Whoever asks lives. That it is held for dead here is news to it, and nobody probes the dead.
                 let accused = known.filter(|&slot| {
                     let record = self.roster.get(slot);
-                    record.tracked() && matches!(record.standing, Standing::Suspect | Standing::Dead)
+                    self.config.experiment.healing
+                        && record.tracked()
+                        && matches!(record.standing, Standing::Suspect | Standing::Dead)
                 });
                 if let Some(slot) = accused {
                     let _ = self.put_suspicion(packer, slot);

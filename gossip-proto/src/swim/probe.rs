@@ -123,7 +123,11 @@ impl Swim {
         let seq = probe.seq;
         self.awaited.insert(seq, Awaited::Probe);
         // If the whole span is shorter than the timeout, the span wins (spec 4.8).
-        let wait = self.config.probe_timeout.min(self.probe_span());
+        // As spec 4.8 has it the timeout is never scaled; Lifeguard's paper does.
+        let timeout = self.config.probe_timeout;
+        let scaled = self.config.experiment.scaled_probe_timeout;
+        let timeout = if scaled { self.health.scale(timeout) } else { timeout };
+        let wait = timeout.min(self.probe_span());
         self.ticks.set(Tick::Phase, self.now + wait);
     }
 
@@ -173,7 +177,7 @@ impl Swim {
         roster.order().sample(&mut self.rng, self.config.indirect_checks, helper, &mut chosen);
         let mut nacks_expected = 0;
         for &helper in &chosen {
-            nacks_expected += u8::from(self.roster.get(helper).versions[1] >= 4);
+            nacks_expected += u8::from(self.asks_for_nack(helper));
             let key = self.roster.key(helper);
             self.push_outgoing(Outgoing::IndirectPing { helper: key, seq });
         }
@@ -187,6 +191,11 @@ impl Swim {
         if let Some(probe) = self.probe.as_mut() {
             (probe.helpers, probe.nacks_expected, probe.stream) = (helpers, nacks_expected, stream);
         }
+    }
+
+    /// Whether that helper is to say that it got no answer either (spec 4.8; part of Lifeguard's LHA-Probe).
+    pub(crate) fn asks_for_nack(&self, helper: u32) -> bool {
+        self.config.experiment.lha_probe && self.roster.get(helper).versions[1] >= 4
     }
 
     /// Nobody answered in time, unless the stream did.

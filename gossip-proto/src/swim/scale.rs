@@ -5,10 +5,14 @@
 
 use core::time::Duration;
 
-use crate::time::nanos;
+use crate::config::Logarithm;
+use crate::time::{Instant, nanos};
 
 /// How long a suspicion lasts at least, before anybody confirms it (spec 4.7).
-pub(crate) fn suspicion_timeout(mult: u32, n: usize, interval: Duration) -> Duration {
+pub(crate) fn suspicion_timeout(log: Logarithm, mult: u32, n: usize, interval: Duration) -> Duration {
+    if log == Logarithm::Natural {
+        return interval.saturating_mul(mult.saturating_mul(natural(n)));
+    }
     let scale = f64::max(1.0, libm::log10(n.max(1) as f64));
     let thousandths = (1000.0 * scale) as u128;
     let timeout = u128::from(mult) * thousandths * u128::from(nanos(interval)) / 1000;
@@ -40,8 +44,17 @@ pub(crate) fn push_pull_interval(base: Duration, n: usize) -> Duration {
 
 /// How often one rumor is sent in a cluster of `n` (spec 4.11). Zero for an empty cluster, where it is still sent
 /// once.
-pub(crate) fn transmit_limit(mult: u32, n: usize) -> u32 {
-    mult.saturating_mul(digits(n))
+pub(crate) fn transmit_limit(log: Logarithm, mult: u32, n: usize) -> u32 {
+    mult.saturating_mul(match log {
+        Logarithm::Ten => digits(n),
+        Logarithm::Natural => natural(n),
+    })
+}
+
+/// The first whole multiple of an interval after `now`: where ticks in lock-step fall.
+pub(crate) fn period_after(now: Instant, interval: Duration) -> Instant {
+    let interval = nanos(interval).max(1);
+    Instant::from_nanos((now.as_nanos() / interval).saturating_add(1).saturating_mul(interval))
 }
 
 /// By how much a query waits longer in a cluster of `n` (serf.md 5.1).
@@ -52,6 +65,11 @@ pub(crate) fn query_timeout(n: usize) -> u32 {
 /// ⌈log₁₀(n + 1)⌉, which is the number of decimal digits of `n`, and 0 for 0.
 fn digits(n: usize) -> u32 {
     n.checked_ilog10().map_or(0, |log| log + 1)
+}
+
+/// ⌈ln(n + 1)⌉. The logarithm of a whole number above 1 is never whole, so that no rounding can go wrong.
+fn natural(n: usize) -> u32 {
+    libm::ceil(libm::log(n as f64 + 1.0)) as u32
 }
 
 const UNSCALED_EXCHANGES: usize = 32;
@@ -91,7 +109,12 @@ mod tests {
     #[test]
     fn suspicion_timeout_matches_the_vectors() {
         each_row("suspicion_timeout", 4, |row| {
-            let timeout = suspicion_timeout(row[0] as u32, row[1] as usize, Duration::from_millis(row[2]));
+            let timeout = suspicion_timeout(
+                Logarithm::Ten,
+                row[0] as u32,
+                row[1] as usize,
+                Duration::from_millis(row[2]),
+            );
             assert_eq!(timeout, Duration::from_nanos(row[3]), "{row:?}");
         });
     }
@@ -109,7 +132,11 @@ mod tests {
     #[test]
     fn transmit_limit_matches_the_vectors() {
         each_row("retransmit_limit", 3, |row| {
-            assert_eq!(u64::from(transmit_limit(row[0] as u32, row[1] as usize)), row[2], "{row:?}");
+            assert_eq!(
+                u64::from(transmit_limit(Logarithm::Ten, row[0] as u32, row[1] as usize)),
+                row[2],
+                "{row:?}"
+            );
         });
     }
 
@@ -120,6 +147,23 @@ mod tests {
             let interval = push_pull_interval(Duration::from_millis(row[0]), row[1] as usize);
             assert_eq!(interval, Duration::from_millis(row[2]), "{row:?}");
         });
+    }
+
+    // Where the plotted timeout of SWIM's paper steps up: from 9 periods to 12 at 20 members, to 15 at 54.
+    #[test]
+    fn natural_logarithms_step_where_the_paper_steps() {
+        let periods = |n| suspicion_timeout(Logarithm::Natural, 3, n, Duration::from_secs(2)).as_secs() / 2;
+        assert_eq!([0, 1, 2, 19, 20, 53, 54, 128].map(periods), [0, 3, 6, 9, 12, 12, 15, 15]);
+        let sent = |n| transmit_limit(Logarithm::Natural, 3, n);
+        assert_eq!([0, 1, 19, 20, 54].map(sent), [0, 3, 9, 12, 15]);
+    }
+
+    #[test]
+    fn periods_are_whole_and_lie_ahead() {
+        let after = |millis| period_after(Instant::from_millis(millis), Duration::from_millis(200));
+        for (now, next) in [(0, 200), (1, 200), (199, 200), (200, 400), (1001, 1200)] {
+            assert_eq!(after(now), Instant::from_millis(next));
+        }
     }
 
     #[test]
@@ -135,9 +179,18 @@ mod tests {
 
     #[test]
     fn absurd_values_saturate() {
-        assert_eq!(suspicion_timeout(u32::MAX, usize::MAX, Duration::MAX), Duration::from_nanos(u64::MAX));
+        assert_eq!(
+            suspicion_timeout(Logarithm::Ten, u32::MAX, usize::MAX, Duration::MAX),
+            Duration::from_nanos(u64::MAX)
+        );
         assert_eq!(push_pull_interval(Duration::MAX, usize::MAX), Duration::MAX);
-        assert_eq!(transmit_limit(u32::MAX, usize::MAX), u32::MAX);
+        for log in [Logarithm::Ten, Logarithm::Natural] {
+            assert_eq!(transmit_limit(log, u32::MAX, usize::MAX), u32::MAX);
+            assert!(
+                suspicion_timeout(log, u32::MAX, usize::MAX, Duration::MAX) > Duration::from_secs(1 << 33)
+            );
+        }
+        assert_eq!(period_after(Instant::MAX, Duration::from_secs(1)), Instant::MAX);
         assert!(remaining_suspicion(1, u32::MAX, Duration::MAX, Duration::MAX) >= Duration::MAX / 2);
         // More confirmations than expected never undercut the minimum.
         let (min, max) = (Duration::from_secs(1), Duration::from_secs(6));

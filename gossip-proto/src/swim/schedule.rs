@@ -44,8 +44,11 @@ impl Ticks {
     /// Each periodic tick begins at a random time within its interval, so that a cluster started at once does not tick
     /// at once (spec 4.8).
     pub(crate) fn new(now: Instant, config: &Config, rng: &mut Rng) -> Self {
-        let mut first = |interval: Duration, wait: Duration| {
-            if interval.is_zero() { Instant::MAX } else { now + wait + rng.duration_below(interval) }
+        let lockstep = config.experiment.lockstep;
+        let mut first = |interval: Duration, wait: Duration| match () {
+            () if interval.is_zero() => Instant::MAX,
+            () if lockstep => scale::period_after(now + wait, interval),
+            () => now + wait + rng.duration_below(interval),
         };
         let probe = first(config.probe_interval, Duration::ZERO);
         let gossip = first(
@@ -131,8 +134,11 @@ impl Swim {
 
     fn tick(&mut self, tick: Tick, at: Instant) {
         // Ticks that were missed are not made up for.
-        let next =
-            |interval: Duration| if at + interval > self.now { at + interval } else { self.now + interval };
+        let next = |interval: Duration| match at + interval {
+            _ if self.config.experiment.lockstep => scale::period_after(self.now, interval),
+            next if next > self.now => next,
+            _ => self.now + interval,
+        };
         match tick {
             Tick::Probe => {
                 self.ticks.set(tick, next(self.config.probe_interval));
@@ -172,7 +178,9 @@ impl Swim {
     pub(crate) fn schedule_exchange(&mut self) {
         if !self.config.push_pull_interval.is_zero() {
             let wait = scale::push_pull_interval(self.config.push_pull_interval, self.roster.len());
-            self.ticks.set(Tick::Exchange, self.now + wait);
+            let lockstep = self.config.experiment.lockstep;
+            let at = if lockstep { scale::period_after(self.now, wait) } else { self.now + wait };
+            self.ticks.set(Tick::Exchange, at);
         }
     }
 
@@ -193,7 +201,7 @@ impl Swim {
         // then.
         let due = self.ticks.next().0.min(self.timers.next().unwrap_or(Instant::MAX));
         let late = self.now.saturating_duration_since(due.max(self.settled));
-        if late > self.config.probe_timeout / 2 {
+        if late > self.config.probe_timeout / 2 && self.config.experiment.stall_rule {
             self.stats.stalls += 1;
             self.stalled += late;
             self.extend_probe(late);
