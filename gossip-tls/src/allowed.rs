@@ -1,0 +1,203 @@
+//! The fingerprints that may join, for clusters without an authority.
+
+use core::fmt;
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{Fingerprint, Peer, Refusal, TlsError};
+
+/// Which keys may join.
+///
+/// A list has one fingerprint per line, with the member's name behind it if only that member may use the key; `#` begins a
+/// comment:
+///
+/// ```text
+/// # db machines
+/// sha256:3f1c...e2 db-1
+/// sha256:90aa...07
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Allowed {
+    keys: BTreeMap<Fingerprint, Option<String>>,
+    file: Option<PathBuf>,
+    first_use: bool,
+}
+
+impl Allowed {
+    /// These keys, under any name.
+    pub fn list(fingerprints: impl IntoIterator<Item = Fingerprint>) -> Result<Self, TlsError> {
+        let mut allowed = Self::default();
+        for fingerprint in fingerprints {
+            allowed.insert(fingerprint, None)?;
+        }
+        Ok(allowed)
+    }
+
+    /// The keys in a file, which is read again by [`crate::Credentials::reload`].
+    pub fn file(path: impl Into<PathBuf>) -> Result<Self, TlsError> {
+        let path = path.into();
+        let keys = read(&path)?;
+        Ok(Self { keys, file: Some(path), first_use: false })
+    }
+
+    /// Lets one more key in; under that name only, if one is given.
+    pub fn insert(&mut self, fingerprint: Fingerprint, name: Option<&str>) -> Result<(), TlsError> {
+        if self.keys.len() >= MAX_FINGERPRINTS && !self.keys.contains_key(&fingerprint) {
+            return Err(TlsError::TooMany { limit: MAX_FINGERPRINTS });
+        }
+        self.keys.insert(fingerprint, name.map(str::to_owned));
+        Ok(())
+    }
+
+    /// Whether a key that nobody knows is let in when it is the first one for the name in its certificate, and remembered
+    /// for that name from then on; if there is a file, also there. Off by default: **with it, whoever reaches the port
+    /// first under a name that is still free is a member.** It keeps a member from being replaced by another, and nobody
+    /// from joining.
+    pub fn trust_on_first_use(mut self, on: bool) -> Self {
+        self.first_use = on;
+        self
+    }
+
+    /// How many keys may join.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether none may.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// What is in the file now; those seen for the first time stay, if they could not be written.
+    pub(crate) fn read_again(&self) -> Result<Option<BTreeMap<Fingerprint, Option<String>>>, TlsError> {
+        self.file.as_deref().map(read).transpose()
+    }
+
+    pub(crate) fn replace(&mut self, keys: BTreeMap<Fingerprint, Option<String>>) -> bool {
+        let changed = self.keys != keys;
+        self.keys = keys;
+        changed
+    }
+
+    /// Whether it may join as things stand.
+    pub(crate) fn check(&self, peer: &Peer) -> Result<(), Refusal> {
+        match self.keys.get(&peer.fingerprint) {
+            Some(None) => Ok(()),
+            Some(name) if *name == peer.name => Ok(()),
+            Some(Some(name)) => Err(Refusal::WrongName { peer: peer.clone(), listed: name.clone() }),
+            None => Err(Refusal::NotListed(peer.clone())),
+        }
+    }
+
+    /// As [`Allowed::check`], for one that is here for the first time; gives what must be written down.
+    pub(crate) fn admit(&mut self, peer: &Peer) -> Result<Option<String>, Refusal> {
+        match self.check(peer) {
+            Err(Refusal::NotListed(_)) if self.first_use => {}
+            settled => return settled.map(|()| None),
+        }
+        let Some(name) = &peer.name else { return Err(Refusal::Nameless(peer.clone())) };
+        if self.keys.values().flatten().any(|known| known == name) {
+            return Err(Refusal::KeyChanged(peer.clone()));
+        }
+        if name.contains(['\n', '\r', '#']) || name.trim() != name || self.keys.len() >= MAX_FINGERPRINTS {
+            return Err(Refusal::NotListed(peer.clone()));
+        }
+        self.keys.insert(peer.fingerprint, Some(name.clone()));
+        Ok(Some(format!("{} {name}\n", peer.fingerprint)))
+    }
+}
+
+/// Writes down whom a node trusts since it saw them first. Not where handshakes are made: a disk may be slow.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notebook {
+    pending: Arc<Mutex<Pending>>,
+}
+
+#[derive(Default)]
+struct Pending {
+    lines: String,
+    writing: bool,
+    failed: Option<String>,
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("failed", &self.failed).finish_non_exhaustive()
+    }
+}
+
+impl Notebook {
+    /// Has the line written to the end of the file, soon.
+    pub(crate) fn write(&self, path: &Path, line: &str) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.lines.push_str(line);
+        if pending.writing {
+            return;
+        }
+        pending.writing = true;
+        let (shared, path) = (self.pending.clone(), path.to_owned());
+        let started = std::thread::Builder::new().name("gossip-tls".into()).spawn(move || {
+            loop {
+                let lines = {
+                    let mut pending = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                    if pending.lines.is_empty() {
+                        pending.writing = false;
+                        return;
+                    }
+                    core::mem::take(&mut pending.lines)
+                };
+                let written = OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .open(&path)
+                    .and_then(|mut file| file.write_all(lines.as_bytes()));
+                if let Err(error) = written {
+                    let mut pending = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                    pending.failed = Some(format!("{}: {error}", path.display()));
+                }
+            }
+        });
+        if let Err(error) = started {
+            pending.writing = false;
+            pending.failed = Some(error.to_string());
+        }
+    }
+
+    /// Why the last attempt failed, once.
+    pub(crate) fn take_failure(&self) -> Option<String> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).failed.take()
+    }
+}
+
+fn read(path: &Path) -> Result<BTreeMap<Fingerprint, Option<String>>, TlsError> {
+    let text = fs::read_to_string(path).map_err(|error| TlsError::file(path, error))?;
+    let mut keys = BTreeMap::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        let (fingerprint, name) = match line.split_once(char::is_whitespace) {
+            Some((fingerprint, name)) => (fingerprint, Some(name.trim().to_owned())),
+            None => (line, None),
+        };
+        let fingerprint = fingerprint.parse().map_err(|error: crate::InvalidFingerprint| {
+            TlsError::Malformed { place: format!("{}:{}", path.display(), index + 1), why: error.to_string() }
+        })?;
+        keys.insert(fingerprint, name);
+        if keys.len() > MAX_FINGERPRINTS {
+            return Err(TlsError::TooMany { limit: MAX_FINGERPRINTS });
+        }
+    }
+    Ok(keys)
+}
+
+/// As many as a cluster may have members.
+pub const MAX_FINGERPRINTS: usize = 65_536;
