@@ -11,6 +11,8 @@ mod address;
 mod answers;
 mod cluster;
 mod coalesce;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod conn;
 mod driver;
 mod ending;

@@ -177,11 +177,11 @@ impl SendBatch {
     /// Adds the datagram that `compose` writes to the buffer it is given. Returns whether there was one; `false` also
     /// when the batch has no room left.
     pub fn compose(&mut self, compose: impl FnOnce(&mut [u8]) -> Option<Transmit>) -> bool {
-        if self.entries.is_empty() {
-            self.used = 0;
-        }
         if self.is_full() {
             return false;
+        }
+        if self.entries.is_empty() {
+            self.used = 0;
         }
         let Some(transmit) = compose(&mut self.memory[self.used..]) else { return false };
         self.entries.push_back((transmit, self.used));
@@ -191,7 +191,9 @@ impl SendBatch {
 
     /// Whether no further datagram is sure to fit.
     pub fn is_full(&self) -> bool {
-        self.entries.len() >= self.limit || self.memory.len() - self.used < self.largest
+        // The memory of what was sent is free again once nothing is left in the batch.
+        let used = if self.entries.is_empty() { 0 } else { self.used };
+        self.entries.len() >= self.limit || self.memory.len() - used < self.largest
     }
 
     /// The first datagram: its destination and its bytes.

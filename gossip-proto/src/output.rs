@@ -56,6 +56,13 @@ ids! {
     RequestId;
 }
 
+impl TransmitId {
+    /// An id with this number, for who hands datagrams to a transport without a machine: tests of it, measurements.
+    pub fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 impl RequestId {
     /// The id with this number, which [`as_u64`](Self::as_u64) gave: for programs that have others answer. One that the
     /// machine does not know is refused.

@@ -98,8 +98,7 @@ fn start_with<A, M>(
     run: impl FnOnce(A, TokioTransport, TokioRuntime, Options) -> Cluster<M>,
 ) -> Result<Cluster<M>, StartError> {
     let runtime = TokioRuntime::current().map_err(|_| StartError::NoRuntime)?;
-    let (listener, socket) = bind.sockets()?;
-    let transport = TokioTransport::new(listener, socket).map_err(StartError::Socket)?;
+    let transport = TokioTransport::bind(&bind)?;
     let bound = gossip_driver::Transport::local_addr(&transport);
     let advertise = bind.advertised(bound)?;
     let seed = match bind.seed {

@@ -103,6 +103,19 @@ impl Stream for Tcp {
     }
 }
 
+impl Drop for Tcp {
+    /// A stream that was not closed is broken off: the peer must not take half a message for a whole one. After our side was
+    /// shut down the system delivers the rest by itself, however long the peer takes to read it.
+    fn drop(&mut self) {
+        if let State::Connected(stream) = &self.state
+            && !self.shut
+        {
+            // Fails when the connection is gone already.
+            let _ = stream.set_zero_linger();
+        }
+    }
+}
+
 /// The next connection; failures are waited out.
 pub(crate) fn poll_accept(
     listener: &TcpListener,

@@ -10,6 +10,7 @@ use gossip_driver::{ReceiveBatch, SendBatch, Transport, TransportEvent};
 use tokio::net::TcpListener;
 
 use crate::backoff::Backoff;
+use crate::bind::{Bind, StartError};
 use crate::tcp::{self, Tcp};
 use crate::udp::Udp;
 
@@ -23,6 +24,16 @@ pub struct TokioTransport {
 }
 
 impl TokioTransport {
+    /// Binds both sockets, for who starts a machine by hand or tests a driver; nodes are started with [`crate::start_node`].
+    /// Must be called within a tokio runtime. Of `bind` only the address and the size of the buffers count.
+    pub fn bind(bind: &Bind) -> Result<Self, StartError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(StartError::NoRuntime);
+        }
+        let (listener, socket) = bind.sockets()?;
+        Self::new(listener, socket).map_err(StartError::Socket)
+    }
+
     /// Takes over two bound, non-blocking sockets. Must be called within a tokio runtime.
     pub(crate) fn new(listener: StdTcpListener, socket: StdUdpSocket) -> io::Result<Self> {
         Ok(Self {

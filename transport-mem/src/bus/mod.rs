@@ -9,12 +9,13 @@ mod state;
 use core::fmt;
 use core::future::poll_fn;
 use core::net::SocketAddr;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use gossip_driver::{ReceiveBatch, Runtime, SendBatch, Stream, Timer, Transport, TransportEvent};
-use gossip_proto::{Instant, MemberKey, NonceSecret, Seed, Source, StreamFailure};
+use gossip_proto::{Instant, MemberKey, NonceSecret, Seed, Source, StreamFailure, TransmitFailure};
 
 use crate::conn::{ConnKey, Side};
 use crate::link::Conditions;
@@ -65,7 +66,13 @@ impl Bus {
     /// An endpoint at that address; port 0 stands for any that is free.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<MemTransport> {
         let (number, addr) = self.shared.with(|state| state.bind(addr))?;
-        Ok(MemTransport { shared: self.shared.clone(), number, addr })
+        Ok(MemTransport {
+            shared: self.shared.clone(),
+            number,
+            addr,
+            events: VecDeque::new(),
+            event_waker: None,
+        })
     }
 
     /// Randomness for a node on this bus, different for each. It is only as secret as the bus's seed: enough where no
@@ -213,6 +220,8 @@ pub struct MemTransport {
     shared: Arc<Shared>,
     number: u32,
     addr: SocketAddr,
+    events: VecDeque<TransportEvent>,
+    event_waker: Option<Waker>,
 }
 
 impl Transport for MemTransport {
@@ -248,10 +257,20 @@ impl Transport for MemTransport {
     fn poll_send(&mut self, _: &mut Context<'_>, batch: &mut SendBatch) -> Poll<()> {
         self.shared.with(|state| {
             while let Some((transmit, bytes)) = batch.front() {
-                state.send(self.number, transmit.to, bytes);
+                if bytes.len() > MAX_DATAGRAM {
+                    let why = TransmitFailure::TooBig(MAX_DATAGRAM);
+                    self.events.push_back(TransportEvent::TransmitFailed { id: transmit.id, why });
+                } else {
+                    state.send(self.number, transmit.to, bytes);
+                }
                 batch.advance(1);
             }
         });
+        if !self.events.is_empty()
+            && let Some(waker) = self.event_waker.take()
+        {
+            waker.wake();
+        }
         Poll::Ready(())
     }
 
@@ -267,8 +286,14 @@ impl Transport for MemTransport {
         self.stream(key, 0)
     }
 
-    fn poll_event(&mut self, _: &mut Context<'_>) -> Poll<TransportEvent> {
-        Poll::Pending
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<TransportEvent> {
+        match self.events.pop_front() {
+            Some(event) => Poll::Ready(event),
+            None => {
+                self.event_waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
     }
 }
 
@@ -332,6 +357,9 @@ impl fmt::Debug for MemStream {
         write!(f, "MemStream({:?}, {})", self.key, self.side)
     }
 }
+
+/// The largest datagram, as over UDP and IPv4. More would not fit into the memory that receivers lend.
+const MAX_DATAGRAM: usize = 65_507;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,63 @@
+//! Endpoints on a bus, for the suite.
+
+use core::future::Future;
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::io;
+
+use gossip_driver::conformance::{Capabilities, Factory};
+use gossip_proto::Seed;
+use transport_mem::{Bus, Conditions, MemTransport, VirtualRuntime};
+
+pub(crate) struct InMemory {
+    pub(crate) runtime: VirtualRuntime,
+    pub(crate) bus: Bus,
+}
+
+impl InMemory {
+    /// What is sent arrives at once.
+    pub(crate) fn at_once() -> Self {
+        Self { runtime: VirtualRuntime::new(), bus: Bus::new() }
+    }
+
+    /// What is sent takes its time, in pieces of any size, and some datagrams are lost.
+    pub(crate) fn with_latency() -> Self {
+        let runtime = VirtualRuntime::new();
+        let bus = Bus::with_runtime(&runtime, Seed::from_u64(7));
+        let conditions =
+            Conditions::PERFECT.delay(Duration::from_millis(3), Duration::from_millis(2)).loss(0.01);
+        bus.set_conditions(conditions);
+        Self { runtime, bus }
+    }
+}
+
+impl Factory for InMemory {
+    type Transport = MemTransport;
+    type Runtime = VirtualRuntime;
+
+    fn block_on<A>(&self, future: impl Future<Output = A>) -> A {
+        self.runtime.block_on(future)
+    }
+
+    fn runtime(&self) -> VirtualRuntime {
+        self.runtime.clone()
+    }
+
+    fn endpoint(&self, at: Option<SocketAddr>) -> io::Result<MemTransport> {
+        self.bus.bind(at.unwrap_or_else(|| ([10, 0, 0, 1], 0).into()))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new(65_507).oversize(65_508).stream_buffer(1 << 20).datagram_buffer(2 << 20)
+    }
+
+    fn tasks(&self) -> Option<usize> {
+        Some(self.runtime.tasks())
+    }
+
+    /// Endpoints and connections are to the bus what sockets are to a system.
+    fn files(&self) -> Option<usize> {
+        let (endpoints, connections, _) = self.bus.census();
+        Some(endpoints + connections)
+    }
+}
