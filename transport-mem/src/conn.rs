@@ -25,6 +25,8 @@ impl ConnKey {
 #[derive(Debug, Default)]
 pub(crate) struct Conn<O> {
     epoch: u32,
+    /// Counted from 1, over all connections there ever were.
+    pub(crate) serial: u64,
     pub(crate) ends: [End<O>; 2],
     /// Written by the end of the same number.
     pub(crate) pipes: [Pipe; 2],
@@ -71,6 +73,7 @@ impl<O> Conn<O> {
 pub(crate) struct Conns<O> {
     conns: Vec<Conn<O>>,
     free: Vec<u32>,
+    opened: u64,
 }
 
 impl<O: Default> Conns<O> {
@@ -79,7 +82,9 @@ impl<O: Default> Conns<O> {
             self.conns.push(Conn::default());
             (self.conns.len() - 1) as u32
         });
+        self.opened += 1;
         let conn = &mut self.conns[index as usize];
+        conn.serial = self.opened;
         conn.ends[0] = End { node: Some(from), state: State::Connecting, own };
         conn.ends[1] = End { node: to, ..End::default() };
         ConnKey { index, epoch: conn.epoch }

@@ -63,6 +63,14 @@ impl Pipe {
         taken
     }
 
+    /// As [`Pipe::write`], whether there is room or not: for bytes that took the place of others.
+    pub(crate) fn write_all(&mut self, bytes: &[u8], at: Instant) {
+        if !bytes.is_empty() && !self.writer_done {
+            self.bytes.extend(bytes);
+            self.send(at, What::Bytes(bytes.len()));
+        }
+    }
+
     /// Nothing follows.
     pub(crate) fn finish(&mut self, at: Instant) {
         if !core::mem::replace(&mut self.writer_done, true) {
@@ -74,6 +82,11 @@ impl Pipe {
     pub(crate) fn reset(&mut self, at: Instant) {
         self.writer_done = true;
         self.send(at, What::Reset);
+    }
+
+    /// Whether the writer has ended it, one way or the other.
+    pub(crate) fn is_done(&self) -> bool {
+        self.writer_done
     }
 
     fn send(&mut self, at: Instant, what: What) {

@@ -15,6 +15,7 @@ pub(crate) enum Purpose {
     Node = 5,
     Nonce = 6,
     Scenario = 7,
+    Inject = 10,
 }
 
 /// splitmix64: one addition and a finaliser per number. Its output is part of what a seed promises to reproduce.
@@ -59,6 +60,12 @@ impl Rng {
         }
         bytes
     }
+}
+
+/// The same number, if it is a probability.
+pub(crate) fn probability(what: &str, value: f64) -> f64 {
+    assert!((0.0..=1.0).contains(&value), "{what} must be a probability, from 0 to 1, not {value}");
+    value
 }
 
 /// The finaliser of splitmix64.

@@ -23,6 +23,7 @@
 //! assert!(net.run_until(Duration::from_secs(30), |net| net.agrees()).is_some());
 //! ```
 
+pub mod device;
 mod faults;
 mod node;
 pub mod observe;
@@ -40,6 +41,9 @@ use gossip_proto::{Instant, JoinTarget, Machine, Name, NonceSecret, OperationId,
 
 use crate::conn::{ConnKey, Side, State};
 use crate::link::RETRANSMIT;
+pub use device::{
+    Delivery, Device, DeviceId, FaultInjection, Injected, Kind, Packet, Pcap, TextTrace, Verdict,
+};
 pub use node::Start;
 use node::{Node, Power};
 use observe::Looks;
@@ -328,7 +332,7 @@ impl<M: Machine> Network<M> {
         let reached = ends.filter(|&(opener, other)| {
             world.links.connected(opener, other) && self.nodes[other as usize].power != Power::Vanished
         });
-        let Some((opener, other)) = reached else {
+        let Some((_, other)) = reached else {
             return world.queue.push(world.later(RETRANSMIT), Event::Request { conn: key });
         };
         let node = &mut self.nodes[other as usize];
@@ -337,8 +341,7 @@ impl<M: Machine> Network<M> {
             conn.ends[1].state = State::Backlog;
             node.accept(key, world);
         }
-        let at = world.now + world.links.segment(other, opener);
-        world.queue.push(at, Event::Answer { conn: key, accepted });
+        world.reply(key, accepted);
     }
 
     /// Bytes of a stream arrive, or are held up.

@@ -11,10 +11,11 @@ use gossip_proto::{
 
 use crate::conn::{ConnKey, Side, State};
 use crate::net::NodeId;
+use crate::net::device::Delivery;
 use crate::net::observe::StreamPath;
 use crate::net::record::{Change, Log, News};
 use crate::net::trace::Entry;
-use crate::net::world::{Event, Held, World};
+use crate::net::world::{EPHEMERAL, Event, Held, World};
 use crate::pipe::End;
 
 /// What a factory gets to make a machine of.
@@ -149,14 +150,17 @@ impl<M: Machine> Node<M> {
     pub(crate) fn datagram(&mut self, from: u32, buffer: u32, world: &mut World) {
         if !self.is_reachable() {
             world.traffic.datagrams_lost += 1;
+            world.ended_in_pool(from, self.number, buffer, Delivery::Nobody);
             return world.pool.discard(buffer);
         }
         let len = world.pool.len(buffer);
         if self.inbox_bytes + len > world.settings.socket_buffer {
             world.traffic.datagrams_overflowed += 1;
+            world.ended_in_pool(from, self.number, buffer, Delivery::Overflow);
             return world.pool.discard(buffer);
         }
         self.inbox_bytes += len;
+        world.ended_in_pool(from, self.number, buffer, Delivery::Arrived);
         self.deliver(Input::Datagram { from, buffer, len }, world);
     }
 
@@ -480,5 +484,3 @@ impl<M> fmt::Debug for Node<M> {
         write!(f, "Node({number}, {name}, {power:?})")
     }
 }
-
-const EPHEMERAL: u16 = 49_152;

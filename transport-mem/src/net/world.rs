@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use gossip_proto::{Instant, Seed, StreamId, TransmitFailure};
@@ -9,6 +10,7 @@ use gossip_proto::{Instant, Seed, StreamId, TransmitFailure};
 use crate::conn::{ConnKey, Conns, Side, State};
 use crate::link::{Links, RETRANSMIT};
 use crate::net::NodeId;
+use crate::net::device::{Delivery, Devices, Kind, Packet, Passed};
 use crate::net::observe::{Observers, StreamPath};
 use crate::net::trace::{Entry, NOBODY, Trace};
 use crate::pool::Pool;
@@ -78,6 +80,7 @@ pub(crate) struct World {
     pub(crate) alive: Vec<bool>,
     pub(crate) settings: Settings,
     pub(crate) observers: Observers,
+    pub(crate) devices: Devices,
     segments: Rng,
     dirty: Vec<u32>,
     marked: Vec<bool>,
@@ -119,6 +122,7 @@ impl World {
                 keep_log: true,
             },
             observers: Observers::default(),
+            devices: Devices::default(),
             segments: Rng::new(seed, Purpose::Segment, 0),
             dirty: Vec::new(),
             marked: Vec::new(),
@@ -164,28 +168,124 @@ impl World {
         self.trace.bytes(Entry::Datagram, self.now, from, peer.unwrap_or(NOBODY), bytes);
         let now = self.now;
         self.observers.tell(|observer| observer.sent(now, NodeId(from), peer.map(NodeId), bytes));
-        let Some(to) = peer else {
-            self.traffic.datagrams_lost += 1;
-            return self.unreachable();
-        };
-        let limit = self.links.limit(from, to);
+        let limit = peer.map_or(usize::MAX, |peer| self.links.limit(from, peer));
         if bytes.len() > limit {
             self.traffic.datagrams_lost += 1;
             return Err(TransmitFailure::TooBig(limit));
         }
-        if !self.alive[to as usize] {
-            self.traffic.datagrams_lost += 1;
-            return self.unreachable();
+        if self.devices.is_empty() {
+            return self.carry(from, peer, to, bytes, Duration::ZERO);
         }
+        let packet = self.packet(from, peer, to, bytes);
+        let passed = self.devices.pass(&packet);
+        if passed.delay.is_none() {
+            self.traffic.datagrams_lost += 1;
+            self.ended(from, peer, to, &passed.bytes, Delivery::Dropped);
+        }
+        let mut result = Ok(());
+        for delay in passed.delay.into_iter().chain(passed.copies.iter().copied()) {
+            result = self.carry(from, peer, to, &passed.bytes, delay);
+        }
+        result
+    }
+
+    /// Hands a datagram to the link, to leave that much later.
+    fn carry(
+        &mut self,
+        from: u32,
+        peer: Option<u32>,
+        addr: SocketAddr,
+        bytes: &[u8],
+        delay: Duration,
+    ) -> Result<(), TransmitFailure> {
+        let Some(to) = peer.filter(|peer| self.alive[*peer as usize]) else {
+            self.traffic.datagrams_lost += 1;
+            self.ended(from, peer, addr, bytes, Delivery::Nobody);
+            return self.unreachable();
+        };
         let fate = self.links.datagram(from, to);
         if fate.copies[0].is_none() {
             self.traffic.datagrams_lost += 1;
+            self.ended(from, peer, addr, bytes, Delivery::Lost);
         }
-        for delay in fate.copies.into_iter().flatten() {
+        for link in fate.copies.into_iter().flatten() {
             let buffer = self.pool.put(bytes);
-            self.queue.push(self.now + delay, Event::Datagram { to, from, buffer });
+            self.queue.push(self.now + delay + link, Event::Datagram { to, from, buffer });
         }
         Ok(())
+    }
+
+    /// Tells the devices what became of a datagram.
+    pub(crate) fn ended(
+        &mut self,
+        from: u32,
+        to: Option<u32>,
+        addr: SocketAddr,
+        bytes: &[u8],
+        how: Delivery,
+    ) {
+        if !self.devices.is_empty() {
+            let packet = self.packet(from, to, addr, bytes);
+            self.devices.ended(&packet, how);
+        }
+    }
+
+    /// As [`World::ended`], of one whose bytes lie in the pool.
+    pub(crate) fn ended_in_pool(&mut self, from: u32, to: u32, buffer: u32, how: Delivery) {
+        if !self.devices.is_empty() {
+            let bytes = self.pool.take(buffer);
+            self.ended(from, Some(to), self.addresses[to as usize], &bytes, how);
+            self.pool.put_back(buffer, bytes);
+        }
+    }
+
+    fn packet<'b>(&self, from: u32, to: Option<u32>, addr: SocketAddr, bytes: &'b [u8]) -> Packet<'b> {
+        Packet {
+            at: self.now,
+            from: NodeId(from),
+            to: to.map(NodeId),
+            source: self.addresses[from as usize],
+            destination: addr,
+            kind: Kind::Datagram,
+            stream: 0,
+            bytes,
+        }
+    }
+
+    /// Shows the devices something of a stream: how much later than the link would they let it go, and what bytes.
+    pub(crate) fn pass_stream<'b>(
+        &mut self,
+        key: ConnKey,
+        sender: Side,
+        kind: Kind,
+        bytes: &'b [u8],
+    ) -> (Duration, Cow<'b, [u8]>) {
+        let unchanged = (Duration::ZERO, Cow::Borrowed(bytes));
+        if self.devices.is_empty() {
+            return unchanged;
+        }
+        let Some((from, to)) = self.conns.ends(key, sender) else { return unchanged };
+        let Some(serial) = self.conns.get(key).map(|conn| conn.serial) else { return unchanged };
+        let mut ends = [self.addresses[from as usize], self.addresses[to as usize]];
+        ends[sender].set_port(port_of(serial));
+        self.pass_segment(serial, kind, (from, ends[0]), (Some(to), ends[1]), bytes)
+    }
+
+    fn pass_segment<'b>(
+        &mut self,
+        stream: u64,
+        kind: Kind,
+        (from, source): (u32, SocketAddr),
+        (to, destination): (Option<u32>, SocketAddr),
+        bytes: &'b [u8],
+    ) -> (Duration, Cow<'b, [u8]>) {
+        if self.devices.is_empty() {
+            return (Duration::ZERO, Cow::Borrowed(bytes));
+        }
+        let (from, to) = (NodeId(from), to.map(NodeId));
+        let packet = Packet { at: self.now, from, to, source, destination, kind, stream, bytes };
+        let Passed { bytes, delay, .. } = self.devices.pass(&packet);
+        (delay.unwrap_or(RETRANSMIT), bytes)
     }
 
     /// What a socket says of a destination where no process listens: mostly nothing.
@@ -199,11 +299,24 @@ impl World {
         self.trace.bytes(Entry::Connect, self.now, from, peer.unwrap_or(NOBODY), &[]);
         let conn = self.conns.open(from, Held { id: Some(id), ..Held::default() }, peer);
         let delay = peer.map_or(RETRANSMIT, |peer| self.links.segment(from, peer));
-        self.queue.push(self.now + delay, Event::Request { conn });
+        let serial = self.conns.get(conn).map_or(0, |conn| conn.serial);
+        let mut source = self.addresses[from as usize];
+        source.set_port(port_of(serial));
+        let (held, _) = self.pass_segment(serial, Kind::Open, (from, source), (peer, to), &[]);
+        self.queue.push(self.now + held + delay, Event::Request { conn });
         if deadline < Instant::MAX {
             self.queue.push(deadline.max(self.now), Event::GiveUp { conn });
         }
         conn
+    }
+
+    /// The answer to a request to connect sets out.
+    pub(crate) fn reply(&mut self, key: ConnKey, accepted: bool) {
+        let Some((other, opener)) = self.conns.ends(key, 1) else { return };
+        let kind = if accepted { Kind::Accept } else { Kind::Refuse };
+        let (held, _) = self.pass_stream(key, 1, kind, &[]);
+        let at = self.now + held + self.links.segment(other, opener);
+        self.queue.push(at, Event::Answer { conn: key, accepted });
     }
 
     /// Puts bytes on a stream, cut into segments of any length, as a network may.
@@ -219,9 +332,10 @@ impl World {
         while !rest.is_empty() {
             let most = self.settings.max_segment.min(rest.len()) as u64;
             let (segment, after) = rest.split_at(1 + self.segments.below(most) as usize);
-            let at = self.now + self.links.segment(from, to);
+            let (held, bytes) = self.pass_stream(key, writer, Kind::Data, segment);
+            let at = self.now + held + self.links.segment(from, to);
             let Some(conn) = self.conns.get(key) else { return };
-            conn.pipes[writer].write(segment, at);
+            conn.pipes[writer].write_all(&bytes, at);
             rest = after;
         }
         self.arm(key, writer);
@@ -230,7 +344,17 @@ impl World {
     /// Ends what one side writes: in order, or broken off.
     pub(crate) fn end_writing(&mut self, key: ConnKey, writer: Side, broken: bool) {
         let Some((from, to)) = self.conns.ends(key, writer) else { return };
-        let at = self.now + self.links.segment(from, to);
+        let kind = if broken { Kind::Reset } else { Kind::Finish };
+        let Some(conn) = self.conns.get(key) else { return };
+        if conn.pipes[writer].is_done() && !broken {
+            return;
+        }
+        // Of a stream that never came about there is no end to be seen.
+        let held = match conn.ends[1].state {
+            State::Idle => Duration::ZERO,
+            _ => self.pass_stream(key, writer, kind, &[]).0,
+        };
+        let at = self.now + held + self.links.segment(from, to);
         let Some(conn) = self.conns.get(key) else { return };
         if broken {
             conn.pipes[writer].reset(at);
@@ -281,3 +405,11 @@ impl World {
         self.now + by
     }
 }
+
+/// The port that an opener sends from, for devices: one for each stream, until they come round.
+fn port_of(stream: u64) -> u16 {
+    EPHEMERAL + (stream % (1 << 14)) as u16
+}
+
+/// The first of the ports that are given out on demand (RFC 6335, section 6).
+pub(crate) const EPHEMERAL: u16 = 49_152;
