@@ -17,7 +17,7 @@ use crate::output::Clocks;
 use crate::wire::keyring::Keyring;
 use crate::wire::layers::Compression;
 pub use admission::{Admission, is_plain_name};
-pub use experiment::{Experiment, Logarithm};
+pub use experiment::{Experiment, ExperimentValues, Logarithm};
 
 /// Most bytes of metadata a node may carry (spec 1.11).
 pub const MAX_METADATA: usize = 512;
@@ -73,7 +73,7 @@ pub enum Answer {
 }
 
 macro_rules! config {
-    ($(#[$doc:meta])* pub struct $name:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty = $default:expr,)* }
+    ($(#[$doc:meta])* pub struct $name:ident / $values:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty = $default:expr,)* }
      required { $($(#[$rdoc:meta])* $required:ident: $rtype:ty,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
@@ -82,7 +82,19 @@ macro_rules! config {
             $(pub(crate) $field: $type,)*
         }
 
+        #[doc = concat!("What a [`", stringify!($name), "`] says, to read.")]
+        #[derive(Clone, Copy, Debug)]
+        #[non_exhaustive]
+        pub struct $values<'a> {
+            $($(#[$fdoc])* pub $field: &'a $type,)*
+        }
+
         impl $name {
+            /// All values, to read.
+            pub fn values(&self) -> $values<'_> {
+                $values { $($field: &self.$field,)* }
+            }
+
             fn with_defaults($($required: $rtype),*) -> Self {
                 Self { $($required,)* $($field: $default,)* }
             }
@@ -106,7 +118,7 @@ config! {
     /// let mut config = Config::lan("node-a", "10.0.0.1:7946".parse().unwrap());
     /// config.label(b"blue".as_slice().into()).gossip_nodes(4);
     /// ```
-    pub struct Config {
+    pub struct Config / ConfigValues {
         /// Metadata that members see of this node, at most 512 bytes. A [`crate::Node`] sets it from its tags.
         metadata: Bytes = Bytes::new(),
         /// Own memberlist protocol version, 1 to 5 (spec 3.1). Default 2.
@@ -335,7 +347,7 @@ impl Config {
 
 config! {
     /// What a [`crate::Node`] adds to membership: Serf's parameters (serf.md 10.1).
-    pub struct ServiceConfig {
+    pub struct ServiceConfig / ServiceConfigValues {
         /// Tags that members see, in the order given; names must be unique. Encoded at most 512 bytes.
         tags: Vec<(Bytes, Bytes)> = Vec::new(),
         /// Serf's protocol version, 2 to 5 (serf.md 1.4). Default 5.

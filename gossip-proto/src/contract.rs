@@ -314,6 +314,10 @@ macro_rules! machine {
                     self.swim.next_wakeup()
                 }
 
+                fn depths(&self) -> [Depth; 12] {
+                    self.swim.depths()
+                }
+
                 fn memory(&self) -> usize {
                     self.swim.memory()
                 }

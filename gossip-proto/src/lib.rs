@@ -103,7 +103,8 @@ pub use bytes::Bytes;
 pub use duration::parse as parse_duration;
 
 pub use config::{
-    Admission, Answer, Cidr, Config, ConsulClient, Experiment, Logarithm, Restore, ServiceConfig,
+    Admission, Answer, Cidr, Config, ConfigValues, ConsulClient, Experiment, ExperimentValues, Logarithm,
+    Restore, ServiceConfig, ServiceConfigValues,
 };
 pub use error::{CommandError, ConfigError, PacketError, Refused, StreamError};
 pub use keys::{KeyCommand, KeyFailure, KeyReport};

@@ -280,6 +280,10 @@ pub trait Machine: sealed::Sealed {
     /// Which timer fires next, and when.
     fn next_wakeup(&self) -> Option<(Wakeup, Instant)>;
 
+    /// The queues and tables that others can make grow: rumors by kind, outgoing packets, operations, relays, streams,
+    /// members. Always the same ones, in the same order.
+    fn depths(&self) -> [Depth; 12];
+
     /// Bytes of memory held for members, rumors, streams and events.
     fn memory(&self) -> usize;
 

@@ -244,6 +244,17 @@ pub struct Queues {
     pub queries: usize,
 }
 
+/// How long a queue or a table of a machine is, and how long it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// Which one.
+    pub what: &'static str,
+    /// Entries now.
+    pub len: usize,
+    /// Most entries, from [`crate::Config`].
+    pub cap: usize,
+}
+
 /// The three Lamport clocks (serf.md 2.1); each shows the next time to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clocks {

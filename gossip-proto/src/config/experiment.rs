@@ -33,7 +33,7 @@ config! {
     /// config.suspicion_mult(3).retransmit_mult(3).indirect_checks(1).experiment(swim);
     /// ```
     #[derive(PartialEq, Eq)]
-    pub struct Experiment {
+    pub struct Experiment / ExperimentValues {
         /// LHA-Probe of Lifeguard: a local health score that probes slow down by, and nacks that help to judge it. Without
         /// it the score stays 0 and no helper is asked for nacks.
         lha_probe: bool = true,

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use super::outgoing::{Outgoing, put};
 use super::rumors::{LANES, Why};
 use super::{Lane, Notice, Rumor, Swim, Upper, Waiter, scale};
-use crate::Instant;
 use crate::roster::{LOCAL, Record, Standing};
 use crate::wire::compound::{MAX_PARTS, Packer};
 use crate::wire::message::{Accusation, MessageType};
 use crate::wire::msgpack::Sink;
+use crate::{Depth, Instant};
 
 impl Waiter {
     fn pack(self) -> u64 {
@@ -82,6 +82,27 @@ impl Swim {
     /// How many rumors of a kind wait.
     pub(crate) fn queued(&self, lane: Lane) -> usize {
         self.rumors.lane_len(lane)
+    }
+
+    /// What others can make grow, against its cap.
+    pub(crate) fn depths(&self) -> [Depth; 12] {
+        let lane = |what, lane| Depth { what, len: self.queued(lane), cap: self.config.max_rumors };
+        let of = |what, len, cap| Depth { what, len, cap };
+        [
+            lane("refutations", Lane::Refutation),
+            lane("accusations", Lane::Accusation),
+            lane("alive rumors", Lane::Alive),
+            lane("intents", Lane::Intent),
+            lane("events", Lane::Event),
+            lane("queries", Lane::Query),
+            // A probe's ping always has room.
+            of("outgoing packets", self.outgoing.len(), self.config.max_outgoing + 1),
+            of("operations", self.operations.len(), self.config.max_operations),
+            of("relays", self.relays.len(), self.config.max_relays),
+            of("inbound streams", self.inbound, self.config.max_streams),
+            of("own streams", self.streams.len() - self.inbound, self.config.max_streams),
+            of("members", self.roster.num_members(), self.config.max_members),
+        ]
     }
 
     pub(crate) fn retire_subject(&mut self, slot: u32) {

@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 
 use gossip_proto::{Machine, Name, Status};
 
+use crate::net::node::Power;
 use crate::net::{Network, NodeId};
 
 /// A member as one node sees it.
@@ -69,6 +70,49 @@ impl<M: Machine> Network<M> {
     /// Whether all these nodes see each other alive at their addresses.
     pub fn agree_among(&self, nodes: &[NodeId]) -> bool {
         nodes.iter().all(|&viewer| nodes.iter().all(|&subject| self.sees_alive(viewer, subject)))
+    }
+
+    /// The nodes whose processes run and have working sockets, and that are members or want to be: none that has left.
+    pub fn active(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.running().filter(|node| {
+            let state = self.node(*node);
+            let left = |machine: &M| matches!(machine.local().status, Status::Left | Status::Leaving);
+            state.power == Power::Up && state.io && !state.machine.as_deref().is_some_and(left)
+        })
+    }
+
+    /// The active nodes, by who can reach whom in both directions, over others if need be: each group in order, and the
+    /// groups by their first node. Losses do not count, only partitions and cuts.
+    pub fn groups(&self) -> Vec<Vec<NodeId>> {
+        let mut rest: Vec<NodeId> = self.active().collect();
+        let mut groups = Vec::new();
+        while !rest.is_empty() {
+            let mut group = vec![rest.remove(0)];
+            let mut next = 0;
+            while let Some(&from) = group.get(next) {
+                next += 1;
+                let links = &self.world.links;
+                rest.retain(|&to| {
+                    let reached = links.connected(from.0, to.0) && links.connected(to.0, from.0);
+                    if reached {
+                        group.push(to);
+                    }
+                    !reached
+                });
+            }
+            group.sort_unstable();
+            groups.push(group);
+        }
+        groups
+    }
+
+    /// Whether every active node sees all of its group of [`Network::groups`] alive at their addresses, and counts nobody
+    /// else.
+    pub fn agrees_where_connected(&self) -> bool {
+        self.groups().iter().all(|group| {
+            let counts = |viewer: &NodeId| self.machine(*viewer).map(Machine::num_alive) == Some(group.len());
+            group.iter().all(counts) && self.agree_among(group)
+        })
     }
 
     fn sees_alive(&self, viewer: NodeId, subject: NodeId) -> bool {

@@ -1,4 +1,6 @@
 //! What watches a network: that it is told of everything, changes nothing, and measures what it says.
 
 mod hook;
+mod invariants;
+mod measures;
 mod support;

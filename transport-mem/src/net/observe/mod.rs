@@ -31,6 +31,13 @@
 //!
 //! Observers change nothing: a run has the same trace with them and without. A run that has none pays nothing for them.
 
+mod convergence;
+mod detection;
+mod invariants;
+mod series;
+mod summary;
+mod traffic;
+
 use core::any::Any;
 use core::fmt;
 use core::marker::PhantomData;
@@ -38,6 +45,13 @@ use core::ops::{Index, IndexMut};
 use core::time::Duration;
 
 use gossip_proto::{Completion, Instant, Machine};
+
+pub use convergence::Convergence;
+pub use detection::{Case, Detection, FalsePositive, FalsePositives};
+pub use invariants::{Bound, Broken, Invariants, Rule};
+pub use series::{Row, Series};
+pub use summary::Summary;
+pub use traffic::{Kind, Load, Spread, Tally};
 
 use crate::conn::{ConnKey, Side};
 use crate::net::record::{Change, News};
