@@ -70,7 +70,9 @@ pub trait Stream: Send + Unpin + 'static {
     /// Reads into `buf`, which is not empty. `Ok(0)` means that the peer sends nothing more.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<usize, StreamFailure>>;
 
-    /// Writes from the front of `bytes`, which is not empty; says how many bytes were taken, at least one.
+    /// Writes from the front of `bytes`, which is not empty; says how many bytes were taken, at least one. After
+    /// [`Poll::Pending`] the same bytes are offered again, possibly with others behind them, or the stream is given up: they
+    /// may be on their way already.
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, StreamFailure>>;
 
     /// Nothing more will be written, the peer's side stays open. Only a transport that frames its streams (QUIC) tells

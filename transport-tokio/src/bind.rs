@@ -27,6 +27,10 @@ pub struct Bind {
     pub socket_buffer: usize,
     /// Limits of the driver.
     pub options: Options,
+    /// TLS on TCP. Default none. With it no stream is opened or accepted without; all nodes of a cluster need it, or none.
+    /// Datagrams stay as they are: give the cluster a keyring.
+    #[cfg(feature = "tls")]
+    pub tls: Option<crate::Tls>,
 }
 
 impl Default for Bind {
@@ -37,7 +41,15 @@ impl Default for Bind {
 
 impl From<SocketAddr> for Bind {
     fn from(addr: SocketAddr) -> Self {
-        Self { addr, advertise: None, seed: None, socket_buffer: 2 << 20, options: Options::default() }
+        Self {
+            addr,
+            advertise: None,
+            seed: None,
+            socket_buffer: 2 << 20,
+            options: Options::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
     }
 }
 

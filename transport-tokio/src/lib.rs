@@ -18,12 +18,20 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # TLS
+//!
+//! With the feature `tls`, [`Bind::tls`](Bind) puts the streams into TLS: push/pull exchanges, which carry the whole state, and
+//! reliable messages. It authenticates and hides streams only. Whoever can send datagrams to a node can still gossip to it, and
+//! read what is gossiped: `Config::keyring` is what protects those, and `Config::identities` stays off.
 
 mod backoff;
 mod bind;
 mod interfaces;
 mod runtime;
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 mod udp;
 
@@ -40,8 +48,12 @@ pub use gossip_proto::{
     Cause, ChangeKind, Clocks, Config, ConfigError, Membership, Name, Node, QueryParams, Queues, Seed,
     ServiceConfig, Stats, Status,
 };
+#[cfg(feature = "tls")]
+pub use gossip_tls;
 pub use runtime::{TokioRuntime, TokioTimer};
 pub use tcp::Tcp;
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsRefusal};
 pub use transport::TokioTransport;
 
 use gossip_proto::{Instant, NonceSecret};

@@ -1,4 +1,4 @@
-//! Streams over TCP.
+//! Streams over TCP, with TLS if that is asked for.
 
 use core::future::Future;
 use core::net::SocketAddr;
@@ -13,32 +13,48 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::backoff::Backoff;
 
-/// A TCP connection.
+/// A TCP connection, or a TLS session on one.
 pub struct Tcp {
     state: State,
+    /// Bytes that are encrypted and on their way to the socket, but that the caller was not yet told are taken.
+    owed: usize,
     /// Our side is shut down; what still arrives is thrown away.
     shut: bool,
     drained: usize,
 }
 
 enum State {
-    Connecting(Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>),
-    Connected(TcpStream),
+    Connecting(Connecting),
+    Connected(Socket),
     Failed,
+}
+
+/// A connection on its way.
+pub(crate) type Connecting = Pin<Box<dyn Future<Output = io::Result<Socket>> + Send>>;
+
+/// What bytes go through.
+pub(crate) enum Socket {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<crate::tls::Session>),
 }
 
 impl Tcp {
     pub(crate) fn connect(to: SocketAddr) -> Self {
-        Self { state: State::Connecting(Box::pin(TcpStream::connect(to))), shut: false, drained: 0 }
+        Self::connecting(Box::pin(async move { TcpStream::connect(to).await.map(Socket::Plain) }))
     }
 
-    fn accepted(stream: TcpStream) -> Self {
+    pub(crate) fn connecting(connecting: Connecting) -> Self {
+        Self { state: State::Connecting(connecting), owed: 0, shut: false, drained: 0 }
+    }
+
+    pub(crate) fn accepted(socket: Socket) -> Self {
         // Exchanges are written in few large pieces; waiting for more would only delay the last one.
-        let _ = stream.set_nodelay(true);
-        Self { state: State::Connected(stream), shut: false, drained: 0 }
+        let _ = socket.tcp().set_nodelay(true);
+        Self { state: State::Connected(socket), owed: 0, shut: false, drained: 0 }
     }
 
-    fn connected(&mut self) -> Result<Pin<&mut TcpStream>, StreamFailure> {
+    fn connected(&mut self) -> Result<Pin<&mut Socket>, StreamFailure> {
         match &mut self.state {
             State::Connected(stream) => Ok(Pin::new(stream)),
             _ => Err(StreamFailure::Local),
@@ -50,11 +66,15 @@ impl Stream for Tcp {
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), StreamFailure>> {
         if let State::Connecting(connecting) = &mut self.state {
             match ready!(connecting.as_mut().poll(cx)) {
-                Ok(stream) => *self = Self::accepted(stream),
+                Ok(socket) => *self = Self::accepted(socket),
                 Err(error) => {
                     self.state = State::Failed;
                     return Poll::Ready(Err(match error.kind() {
                         ErrorKind::TimedOut => StreamFailure::TimedOut,
+                        // Somebody is there, and it came to no session.
+                        ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => {
+                            StreamFailure::Reset
+                        }
                         _ if is_local(&error) => StreamFailure::Local,
                         _ => StreamFailure::Unreachable,
                     }));
@@ -73,9 +93,21 @@ impl Stream for Tcp {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, StreamFailure>> {
-        match ready!(self.connected()?.poll_write(cx, bytes)) {
-            Ok(0) => Poll::Ready(Err(StreamFailure::Reset)),
-            Ok(len) => Poll::Ready(Ok(len)),
+        if self.owed == 0 {
+            match ready!(self.connected()?.poll_write(cx, bytes)) {
+                Ok(0) => return Poll::Ready(Err(StreamFailure::Reset)),
+                Ok(len) => self.owed = len,
+                Err(error) => return Poll::Ready(Err(broken(&error))),
+            }
+        }
+        // A TLS session takes bytes that the socket has no room for, and nobody would push them on after the last ones. So
+        // they count as taken once they are in the socket.
+        match ready!(self.connected()?.poll_flush(cx)) {
+            Ok(()) => {
+                let taken = self.owed.min(bytes.len());
+                self.owed -= taken;
+                Poll::Ready(Ok(taken))
+            }
             Err(error) => Poll::Ready(Err(broken(&error))),
         }
     }
@@ -111,7 +143,53 @@ impl Drop for Tcp {
             && !self.shut
         {
             // Fails when the connection is gone already.
-            let _ = stream.set_zero_linger();
+            let _ = stream.tcp().set_zero_linger();
+        }
+    }
+}
+
+impl Socket {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            #[cfg(feature = "tls")]
+            Self::Tls(session) => session.tcp(),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(feature = "tls")]
+            Self::Tls(session) => session.poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            #[cfg(feature = "tls")]
+            Self::Tls(session) => session.poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(feature = "tls")]
+            Self::Tls(session) => session.poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "tls")]
+            Self::Tls(session) => session.poll_shutdown(cx),
         }
     }
 }
@@ -121,13 +199,13 @@ pub(crate) fn poll_accept(
     listener: &TcpListener,
     backoff: &mut Backoff,
     cx: &mut Context<'_>,
-) -> Poll<(Tcp, SocketAddr)> {
+) -> Poll<(TcpStream, SocketAddr)> {
     loop {
         ready!(backoff.poll_ready(cx));
         match ready!(listener.poll_accept(cx)) {
             Ok((stream, from)) => {
                 backoff.succeed();
-                return Poll::Ready((Tcp::accepted(stream), from));
+                return Poll::Ready((stream, SocketAddr::new(from.ip().to_canonical(), from.port())));
             }
             // The peer went away while it waited to be accepted.
             Err(error)
@@ -144,7 +222,8 @@ fn broken(error: &io::Error) -> StreamFailure {
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe
         | ErrorKind::NotConnected
-        | ErrorKind::UnexpectedEof => StreamFailure::Reset,
+        | ErrorKind::UnexpectedEof
+        | ErrorKind::InvalidData => StreamFailure::Reset,
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => StreamFailure::Unreachable,
         _ => StreamFailure::Local,
     }

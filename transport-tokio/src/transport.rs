@@ -11,36 +11,43 @@ use tokio::net::TcpListener;
 
 use crate::backoff::Backoff;
 use crate::bind::{Bind, StartError};
-use crate::tcp::{self, Tcp};
+use crate::tcp::{self, Socket, Tcp};
 use crate::udp::Udp;
 
-/// UDP for datagrams and TCP for streams, on one port (spec 1.1).
+/// UDP for datagrams and TCP for streams, on one port (spec 1.1); with the feature `tls`, on request TLS on TCP.
 #[derive(Debug)]
 pub struct TokioTransport {
     udp: Udp,
     listener: TcpListener,
     accepting: Backoff,
     event_waker: Option<Waker>,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::tls::Handshakes>,
 }
 
 impl TokioTransport {
     /// Binds both sockets, for who starts a machine by hand or tests a driver; nodes are started with [`crate::start_node`].
-    /// Must be called within a tokio runtime. Of `bind` only the address and the size of the buffers count.
+    /// Must be called within a tokio runtime. Of `bind` only the address, the size of the buffers
+    /// and, with that feature, `tls` count.
     pub fn bind(bind: &Bind) -> Result<Self, StartError> {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(StartError::NoRuntime);
         }
         let (listener, socket) = bind.sockets()?;
-        Self::new(listener, socket).map_err(StartError::Socket)
+        let transport = Self::new(listener, socket).map_err(StartError::Socket)?;
+        #[cfg(feature = "tls")]
+        let transport = Self { tls: bind.tls.clone().map(crate::tls::Handshakes::new), ..transport };
+        Ok(transport)
     }
 
-    /// Takes over two bound, non-blocking sockets. Must be called within a tokio runtime.
-    pub(crate) fn new(listener: StdTcpListener, socket: StdUdpSocket) -> io::Result<Self> {
+    fn new(listener: StdTcpListener, socket: StdUdpSocket) -> io::Result<Self> {
         Ok(Self {
             udp: Udp::new(socket)?,
             listener: TcpListener::from_std(listener)?,
             accepting: Backoff::default(),
             event_waker: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         })
     }
 }
@@ -75,13 +82,21 @@ impl Transport for TokioTransport {
     }
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<(Tcp, Source)> {
-        tcp::poll_accept(&self.listener, &mut self.accepting, cx).map(|(stream, from)| {
-            let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-            (stream, Source::unauthenticated(from))
-        })
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return tls
+                .poll_accept(&self.listener, &mut self.accepting, cx)
+                .map(|(stream, from)| (stream, Source::unauthenticated(from)));
+        }
+        tcp::poll_accept(&self.listener, &mut self.accepting, cx)
+            .map(|(stream, from)| (Tcp::accepted(Socket::Plain(stream)), Source::unauthenticated(from)))
     }
 
     fn open(&mut self, to: SocketAddr, _: Option<MemberKey>) -> Tcp {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.connect(to);
+        }
         Tcp::connect(to)
     }
 

@@ -12,11 +12,28 @@ use transport_tokio::{Bind, TokioRuntime, TokioTransport};
 pub(crate) struct Sockets {
     runtime: Runtime,
     ip: IpAddr,
+    #[cfg(feature = "tls")]
+    tls: Option<transport_tokio::Tls>,
 }
 
 impl Sockets {
     pub(crate) fn new(ip: impl Into<IpAddr>) -> Self {
-        Self { runtime: Builder::new_current_thread().enable_all().build().unwrap(), ip: ip.into() }
+        Self {
+            runtime: Builder::new_current_thread().enable_all().build().unwrap(),
+            ip: ip.into(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_tls(self) -> Self {
+        use transport_tokio::gossip_tls::{Authorities, Authority, Credentials};
+
+        let authority = Authority::new("test").unwrap();
+        let trusted = Authorities::from_pem(authority.certificate_pem().as_bytes()).unwrap();
+        let credentials = Credentials::new(authority.issue("member").unwrap(), trusted);
+        Self { tls: Some(transport_tokio::Tls::new(credentials, b"").unwrap()), ..self }
     }
 
     pub(crate) fn on_many_threads(self) -> Self {
@@ -38,12 +55,20 @@ impl Factory for Sockets {
 
     fn endpoint(&self, at: Option<SocketAddr>) -> io::Result<TokioTransport> {
         let at = at.unwrap_or_else(|| SocketAddr::new(self.ip, 0));
-        TokioTransport::bind(&Bind::from(at)).map_err(io::Error::other)
+        #[cfg_attr(not(feature = "tls"), allow(unused_mut))]
+        let mut bind = Bind::from(at);
+        #[cfg(feature = "tls")]
+        bind.tls.clone_from(&self.tls);
+        TokioTransport::bind(&bind).map_err(io::Error::other)
     }
 
     fn capabilities(&self) -> Capabilities {
         let largest = if self.ip.is_ipv4() { 65_507 } else { 65_527 };
-        Capabilities::new(largest).oversize(largest + 1)
+        #[cfg(feature = "tls")]
+        let members_only = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let members_only = false;
+        Capabilities::new(largest).oversize(largest + 1).authenticates(false, members_only)
     }
 
     fn stranger(&self, to: SocketAddr, mischief: Mischief) -> io::Result<Option<Box<dyn Any>>> {
