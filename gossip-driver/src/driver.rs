@@ -140,7 +140,7 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
             return Err(reason);
         }
         let timer = self.set_timer(self.runtime.now());
-        let accept = self.ready[ACCEPT] && self.streams.may_accept();
+        let accept = self.ready[ACCEPT] && self.may_accept();
         let input = [EVENT, COMMAND, RECEIVE, STORE].iter().any(|&source| self.ready[source])
             || !self.received.is_empty();
         Ok(unsent || timer || accept || input || self.streams.has_ready())
@@ -198,11 +198,16 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
         INPUTS
     }
 
+    /// Whether a stream that a peer opened may be taken; until then it waits in the transport's listen queue.
+    fn may_accept(&self) -> bool {
+        self.streams.may_accept() && self.core.machine.may_accept_stream()
+    }
+
     fn accept(&mut self, now: Instant) {
         let waker = self.wakes.waker(ACCEPT).clone();
         let mut cx = Context::from_waker(&waker);
         for _ in 0..ACCEPTS {
-            if !self.ready[ACCEPT] || !self.streams.may_accept() {
+            if !self.ready[ACCEPT] || !self.may_accept() {
                 return;
             }
             match self.transport.poll_accept(&mut cx) {

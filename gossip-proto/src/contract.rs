@@ -310,6 +310,10 @@ macro_rules! machine {
                     self.swim.health()
                 }
 
+                fn may_accept_stream(&self) -> bool {
+                    self.swim.may_accept_stream()
+                }
+
                 fn next_wakeup(&self) -> Option<(Wakeup, Instant)> {
                     self.swim.next_wakeup()
                 }

@@ -277,6 +277,10 @@ pub trait Machine: sealed::Sealed {
     /// The local health score: 0 is healthy (Lifeguard).
     fn health(&self) -> u32;
 
+    /// Whether [`Machine::accept_stream`] would take a stream now. While it would not, leave connections where they wait
+    /// to be accepted: a crowd that joins through one node at once is served in turn instead of being sent away.
+    fn may_accept_stream(&self) -> bool;
+
     /// Which timer fires next, and when.
     fn next_wakeup(&self) -> Option<(Wakeup, Instant)>;
 

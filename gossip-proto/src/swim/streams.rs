@@ -130,9 +130,13 @@ impl Swim {
         self.actions.pop_front()
     }
 
+    /// Inbound streams are counted apart from our own, or who holds streams open could keep us from probing and merging.
+    pub(crate) fn may_accept_stream(&self) -> bool {
+        self.inbound + 1 < self.config.max_streams
+    }
+
     pub(crate) fn accept_stream(&mut self, source: Source) -> Result<StreamId, Refused> {
-        // Counted apart from our own, or who holds streams open could keep us from probing and merging.
-        if self.inbound + 1 >= self.config.max_streams {
+        if !self.may_accept_stream() {
             self.stats.streams_refused += 1;
             return Err(Refused::TooMany);
         }

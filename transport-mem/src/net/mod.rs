@@ -337,9 +337,13 @@ impl<M: Machine> Network<M> {
         };
         let node = &mut self.nodes[other as usize];
         let accepted = node.is_reachable();
-        if accepted && let Some(conn) = world.conns.get(key) {
-            conn.ends[1].state = State::Backlog;
-            node.accept(key, world);
+        if accepted {
+            if !node.accept(key, world) {
+                return world.queue.push(world.later(RETRANSMIT), Event::Request { conn: key });
+            }
+            if let Some(conn) = world.conns.get(key) {
+                conn.ends[1].state = State::Backlog;
+            }
         }
         world.reply(key, accepted);
     }

@@ -53,7 +53,6 @@ pub(crate) enum Power {
 #[derive(Clone, Copy, Debug)]
 enum Input {
     Datagram { from: u32, buffer: u32, len: usize },
-    Accept(ConnKey),
     Opened(ConnKey),
     Failed(ConnKey, StreamFailure),
     Readable(ConnKey, Side),
@@ -66,6 +65,8 @@ const BATCH: usize = 64;
 const DRAIN: usize = 1024;
 /// A machine that still wants to be called after this many calls at one instant will want it forever.
 const MAX_TIMEOUTS: usize = 100_000;
+/// Connections that wait to be accepted; further ones are not answered, and try again. As the socket adapters ask for.
+const BACKLOG: usize = 1024;
 /// What one write to a stream takes at most.
 const WRITE: usize = 16 << 10;
 
@@ -83,6 +84,8 @@ pub(crate) struct Node<M> {
     streams: BTreeMap<StreamId, (ConnKey, Side)>,
     /// Streams whose bytes the machine has no memory for at present.
     waiting: Vec<(ConnKey, Side)>,
+    /// Connections that wait to be accepted: the kernel's listen queue.
+    backlog: VecDeque<ConnKey>,
     wake: Option<Instant>,
     pub(crate) log: Log,
 }
@@ -101,6 +104,7 @@ impl<M: Machine> Node<M> {
             inbox_bytes: 0,
             streams: BTreeMap::new(),
             waiting: Vec::new(),
+            backlog: VecDeque::new(),
             wake: None,
             log: Log::default(),
         }
@@ -125,15 +129,12 @@ impl<M: Machine> Node<M> {
         self.wake = None;
         self.inbox_bytes = 0;
         self.waiting.clear();
-        let unaccepted = self.inbox.drain(..).filter_map(|input| match input {
-            Input::Datagram { buffer, .. } => {
+        for input in self.inbox.drain(..) {
+            if let Input::Datagram { buffer, .. } = input {
                 world.pool.discard(buffer);
-                None
             }
-            Input::Accept(conn) => Some((conn, 1)),
-            _ => None,
-        });
-        let mut ends: Vec<_> = unaccepted.collect();
+        }
+        let mut ends: Vec<_> = self.backlog.drain(..).map(|conn| (conn, 1)).collect();
         ends.extend(core::mem::take(&mut self.streams).into_values());
         for (key, side) in ends {
             if power == Power::Crashed {
@@ -164,8 +165,14 @@ impl<M: Machine> Node<M> {
         self.deliver(Input::Datagram { from, buffer, len }, world);
     }
 
-    pub(crate) fn accept(&mut self, key: ConnKey, world: &mut World) {
-        self.deliver(Input::Accept(key), world);
+    /// Puts a connection into the listen queue; `false` if that is full.
+    pub(crate) fn accept(&mut self, key: ConnKey, world: &mut World) -> bool {
+        if self.backlog.len() >= BACKLOG {
+            return false;
+        }
+        self.backlog.push_back(key);
+        world.mark(self.number);
+        true
     }
 
     pub(crate) fn answer(&mut self, key: ConnKey, result: Result<(), StreamFailure>, world: &mut World) {
@@ -223,6 +230,7 @@ impl<M: Machine> Node<M> {
                     }
                     self.flush(&mut *machine, world);
                 }
+                self.accept_streams(&mut *machine, world);
             }
             self.flush(&mut *machine, world);
             if machine.poll_timeout().is_some_and(|at| at <= world.now) {
@@ -236,7 +244,7 @@ impl<M: Machine> Node<M> {
                 );
                 machine.handle_timeout(world.now);
                 self.flush(&mut *machine, world);
-            } else if self.inbox.is_empty() || !self.io {
+            } else if !self.io || (self.inbox.is_empty() && !self.may_accept(&*machine)) {
                 break;
             }
         }
@@ -264,7 +272,6 @@ impl<M: Machine> Node<M> {
                 let _ = machine.handle_datagram(now, source, &mut bytes);
                 world.pool.give(buffer, bytes);
             }
-            Input::Accept(key) => self.accept_stream(machine, key, world),
             Input::Opened(key) => {
                 let Some(conn) = world.conns.get(key) else { return };
                 let end = &mut conn.ends[0];
@@ -290,6 +297,19 @@ impl<M: Machine> Node<M> {
                 }
             }
             Input::Writable(key, side) => self.write(machine, key, side, world),
+        }
+    }
+
+    fn may_accept(&self, machine: &M) -> bool {
+        !self.backlog.is_empty() && machine.may_accept_stream()
+    }
+
+    /// Accepts what waits in the listen queue, as far as the machine takes it.
+    fn accept_streams(&mut self, machine: &mut M, world: &mut World) {
+        while self.may_accept(machine)
+            && let Some(key) = self.backlog.pop_front()
+        {
+            self.accept_stream(machine, key, world);
         }
     }
 
