@@ -49,6 +49,12 @@ fn run<M: Machine + 'static>(nodes: usize, seconds: u64, factory: fn(Start) -> M
     let joined = net.run_until(Duration::from_secs(600), full);
     report("join of all", &net, began, joined.map(|at| at.as_nanos() as f64 / 1e9));
 
+    // What the joins set off is gossiped for a while yet.
+    let began = cpu();
+    let settling = Duration::from_secs(60);
+    net.run_for(settling);
+    report("settling", &net, began, Some(settling.as_secs_f64()));
+
     let began = cpu();
     let quiet = Duration::from_secs(seconds);
     net.run_for(quiet);
