@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod bus;
+mod conditions;
 mod conn;
 mod link;
 pub mod net;
@@ -37,8 +38,9 @@ mod runtime;
 mod start;
 
 pub use bus::{Bus, MemStream, MemTransport};
+pub use conditions::{Conditions, Latency, Loss, Rate};
 pub use gossip_driver::{self, Cluster};
 pub use gossip_proto;
-pub use link::Conditions;
+
 pub use runtime::{VirtualRuntime, VirtualTimer};
 pub use start::{StartError, start_membership, start_node};

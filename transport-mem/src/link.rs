@@ -3,66 +3,18 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use gossip_proto::Seed;
+use gossip_proto::{Instant, Seed};
 
+use crate::conditions::{Conditions, Loss};
 use crate::rng::{Purpose, Rng};
-
-/// How a link behaves, in one direction.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Conditions {
-    /// Time every packet takes at least.
-    pub latency: Duration,
-    /// Up to this much more, uniformly. Jitter reorders datagrams; streams stay in order.
-    pub jitter: Duration,
-    /// Probability that a packet is lost. A stream sends a lost segment again after 200 milliseconds.
-    pub loss: f64,
-    /// Probability that a datagram arrives twice.
-    pub duplicate: f64,
-}
-
-impl Conditions {
-    /// Nothing is lost, and packets arrive at the very instant they are sent.
-    pub const PERFECT: Self =
-        Self { latency: Duration::ZERO, jitter: Duration::ZERO, loss: 0.0, duplicate: 0.0 };
-
-    /// A quiet local network: half a millisecond, give or take, and no loss.
-    pub const LAN: Self =
-        Self { latency: Duration::from_micros(300), jitter: Duration::from_micros(400), ..Self::PERFECT };
-
-    /// A link between data centres: 40 to 60 milliseconds, no loss.
-    pub const WAN: Self =
-        Self { latency: Duration::from_millis(40), jitter: Duration::from_millis(20), ..Self::PERFECT };
-
-    /// The same with another probability of loss.
-    #[must_use]
-    pub const fn loss(self, loss: f64) -> Self {
-        Self { loss, ..self }
-    }
-
-    /// The same with another probability of duplication.
-    #[must_use]
-    pub const fn duplicate(self, duplicate: f64) -> Self {
-        Self { duplicate, ..self }
-    }
-
-    /// The same with other delays.
-    #[must_use]
-    pub const fn delay(self, latency: Duration, jitter: Duration) -> Self {
-        Self { latency, jitter, ..self }
-    }
-}
-
-impl Default for Conditions {
-    fn default() -> Self {
-        Self::LAN
-    }
-}
 
 /// How long a stream waits before it sends a lost segment again, or asks a silent peer again to connect.
 pub(crate) const RETRANSMIT: Duration = Duration::from_millis(200);
 
 /// A lossy link is not a cut: after this many losses of one segment in a row it gets through.
 const MAX_RETRANSMITS: u32 = 12;
+
+const NANOS: u128 = 1_000_000_000;
 
 /// The links between all endpoints, which are numbered by their owner.
 #[derive(Debug)]
@@ -76,9 +28,19 @@ pub(crate) struct Links {
     stalled: BTreeSet<(u32, u32)>,
     /// The largest datagram that a path carries, where it is limited.
     limits: BTreeMap<(u32, u32), usize>,
+    /// The zone of each endpoint; those not here are in zone 0.
+    zones: Vec<u32>,
+    zone_pairs: BTreeMap<(u32, u32), Conditions>,
+    zone_cuts: BTreeSet<(u32, u32)>,
+    /// The links that are in a bad state.
+    bad: BTreeSet<(u32, u32)>,
+    /// Until when a link of limited rate is busy with what it was given.
+    busy: BTreeMap<(u32, u32), Instant>,
     latency: Rng,
     loss: Rng,
     duplicate: Rng,
+    bursts: Rng,
+    reorder: Rng,
 }
 
 impl Links {
@@ -92,6 +54,13 @@ impl Links {
             no_datagrams: BTreeSet::new(),
             stalled: BTreeSet::new(),
             limits: BTreeMap::new(),
+            zones: Vec::new(),
+            zone_pairs: BTreeMap::new(),
+            zone_cuts: BTreeSet::new(),
+            bad: BTreeSet::new(),
+            busy: BTreeMap::new(),
+            bursts: Rng::new(seed, Purpose::Burst, 0),
+            reorder: Rng::new(seed, Purpose::Reorder, 0),
             latency: Rng::new(seed, Purpose::Latency, 0),
             loss: Rng::new(seed, Purpose::Loss, 0),
             duplicate: Rng::new(seed, Purpose::Duplicate, 0),
@@ -99,14 +68,40 @@ impl Links {
     }
 
     pub(crate) fn set_everywhere(&mut self, conditions: Conditions) {
+        conditions.check();
         self.everywhere = conditions;
     }
 
     pub(crate) fn set_pair(&mut self, from: u32, to: u32, conditions: Option<Conditions>) {
+        conditions.iter().for_each(Conditions::check);
         match conditions {
             Some(conditions) => self.pairs.insert((from, to), conditions),
             None => self.pairs.remove(&(from, to)),
         };
+    }
+
+    pub(crate) fn set_zone(&mut self, of: u32, zone: u32) {
+        let index = of as usize;
+        if self.zones.len() <= index {
+            self.zones.resize(index + 1, 0);
+        }
+        self.zones[index] = zone;
+    }
+
+    pub(crate) fn zone(&self, of: u32) -> u32 {
+        self.zones.get(of as usize).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn set_zones(&mut self, from: u32, to: u32, conditions: Option<Conditions>) {
+        conditions.iter().for_each(Conditions::check);
+        match conditions {
+            Some(conditions) => self.zone_pairs.insert((from, to), conditions),
+            None => self.zone_pairs.remove(&(from, to)),
+        };
+    }
+
+    pub(crate) fn cut_zones(&mut self, from: u32, to: u32, on: bool) {
+        set(&mut self.zone_cuts, (from, to), on);
     }
 
     /// Loss at an endpoint's own port, on top of the links': what it sends, and what it receives.
@@ -132,6 +127,7 @@ impl Links {
     pub(crate) fn heal(&mut self) {
         self.groups.clear();
         self.cuts.clear();
+        self.zone_cuts.clear();
         self.no_datagrams.clear();
         self.stalled.clear();
     }
@@ -163,7 +159,9 @@ impl Links {
     /// Whether anything gets from one to the other.
     pub(crate) fn connected(&self, from: u32, to: u32) -> bool {
         let group = |of: u32| self.groups.get(of as usize).copied().unwrap_or(0);
-        group(from) == group(to) && !self.cuts.contains(&(from, to))
+        group(from) == group(to)
+            && !self.cuts.contains(&(from, to))
+            && (self.zone_cuts.is_empty() || !self.zone_cuts.contains(&(self.zone(from), self.zone(to))))
     }
 
     /// Whether the bytes of established streams move from one to the other.
@@ -171,37 +169,86 @@ impl Links {
         self.connected(from, to) && !self.stalled.contains(&(from, to))
     }
 
-    /// What becomes of a datagram: the delay of each copy that arrives.
-    pub(crate) fn datagram(&mut self, from: u32, to: u32) -> Fate {
+    /// What becomes of a datagram of that many bytes: the delay of each copy that arrives. Latency is drawn for those too
+    /// that are lost, so that loss does not move it.
+    pub(crate) fn datagram(&mut self, now: Instant, from: u32, to: u32, len: usize) -> Fate {
         if !self.connected(from, to) || self.no_datagrams.contains(&(from, to)) {
             return Fate::default();
         }
         let conditions = self.conditions(from, to);
-        let loss = self.loss_of(from, to, conditions.loss);
-        if self.loss.chance(loss) {
+        let mut first = conditions.latency.draw(&mut self.latency);
+        if self.is_lost(from, to, conditions.loss) || conditions.mtu.is_some_and(|mtu| len > mtu) {
             return Fate::default();
         }
-        let first = Some(self.delay(conditions));
-        let second = self.duplicate.chance(conditions.duplicate).then(|| self.delay(conditions));
-        Fate { copies: [first, second] }
+        if self.reorder.chance(conditions.reorder.0) {
+            first += conditions.reorder.1;
+        }
+        let Some(turn) = self.turn(now, (from, to), conditions, len, false) else { return Fate::default() };
+        let second = self.duplicate.chance(conditions.duplicate);
+        let second = second.then(|| turn + conditions.latency.draw(&mut self.latency));
+        Fate { copies: [Some(turn + first), second] }
     }
 
-    /// The delay of a segment of a stream, with the time that repeating lost ones takes.
-    pub(crate) fn segment(&mut self, from: u32, to: u32) -> Duration {
+    /// The delay of a segment of a stream of that many bytes, with the time that repeating lost ones takes.
+    pub(crate) fn segment(&mut self, now: Instant, from: u32, to: u32, len: usize) -> Duration {
         let conditions = self.conditions(from, to);
-        let loss = self.loss_of(from, to, conditions.loss);
-        let mut delay = self.delay(conditions);
+        let mut delay = conditions.latency.draw(&mut self.latency);
         for _ in 0..MAX_RETRANSMITS {
-            if !self.loss.chance(loss) {
+            if !self.is_lost(from, to, conditions.loss) {
                 break;
             }
             delay += RETRANSMIT;
         }
-        delay
+        delay + self.turn(now, (from, to), conditions, len, true).unwrap_or_default()
     }
 
+    /// When a link of limited rate is done with so many bytes more, from now; `None` if there is no room for them.
+    fn turn(
+        &mut self,
+        now: Instant,
+        link: (u32, u32),
+        conditions: Conditions,
+        len: usize,
+        patient: bool,
+    ) -> Option<Duration> {
+        let Some(rate) = conditions.rate else { return Some(Duration::ZERO) };
+        let busy = self.busy.entry(link).or_insert(now);
+        let waits = busy.saturating_duration_since(now);
+        let waiting = waits.as_nanos() * u128::from(rate.bytes_per_second) / NANOS;
+        if !patient && waiting > 0 && waiting + len as u128 > rate.buffer as u128 {
+            return None;
+        }
+        let takes = len as u128 * NANOS / u128::from(rate.bytes_per_second);
+        let done = waits + Duration::from_nanos(u64::try_from(takes).unwrap_or(u64::MAX));
+        *busy = now + done;
+        Some(done)
+    }
+
+    /// Of the link itself, or that of the two zones, or that of all.
     fn conditions(&self, from: u32, to: u32) -> Conditions {
-        self.pairs.get(&(from, to)).copied().unwrap_or(self.everywhere)
+        if let Some(conditions) = self.pairs.get(&(from, to)) {
+            return *conditions;
+        }
+        if self.zone_pairs.is_empty() {
+            return self.everywhere;
+        }
+        self.zone_pairs.get(&(self.zone(from), self.zone(to))).copied().unwrap_or(self.everywhere)
+    }
+
+    fn is_lost(&mut self, from: u32, to: u32, loss: Loss) -> bool {
+        let link = match loss {
+            Loss::Bernoulli(loss) => loss,
+            Loss::GilbertElliott { to_bad, to_good, good, bad } => {
+                let was_bad = self.bad.contains(&(from, to));
+                let changes = self.bursts.chance(if was_bad { to_good } else { to_bad });
+                if changes {
+                    set(&mut self.bad, (from, to), !was_bad);
+                }
+                if was_bad != changes { bad } else { good }
+            }
+        };
+        let loss = self.loss_of(from, to, link);
+        self.loss.chance(loss)
     }
 
     fn loss_of(&self, from: u32, to: u32, link: f64) -> f64 {
@@ -211,10 +258,6 @@ impl Links {
         let outbound = self.loss_at.get(&from).map_or(0.0, |loss| loss.0);
         let inbound = self.loss_at.get(&to).map_or(0.0, |loss| loss.1);
         1.0 - (1.0 - link) * (1.0 - outbound) * (1.0 - inbound)
-    }
-
-    fn delay(&mut self, conditions: Conditions) -> Duration {
-        conditions.latency + self.latency.duration_below(conditions.jitter)
     }
 }
 
@@ -243,14 +286,15 @@ mod tests {
     }
 
     fn lost(links: &mut Links, from: u32, to: u32, of: usize) -> usize {
-        (0..of).filter(|_| links.datagram(from, to).copies[0].is_none()).count()
+        (0..of).filter(|_| links.datagram(Instant::ORIGIN, from, to, 100).copies[0].is_none()).count()
     }
 
     #[test]
     fn latency_lies_between_base_and_base_plus_jitter_and_uses_the_whole_range() {
         let (base, jitter) = (Duration::from_millis(10), Duration::from_millis(4));
         let mut links = links(Conditions::PERFECT.delay(base, jitter));
-        let delays: Vec<_> = (0..4000).map(|_| links.datagram(0, 1).copies[0].unwrap()).collect();
+        let delays: Vec<_> =
+            (0..4000).map(|_| links.datagram(Instant::ORIGIN, 0, 1, 100).copies[0].unwrap()).collect();
         assert!(delays.iter().all(|d| (base..base + jitter).contains(d)));
         let mean = delays.iter().sum::<Duration>() / 4000;
         assert!((Duration::from_micros(11_900)..Duration::from_micros(12_100)).contains(&mean), "{mean:?}");
@@ -282,7 +326,7 @@ mod tests {
     #[test]
     fn duplicates_have_delays_of_their_own() {
         let mut links = links(Conditions::LAN.duplicate(0.1));
-        let fates: Vec<_> = (0..10_000).map(|_| links.datagram(0, 1)).collect();
+        let fates: Vec<_> = (0..10_000).map(|_| links.datagram(Instant::ORIGIN, 0, 1, 100)).collect();
         let twice = fates.iter().filter(|fate| fate.copies[1].is_some()).count();
         assert!((900..1100).contains(&twice), "{twice}");
         assert!(fates.iter().any(|fate| matches!(fate.copies, [Some(a), Some(b)] if b < a)));
@@ -291,12 +335,12 @@ mod tests {
     #[test]
     fn a_lost_segment_comes_later_instead_of_never() {
         let mut links = links(Conditions::PERFECT.loss(0.5));
-        let delays: Vec<_> = (0..1000).map(|_| links.segment(0, 1)).collect();
+        let delays: Vec<_> = (0..1000).map(|_| links.segment(Instant::ORIGIN, 0, 1, 100)).collect();
         let at_once = delays.iter().filter(|d| d.is_zero()).count();
         assert!((440..560).contains(&at_once), "{at_once}");
         assert!(delays.contains(&RETRANSMIT) && delays.contains(&(RETRANSMIT * 2)));
         links.set_everywhere(Conditions::PERFECT.loss(1.0));
-        assert_eq!(links.segment(0, 1), RETRANSMIT * MAX_RETRANSMITS);
+        assert_eq!(links.segment(Instant::ORIGIN, 0, 1, 100), RETRANSMIT * MAX_RETRANSMITS);
     }
 
     #[test]
@@ -329,9 +373,85 @@ mod tests {
     fn loss_does_not_move_the_latencies() {
         let jitter = Conditions::PERFECT.delay(Duration::ZERO, Duration::from_millis(1));
         let mut without = links(jitter);
-        let mut with = links(jitter.loss(0.3));
-        let delays: Vec<_> = (0..100).filter_map(|_| without.datagram(0, 1).copies[0]).collect();
-        let survivors: Vec<_> = (0..100).filter_map(|_| with.datagram(0, 1).copies[0]).collect();
-        assert_eq!(survivors, delays[..survivors.len()]);
+        let mut with = links(jitter.losing(Loss::bursts(0.3, 4.0)));
+        let fates = |links: &mut Links| {
+            let fates = (0..200).map(|_| links.datagram(Instant::ORIGIN, 0, 1, 100).copies[0]);
+            fates.collect::<Vec<_>>()
+        };
+        let (all, some) = (fates(&mut without), fates(&mut with));
+        assert!(some.contains(&None));
+        assert!(all.iter().zip(&some).all(|(one, other)| other.is_none() || one == other));
+    }
+
+    #[test]
+    fn bursts_lose_their_share_and_are_as_long_as_asked_for_on_each_link_for_itself() {
+        let mut links = links(Conditions::PERFECT.losing(Loss::bursts(0.2, 5.0)));
+        let mut runs = [(0, 0, false); 2];
+        for _ in 0..100_000 {
+            for (to, (lost, bursts, before)) in runs.iter_mut().enumerate() {
+                let gone = links.datagram(Instant::ORIGIN, 5, to as u32, 100).copies[0].is_none();
+                *lost += u32::from(gone);
+                *bursts += u32::from(gone && !*before);
+                *before = gone;
+            }
+        }
+        for (lost, bursts, _) in runs {
+            assert!((19_000..21_000).contains(&lost), "{lost}");
+            let mean = f64::from(lost) / f64::from(bursts);
+            assert!((4.8..5.2).contains(&mean), "{mean}");
+        }
+    }
+
+    #[test]
+    fn a_rate_spaces_packets_out_and_a_full_buffer_drops() {
+        let mut links = links(Conditions::PERFECT.rate(1_000_000, 3_000));
+        let mut sent = || links.datagram(Instant::ORIGIN, 0, 1, 1_000).copies[0];
+        let ms = Duration::from_millis;
+        // The first is on its way at once, and what has not left counts as waiting.
+        assert_eq!([sent(), sent(), sent(), sent()], [Some(ms(1)), Some(ms(2)), Some(ms(3)), None]);
+        let later = Instant::from_millis(2);
+        assert_eq!(links.datagram(later, 0, 1, 1_000).copies[0], Some(ms(2)));
+        assert_eq!(links.datagram(later, 1, 0, 1_000).copies[0], Some(ms(1)), "the other direction is idle");
+        assert_eq!(links.segment(later, 0, 1, 9_000), ms(11), "a stream waits");
+        let mut carried = 0;
+        for tick in 0..10_000 {
+            let fate = links.datagram(Instant::from_millis(100 + tick / 10), 0, 1, 500);
+            carried += 500 * u64::from(fate.copies[0].is_some());
+        }
+        assert!((995_000..1_005_000).contains(&carried), "{carried} bytes in a second");
+    }
+
+    #[test]
+    fn what_is_held_back_is_overtaken_and_what_is_too_large_lost() {
+        let mut links = links(Conditions::PERFECT.reorder(0.25, Duration::from_millis(7)).mtu(1_000));
+        let fates: Vec<_> = (0..10_000).map(|_| links.datagram(Instant::ORIGIN, 0, 1, 1_000)).collect();
+        let late = fates.iter().filter(|fate| fate.copies[0] == Some(Duration::from_millis(7))).count();
+        assert!((2370..2630).contains(&late), "{late}");
+        assert_eq!(links.datagram(Instant::ORIGIN, 0, 1, 1_001), Fate::default());
+    }
+
+    #[test]
+    fn a_link_goes_before_its_zones_and_these_before_all() {
+        let mut links = links(Conditions::PERFECT);
+        let fixed = |millis| Conditions::PERFECT.delay(Duration::from_millis(millis), Duration::ZERO);
+        for node in 2..4 {
+            links.set_zone(node, 1);
+        }
+        links.set_zones(0, 1, Some(fixed(40)));
+        links.set_pair(1, 2, Some(fixed(3)));
+        let mut took =
+            |from, to| links.datagram(Instant::ORIGIN, from, to, 1).copies[0].map(|took| took.as_millis());
+        assert_eq!([took(0, 2), took(1, 2), took(1, 3)], [Some(40), Some(3), Some(40)]);
+        assert_eq!([took(2, 0), took(0, 1), took(2, 3)], [Some(0); 3], "one direction, one pair of zones");
+        links.cut_zones(1, 0, true);
+        assert!(links.connected(0, 2) && !links.connected(3, 1) && links.connected(2, 3));
+        links.heal();
+        assert!(links.connected(3, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "loss must be a probability, from 0 to 1, not -0.1")]
+    fn conditions_that_make_no_sense_are_refused() {
+        links(Conditions::LAN.loss(-0.1));
     }
 }

@@ -15,6 +15,8 @@ pub(crate) enum Purpose {
     Node = 5,
     Nonce = 6,
     Scenario = 7,
+    Burst = 8,
+    Reorder = 9,
     Inject = 10,
 }
 

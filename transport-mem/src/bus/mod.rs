@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use gossip_driver::{ReceiveBatch, Runtime, SendBatch, Stream, Timer, Transport, TransportEvent};
 use gossip_proto::{Instant, MemberKey, NonceSecret, Seed, Source, StreamFailure, TransmitFailure};
 
+use crate::conditions::Conditions;
 use crate::conn::{ConnKey, Side};
-use crate::link::Conditions;
 use crate::rng::{Purpose, Rng};
 use state::State;
 
@@ -154,7 +154,8 @@ impl Bus {
         if self.shared.clock.is_some() {
             return conditions;
         }
-        conditions.delay(core::time::Duration::ZERO, core::time::Duration::ZERO)
+        Conditions { reorder: (0.0, core::time::Duration::ZERO), rate: None, ..conditions }
+            .delay(core::time::Duration::ZERO, core::time::Duration::ZERO)
     }
 }
 

@@ -142,7 +142,7 @@ impl State {
 
     pub(crate) fn send(&mut self, from: u32, to: SocketAddr, bytes: &[u8]) {
         let Some(&to) = self.numbers.get(&to) else { return };
-        for delay in self.links.datagram(from, to).copies.into_iter().flatten() {
+        for delay in self.links.datagram(self.now, from, to, bytes.len()).copies.into_iter().flatten() {
             let buffer = self.pool.put(bytes);
             self.push(self.now + delay, Event::Datagram { to, from, buffer });
         }
@@ -173,7 +173,7 @@ impl State {
     pub(crate) fn connect(&mut self, from: u32, to: SocketAddr) -> ConnKey {
         let to = self.number(to);
         let conn = self.conns.open(from, Waiting::default(), Some(to));
-        let delay = self.links.segment(from, to);
+        let delay = self.links.segment(self.now, from, to, 0);
         self.push(self.now + delay, Event::Request { conn });
         conn
     }
@@ -258,7 +258,7 @@ impl State {
         while !rest.is_empty() {
             let most = self.max_segment.min(rest.len()) as u64;
             let (segment, after) = rest.split_at(1 + self.segments.below(most) as usize);
-            let at = self.now + self.links.segment(from, to);
+            let at = self.now + self.links.segment(self.now, from, to, segment.len());
             if let Some(conn) = self.conns.get(key) {
                 conn.pipes[side].write(segment, at);
             }
@@ -271,7 +271,7 @@ impl State {
     /// Nothing more will be written, the end stays.
     pub(crate) fn finish(&mut self, key: ConnKey, side: Side, broken: bool) {
         let Some((from, to)) = self.conns.ends(key, side) else { return };
-        let at = self.now + self.links.segment(from, to);
+        let at = self.now + self.links.segment(self.now, from, to, 0);
         let Some(conn) = self.conns.get(key) else { return };
         if broken {
             conn.pipes[side].reset(at);
@@ -296,7 +296,7 @@ impl State {
 
     fn make_room(&mut self, key: ConnKey, writer: Side) {
         let Some((from, to)) = self.conns.ends(key, 1 - writer) else { return };
-        let at = self.now + self.links.segment(from, to);
+        let at = self.now + self.links.segment(self.now, from, to, 0);
         self.push(at, Event::Room { conn: key, writer });
     }
 
@@ -390,7 +390,7 @@ impl State {
             port.requests.push_back(key);
             self.wakes.extend(port.acceptor.take());
         }
-        let at = self.now + self.links.segment(other, opener);
+        let at = self.now + self.links.segment(self.now, other, opener, 0);
         self.push(at, Event::Answer { conn: key, accepted });
     }
 

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use gossip_proto::Machine;
 
-use crate::link::Conditions;
+use crate::conditions::Conditions;
 use crate::net::node::{Node, Power};
 use crate::net::trace::{Entry, NOBODY};
 use crate::net::world::World;
@@ -86,7 +86,12 @@ impl<M: Machine> Network<M> {
 
     // Faults of links.
 
-    /// Sets how all links behave that have no conditions of their own. The default is [`Conditions::LAN`].
+    /// Sets how all links behave that have no conditions of their own. The default is [`Conditions::LAN`]. A link's own
+    /// conditions ([`Network::set_link`]) go before those of its zones ([`Network::set_zone_link`]), and these before those
+    /// of all.
+    ///
+    /// # Panics
+    /// As the other two: if a probability is not from 0 to 1, or a parameter of [`Conditions`] is outside of its range.
     pub fn set_conditions(&mut self, conditions: Conditions) {
         self.world.fault(None, "set_conditions");
         self.world.links.set_everywhere(conditions);
@@ -96,6 +101,27 @@ impl<M: Machine> Network<M> {
     pub fn set_link(&mut self, from: NodeId, to: NodeId, conditions: Option<Conditions>) {
         self.world.fault(None, "set_link");
         self.world.links.set_pair(from.0, to.0, conditions);
+    }
+
+    /// Puts a node into a zone: a data centre, a rack, anything that links depend on. All are in zone 0 at first.
+    pub fn set_zone(&mut self, node: NodeId, zone: u32) {
+        self.world.links.set_zone(node.0, zone);
+    }
+
+    /// The zone a node is in.
+    pub fn zone(&self, node: NodeId) -> u32 {
+        self.world.links.zone(node.0)
+    }
+
+    /// Gives all links from one zone to another, or within one, conditions of their own, or takes them away. One
+    /// direction: call it twice for both.
+    pub fn set_zone_link(&mut self, from: u32, to: u32, conditions: Option<Conditions>) {
+        self.world.links.set_zones(from, to, conditions);
+    }
+
+    /// Lets nothing through from one zone to another, or everything again. One direction; [`Network::heal`] ends it.
+    pub fn cut_zones(&mut self, from: u32, to: u32, on: bool) {
+        self.world.links.cut_zones(from, to, on);
     }
 
     /// Loses a share of what a node sends and of what it receives, on top of what its links lose.

@@ -203,7 +203,7 @@ impl World {
             self.ended(from, peer, addr, bytes, Delivery::Nobody);
             return self.unreachable();
         };
-        let fate = self.links.datagram(from, to);
+        let fate = self.links.datagram(self.now + delay, from, to, bytes.len());
         if fate.copies[0].is_none() {
             self.traffic.datagrams_lost += 1;
             self.ended(from, peer, addr, bytes, Delivery::Lost);
@@ -298,7 +298,7 @@ impl World {
         let peer = self.nodes.get(&to).copied();
         self.trace.bytes(Entry::Connect, self.now, from, peer.unwrap_or(NOBODY), &[]);
         let conn = self.conns.open(from, Held { id: Some(id), ..Held::default() }, peer);
-        let delay = peer.map_or(RETRANSMIT, |peer| self.links.segment(from, peer));
+        let delay = peer.map_or(RETRANSMIT, |peer| self.links.segment(self.now, from, peer, 0));
         let serial = self.conns.get(conn).map_or(0, |conn| conn.serial);
         let mut source = self.addresses[from as usize];
         source.set_port(port_of(serial));
@@ -315,7 +315,7 @@ impl World {
         let Some((other, opener)) = self.conns.ends(key, 1) else { return };
         let kind = if accepted { Kind::Accept } else { Kind::Refuse };
         let (held, _) = self.pass_stream(key, 1, kind, &[]);
-        let at = self.now + held + self.links.segment(other, opener);
+        let at = self.now + held + self.links.segment(self.now, other, opener, 0);
         self.queue.push(at, Event::Answer { conn: key, accepted });
     }
 
@@ -333,7 +333,7 @@ impl World {
             let most = self.settings.max_segment.min(rest.len()) as u64;
             let (segment, after) = rest.split_at(1 + self.segments.below(most) as usize);
             let (held, bytes) = self.pass_stream(key, writer, Kind::Data, segment);
-            let at = self.now + held + self.links.segment(from, to);
+            let at = self.now + held + self.links.segment(self.now, from, to, bytes.len());
             let Some(conn) = self.conns.get(key) else { return };
             conn.pipes[writer].write_all(&bytes, at);
             rest = after;
@@ -354,7 +354,7 @@ impl World {
             State::Idle => Duration::ZERO,
             _ => self.pass_stream(key, writer, kind, &[]).0,
         };
-        let at = self.now + held + self.links.segment(from, to);
+        let at = self.now + held + self.links.segment(self.now, from, to, 0);
         let Some(conn) = self.conns.get(key) else { return };
         if broken {
             conn.pipes[writer].reset(at);
@@ -387,7 +387,7 @@ impl World {
     /// Tells the writer, one way later, that there is room again.
     pub(crate) fn make_room(&mut self, key: ConnKey, writer: Side) {
         let Some((from, to)) = self.conns.ends(key, 1 - writer) else { return };
-        let at = self.now + self.links.segment(from, to);
+        let at = self.now + self.links.segment(self.now, from, to, 0);
         self.queue.push(at, Event::Room { conn: key, writer });
     }
 
