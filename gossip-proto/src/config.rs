@@ -47,6 +47,11 @@ impl Cidr {
         (prefix <= bits).then_some(Self { network, prefix })
     }
 
+    /// The network and its prefix.
+    pub(crate) fn parts(&self) -> (IpAddr, u8) {
+        (self.network, self.prefix)
+    }
+
     /// Whether the address lies in it. An IPv4-mapped address counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         fn matches(a: u128, b: u128, width: u32, prefix: u8) -> bool {

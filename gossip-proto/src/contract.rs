@@ -17,6 +17,7 @@ macro_rules! machine {
             use $crate::output::*;
             use $crate::replay::{MAX_BUFFER, Parts, replay};
             use $crate::roster::LOCAL;
+            use $crate::swim::outline;
             use $crate::swim::{KeyChange, Swim};
             use $crate::tap::{Input, Key, Payload};
             use $crate::{Config, Instant, Member, Members, MergeMember, Stats};
@@ -51,6 +52,7 @@ macro_rules! machine {
                 }
 
                 fn handle_timeout(&mut self, now: Instant) {
+                    self.swim.record_check(&self.upper, now);
                     self.swim.record(|before| Input::Timeout { now: now.max(before) });
                     self.swim.timeout(&mut self.upper, now);
                     self.swim.settle(&mut self.upper);
@@ -209,6 +211,10 @@ macro_rules! machine {
                     self.swim.start_recording(&self.upper, buffer, salt);
                 }
 
+                fn limit_recording(&mut self, total: u64) {
+                    self.swim.limit_recording(total);
+                }
+
                 fn stop_recording(&mut self, now: Instant) {
                     self.swim.advance(now);
                     self.swim.stop_recording(&self.upper);
@@ -219,7 +225,11 @@ macro_rules! machine {
                     if self.swim.may_transmit() {
                         self.swim.record(|now| Input::PollTransmit { now, len: buf.len().min(MAX_BUFFER) });
                     }
+                    let stirred = self.swim.may_transmit();
                     let transmit = self.swim.poll_transmit(&self.upper, buf);
+                    if stirred {
+                        self.swim.record_transmit(transmit.as_ref());
+                    }
                     self.swim.settle(&mut self.upper);
                     transmit
                 }
@@ -228,28 +238,43 @@ macro_rules! machine {
                     if self.swim.may_tell_stream() {
                         self.swim.record(|_| Input::PollStream {});
                     }
-                    self.swim.poll_stream()
+                    let action = self.swim.poll_stream();
+                    if let Some(action) = &action {
+                        self.swim.record_output(|| outline::text(action));
+                    }
+                    action
                 }
 
                 fn poll_stream_data(&mut self, now: Instant, id: StreamId, buf: &mut [u8]) -> Written {
                     self.swim.advance(now);
                     let len = self.swim.stream_room(id.0, buf.len());
                     self.swim.record(|now| Input::PollStreamData { now, id: id.0, len });
-                    self.swim.poll_stream_data(id.0, buf)
+                    let written = self.swim.poll_stream_data(id.0, buf);
+                    self.swim.record_output(|| outline::text(&written));
+                    written
                 }
 
                 fn poll_membership(&mut self) -> Option<MembershipChange> {
-                    if self.swim.may_tell_change() {
+                    let stirred = self.swim.may_tell_change();
+                    if stirred {
                         self.swim.record(|_| Input::PollMembership {});
                     }
-                    self.swim.poll_membership()
+                    let change = self.swim.poll_membership();
+                    if stirred {
+                        self.swim.record_output(|| outline::text(&change));
+                    }
+                    change
                 }
 
                 fn poll_completion(&mut self) -> Option<Completion> {
                     if self.swim.may_complete() {
                         self.swim.record(|_| Input::PollCompletion {});
                     }
-                    self.swim.poll_completion()
+                    let completion = self.swim.poll_completion();
+                    if let Some(completion) = &completion {
+                        self.swim.record_output(|| outline::completion(completion));
+                    }
+                    completion
                 }
 
                 fn poll_event(&mut self) -> Option<Event<'_>> {
@@ -257,7 +282,7 @@ macro_rules! machine {
                     if swim.events.is_stirred() {
                         swim.record(|_| Input::PollEvent {});
                     }
-                    swim.events.poll(&mut swim.buffers)
+                    swim.poll_event()
                 }
 
                 fn poll_tap(&mut self, buf: &mut [u8]) -> usize {

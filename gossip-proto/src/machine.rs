@@ -202,6 +202,11 @@ pub trait Machine: sealed::Sealed {
     /// Everything else stands there as it is, the seed, tags and payloads included.
     fn start_recording(&mut self, now: Instant, buffer: usize, salt: [u8; 16]);
 
+    /// Has the running recording end before it takes more than `total` bytes, counted from those that wait to be polled now,
+    /// as if its buffer were full: call it right after [`Machine::start_recording`]. Without this it goes on for as long as
+    /// it is polled. Nothing happens if no recording runs.
+    fn limit_recording(&mut self, total: u64);
+
     /// Stops recording, with a last entry that has a replay check where it got to; what is in the buffer can still be
     /// polled. Nothing happens if no recording runs.
     fn stop_recording(&mut self, now: Instant);

@@ -26,7 +26,7 @@ use crate::{Config, Instant, Name, NonceSecret, Seed, ServiceConfig};
 /// A node of a Serf cluster: a member with tags that joins, leaves, and exchanges user events and
 /// queries.
 pub struct Node {
-    swim: Swim,
+    pub(crate) swim: Swim,
     upper: Services,
 }
 

@@ -7,22 +7,27 @@
 mod entry;
 mod frame;
 mod scrub;
+mod settings;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::time::Duration;
+
+use siphasher::sip::SipHasher13;
 
 pub use self::frame::MAX_TAP_FRAME;
 
 pub(crate) use self::entry::{Entry, FORMAT, Fault, Fed, Input, Key, Payload, Trail};
+pub(crate) use self::settings::write as write_settings;
 
 use self::entry::{Item, START, Writer};
 use self::frame::{FRAME_OVERHEAD, framed_len};
 use self::scrub::Scrub;
+use crate::config::{Config, ServiceConfig};
 use crate::machine::ReplayError;
-use crate::{Instant, Name, Seed};
+use crate::{Instant, Seed};
 
 /// Entries on their way to whoever keeps them.
 #[derive(Debug)]
@@ -36,7 +41,27 @@ pub(crate) struct Tap {
     checksum: u32,
     scrub: Scrub,
     state: State,
+    /// Bytes that may yet be handed out or wait to be, in all.
+    total: u64,
+    /// Over what was handed out so far.
+    outputs: Outputs,
+    /// When the next entry with the state is due.
+    next_check: Instant,
 }
+
+/// A running hash over the outputs of a machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outputs(pub(crate) u64);
+
+impl Outputs {
+    /// Takes one in.
+    pub(crate) fn add(&mut self, output: u32) {
+        self.0 = SipHasher13::new_with_keys(self.0, 0).hash(&output.to_le_bytes());
+    }
+}
+
+/// How often the state goes into a recording. It is a hash over the whole table.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -47,7 +72,7 @@ enum State {
 }
 
 /// Room kept for the last entry.
-const LAST: usize = 32;
+const LAST: usize = 48;
 
 /// Capacity that is kept for the next entry.
 const KEPT: usize = 64 * 1024;
@@ -63,13 +88,51 @@ impl Tap {
             checksum: 0,
             scrub: Scrub::new(salt, serf),
             state: State::Running,
+            total: u64::MAX,
+            outputs: Outputs::default(),
+            next_check: Instant::ORIGIN,
         }
+    }
+
+    /// Ends the recording before it takes more than that, from its first byte on.
+    pub(crate) fn set_total(&mut self, total: u64) {
+        self.commit();
+        match total.checked_sub((self.queue.len() + LAST) as u64) {
+            Some(rest) => self.total = rest + LAST as u64,
+            // Not even room for the first entry and a last one.
+            None => {
+                self.queue.clear();
+                (self.total, self.checksum, self.state) = (0, 0, State::Overflown);
+            }
+        }
+    }
+
+    /// Notes what the call at hand handed out.
+    pub(crate) fn output(&mut self, hash: u32) {
+        if self.state == State::Running {
+            self.outputs.add(hash);
+            self.add(&Trail::Output(hash));
+        }
+    }
+
+    pub(crate) fn outputs(&self) -> u64 {
+        self.outputs.0
+    }
+
+    /// Whether the state is to be noted now.
+    pub(crate) fn is_check_due(&mut self, now: Instant) -> bool {
+        let due = self.state == State::Running && now >= self.next_check;
+        if due {
+            self.next_check = now + CHECK_INTERVAL;
+        }
+        due
     }
 
     /// Begins the entry of a call; the one before is complete.
     pub(crate) fn begin(&mut self, input: &Input<'_>) {
         self.commit();
-        let room = self.limit.saturating_sub(self.queue.len() + LAST);
+        let total = usize::try_from(self.total).unwrap_or(usize::MAX);
+        let room = self.limit.saturating_sub(self.queue.len()).min(total).saturating_sub(LAST);
         self.max_open = room.saturating_sub(FRAME_OVERHEAD * (room / MAX_TAP_FRAME + 2));
         self.add(input);
     }
@@ -107,15 +170,18 @@ impl Tap {
     }
 
     fn commit(&mut self) {
-        // The last entry has its room kept, except where there was not even room for the first.
+        // The last entry has its room kept, except where there was not even room for the first. What has no room is half an
+        // entry.
         let len = framed_len(self.open.len());
-        if !self.open.is_empty() && self.queue.len() + len <= self.limit {
+        let fits = self.queue.len() + len <= self.limit && len as u64 <= self.total;
+        if !self.open.is_empty() && self.state != State::Overflown && fits {
             if self.queue.len() + len > self.queue.capacity() {
                 // Twice as large as before, but no larger than ever needed.
                 let capacity = (2 * self.queue.capacity()).clamp(self.queue.len() + len, self.limit);
                 self.queue.reserve_exact(capacity - self.queue.len());
             }
             self.checksum = frame::write(&self.open, self.checksum, &mut self.queue);
+            self.total = self.total.saturating_sub(len as u64);
         }
         self.open.clear();
         self.open.shrink_to(KEPT);
@@ -153,6 +219,12 @@ pub(crate) struct Replay {
     pub(crate) astray: bool,
     /// What the call at hand handed out.
     pub(crate) out: Vec<u8>,
+    /// Whether the first entry was taken.
+    pub(crate) begun: bool,
+    /// The hash of what the call handed out when it was recorded, and of what it does now.
+    expected: Option<u32>,
+    pub(crate) output: Option<u32>,
+    pub(crate) outputs: Outputs,
 }
 
 /// The longest entry: beyond what any call brings.
@@ -178,31 +250,38 @@ impl Replay {
     /// Has the streams read as they were then.
     pub(crate) fn expect(&mut self, trail: &[Trail<'_>]) {
         self.astray = false;
+        self.output = None;
+        self.expected = trail.iter().find_map(|item| match item {
+            Trail::Output(hash) => Some(*hash),
+            _ => None,
+        });
         self.fed = trail
             .iter()
             .filter_map(|item| match item {
                 Trail::Fed(fed, message) => Some((fed.clone(), message.map(Into::into))),
-                Trail::Message(_) => None,
+                Trail::Message(_) | Trail::Output(_) => None,
             })
             .collect();
     }
 
     /// Whether the call went another way than the recorded one.
     pub(crate) fn has_diverged(&self) -> bool {
-        self.astray || !self.fed.is_empty()
+        self.astray || !self.fed.is_empty() || self.output != self.expected
     }
 }
 
-/// What a recording begins with: all that a machine which replays it must be made of, apart from the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a recording begins with: all that a machine which replays it must be made of.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Recording {
     /// The seed of the recorded machine.
     pub seed: Seed,
-    /// Its name.
-    pub name: Name,
-    /// The address it told others.
-    pub advertise: SocketAddr,
+    /// Its configuration, without keys.
+    pub config: Config,
+    /// That of its services; `None` for a [`crate::Membership`].
+    pub services: Option<ServiceConfig>,
+    /// When the machine was made, by the driver's clock.
+    pub created: Instant,
     /// When the recording began, by the driver's clock.
     pub started: Instant,
     /// The version of this library that wrote it.
@@ -213,28 +292,53 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Reads the beginning of a recording from its first entry.
+    /// Reads the first entry of a recording; what follows it does not matter.
     ///
     /// # Errors
-    /// Bytes that are no first entry, or one of another format.
-    pub fn read(first: &[u8]) -> Result<Self, ReplayError> {
-        let frame = frame::read(first, 0)?;
-        if let [START, format, ..] = *frame.body
+    /// Bytes that begin with no first entry, or one of another format; [`ReplayError::Mismatch`] if a version with other
+    /// parameters wrote it, see [`Recording::version_of`].
+    pub fn read(recording: &[u8]) -> Result<Self, ReplayError> {
+        let body = Self::first(recording)?;
+        if let [START, format, ..] = *body
             && format != FORMAT
         {
             return Err(ReplayError::Format(format));
         }
-        match Entry::read(frame.body).map(|entry| entry.input) {
-            Some(Input::Start { version, now, seed, name, advertise, keys, .. }) => Ok(Self {
+        match Entry::read(&body).map(|entry| entry.input) {
+            Some(Input::Start { version, created, now, seed, settings, keys, .. }) => Ok(Self {
                 seed: Seed::new(seed),
-                name: Name::new(name),
-                advertise,
+                config: settings::read(settings).ok_or(ReplayError::Mismatch)?.0,
+                services: settings::read(settings).ok_or(ReplayError::Mismatch)?.1,
+                created,
                 started: now,
                 version: String::from_utf8_lossy(version).into_owned(),
                 keys: keys.iter().map(|key| key.0.to_vec()).collect(),
             }),
             _ => Err(ReplayError::NotStarted),
         }
+    }
+
+    /// The version of this library that wrote a recording, whether it can be replayed or not.
+    pub fn version_of(recording: &[u8]) -> Option<String> {
+        let body = Self::first(recording).ok()?;
+        match Entry::read(&body)?.input {
+            Input::Start { version, .. } => Some(String::from_utf8_lossy(version).into_owned()),
+            _ => None,
+        }
+    }
+
+    /// The body of the first entry.
+    fn first(recording: &[u8]) -> Result<Vec<u8>, ReplayError> {
+        let (mut body, mut checksum) = (Vec::new(), 0);
+        for bytes in Self::entries(recording) {
+            let frame = frame::read(bytes, checksum)?;
+            checksum = frame.checksum;
+            body.extend_from_slice(frame.body);
+            if !frame.more {
+                return Ok(body);
+            }
+        }
+        Err(ReplayError::Damaged)
     }
 
     /// The entries of a recording that was kept as it was polled. An entry cut off at the end is left out.

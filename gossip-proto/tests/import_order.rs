@@ -24,6 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["contract", "replay", "membership"],
     &["service"],
     &["node"],
+    &["playback"],
     &["testing"],
 ];
 

@@ -129,6 +129,10 @@ impl Upper for Services {
     fn config(&self) -> &dyn fmt::Debug {
         &self.config
     }
+
+    fn services(&self) -> Option<&crate::config::ServiceConfig> {
+        Some(&self.config)
+    }
 }
 
 impl Services {

@@ -18,6 +18,7 @@ mod inbound;
 mod keyring;
 mod merge;
 mod outgoing;
+pub(crate) mod outline;
 mod probe;
 mod recording;
 mod relay;
@@ -198,7 +199,11 @@ pub(crate) struct Swim {
     /// A stranger got its acknowledgement for the datagram at hand (W-8).
     stranger_acked: bool,
     chosen: SmallVec<[u32; 8]>,
+    /// A hash of the last packet's messages, where outputs are hashed.
+    composed: u32,
     seed: Seed,
+    /// When it was made.
+    created: Instant,
     tap: Option<Box<Tap>>,
     replay: Option<Box<Replay>>,
 }
@@ -295,7 +300,9 @@ impl Swim {
             departing: false,
             stranger_acked: false,
             chosen: SmallVec::new(),
+            composed: 0,
             seed: *seed,
+            created: now,
             tap: None,
             replay: None,
             rng,

@@ -144,6 +144,9 @@ impl Swim {
                 self.fill(&mut packer);
             }
             let len = packer.finish();
+            if self.is_watched() {
+                self.composed = super::outline::messages(&envelope.body()[..len]);
+            }
             envelope.finish(len, &mut self.nonces, &mut self.deflater).ok()
         });
         self.layers = layers;

@@ -8,11 +8,11 @@ use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
-use super::{Swim, Upper};
+use super::{Swim, Upper, outline};
 use crate::error::KeyringError;
 use crate::machine::ReplayError;
-use crate::output::Source;
-use crate::tap::{Entry, FORMAT, Fault, Fed, Input, Key, Recording, Replay, Tap, Trail};
+use crate::output::{Event, Source};
+use crate::tap::{Entry, FORMAT, Fault, Fed, Input, Key, Replay, Tap, Trail, write_settings};
 use crate::wire::keyring::{self, Keyring};
 use crate::wire::stream::{Pending, StreamReadError};
 use crate::{Instant, StreamId};
@@ -56,13 +56,14 @@ impl Swim {
         let mut tap = Box::new(Tap::new(buffer, salt, self.roster.serviced));
         let keys: SmallVec<[Key<'_>; 8]> =
             self.layers.ring().map_or(&[][..], Keyring::keys).iter().map(|key| Key(key.as_bytes())).collect();
+        let settings = write_settings(&self.config, upper.services());
         tap.begin(&Input::Start {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").as_bytes(),
+            created: self.created,
             now: self.now,
             seed: *self.seed.as_bytes(),
-            name: self.config.name.as_bytes(),
-            advertise: self.config.advertise,
+            settings: &settings,
             config: self.config_hash(upper),
             state: self.state_hash(upper),
             keys: keys.as_slice().into(),
@@ -74,8 +75,9 @@ impl Swim {
 
     pub(crate) fn stop_recording<U: Upper>(&mut self, upper: &U) {
         if self.tap.as_ref().is_some_and(|tap| tap.is_running()) {
-            let last = Input::Stop { now: self.now, state: self.state_hash(upper) };
+            let state = self.state_hash(upper);
             if let Some(tap) = &mut self.tap {
+                let last = Input::Stop { now: self.now, state, outputs: tap.outputs() };
                 tap.end(&last);
             }
         }
@@ -88,6 +90,53 @@ impl Swim {
             self.tap = None;
         }
         len
+    }
+
+    /// Whether what is handed out is hashed.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.tap.is_some() || self.replay.is_some()
+    }
+
+    /// Notes what the call at hand hands out; `None` for what is written as text is not nothing, and is noted too.
+    #[inline]
+    pub(crate) fn record_output(&mut self, output: impl FnOnce() -> u32) {
+        if self.is_watched() {
+            let hash = output();
+            note(&mut self.tap, &mut self.replay, hash);
+            self.end_full_recording();
+        }
+    }
+
+    /// The third output, which borrows from this machine.
+    pub(crate) fn poll_event(&mut self) -> Option<Event<'_>> {
+        // What has no room ends the recording; that is said by an event, so that there is nothing to do here.
+        let stirred = self.events.is_stirred();
+        let event = self.events.poll(&mut self.buffers);
+        if stirred && (self.tap.is_some() || self.replay.is_some()) {
+            note(&mut self.tap, &mut self.replay, outline::event(event.as_ref()));
+        }
+        event
+    }
+
+    /// Notes the state, so that a replay can tell where it went astray; every ten seconds.
+    pub(crate) fn record_check<U: Upper>(&mut self, upper: &U, now: Instant) {
+        if self.tap.as_mut().is_some_and(|tap| tap.is_check_due(now)) {
+            let state = self.state_hash(upper);
+            let outputs = self.tap.as_ref().map_or(0, |tap| tap.outputs());
+            self.record(|now| Input::Check { now, state, outputs });
+        }
+    }
+
+    pub(crate) fn limit_recording(&mut self, total: u64) {
+        if let Some(tap) = &mut self.tap {
+            tap.set_total(total);
+        }
+    }
+
+    /// Over what this machine has handed out since the replay began.
+    pub(crate) fn replayed_outputs(&self) -> u64 {
+        self.replay.as_ref().map_or(0, |replay| replay.outputs.0)
     }
 
     /// Whether `poll_transmit` may do anything at all.
@@ -133,10 +182,21 @@ impl Swim {
         upper: &U,
         frame: &[u8],
     ) -> Result<Option<Vec<u8>>, ReplayError> {
-        let Some(replay) = &mut self.replay else {
-            self.replay = Some(self.begin_replay(upper, frame)?);
+        if self.replay.as_ref().is_none_or(|replay| !replay.begun) {
+            // Of the first entry nothing counts before it is whole, and nothing of one that does not fit.
+            let mut replay = self.replay.take().unwrap_or_default();
+            if let Some(body) = replay.take(frame)? {
+                self.begin_replay(upper, &body)?;
+                replay.begun = true;
+            }
+            self.replay = Some(replay);
             return Ok(None);
-        };
+        }
+        let Some(replay) = &mut self.replay else { return Ok(None) };
+        // An event is on loan when its call ends, so that it is compared here.
+        if replay.has_diverged() {
+            return Err(ReplayError::Diverged);
+        }
         let body = replay.take(frame)?;
         if let Some(entry) = body.as_deref().and_then(Entry::read) {
             replay.expect(&entry.trail);
@@ -145,17 +205,19 @@ impl Swim {
     }
 
     /// Makes this machine one that replays: its keys are the pseudonyms from now on.
-    fn begin_replay<U: Upper>(&mut self, upper: &U, frame: &[u8]) -> Result<Box<Replay>, ReplayError> {
-        let recording = Recording::read(frame)?;
-        let mut replay = Box::new(Replay::default());
-        let body = replay.take(frame)?.ok_or(ReplayError::Damaged)?;
-        let Some(Entry { input: Input::Start { now, config, state, .. }, .. }) = Entry::read(&body) else {
+    fn begin_replay<U: Upper>(&mut self, upper: &U, body: &[u8]) -> Result<(), ReplayError> {
+        let Some(Input::Start { format, now, config, state, keys, .. }) =
+            Entry::read(body).map(|entry| entry.input)
+        else {
             return Err(ReplayError::NotStarted);
         };
+        if format != FORMAT {
+            return Err(ReplayError::Format(format));
+        }
         if config != self.config_hash(upper) {
             return Err(ReplayError::Mismatch);
         }
-        let ring = ring_of(&recording.keys).map_err(|_| ReplayError::Damaged)?;
+        let ring = ring_of(&keys).map_err(|_| ReplayError::Damaged)?;
         let before = self.now;
         self.advance(now);
         if state != self.state_hash(upper) {
@@ -163,7 +225,7 @@ impl Swim {
             return Err(ReplayError::Mismatch);
         }
         self.layers.keyring = (!ring.is_empty()).then_some(ring);
-        Ok(replay)
+        Ok(())
     }
 
     /// Acts once more on the messages of a datagram.
@@ -248,12 +310,22 @@ impl Swim {
     }
 }
 
-fn ring_of(keys: &[Vec<u8>]) -> Result<Keyring, KeyringError> {
+fn ring_of(keys: &[Key<'_>]) -> Result<Keyring, KeyringError> {
     let mut ring = Keyring::empty();
     for key in keys {
-        ring.add(keyring::Key::new(key)?)?;
+        ring.add(keyring::Key::new(key.0)?)?;
     }
     Ok(ring)
+}
+
+fn note(tap: &mut Option<Box<Tap>>, replay: &mut Option<Box<Replay>>, hash: u32) {
+    if let Some(tap) = tap {
+        tap.output(hash);
+    }
+    if let Some(replay) = replay {
+        replay.output = Some(hash);
+        replay.outputs.add(hash);
+    }
 }
 
 fn fault(error: &StreamReadError) -> Fault {

@@ -69,4 +69,8 @@ pub(crate) trait Upper {
     fn hash(&self, hasher: &mut SipHasher13);
     /// What it was configured with, to tell whether two machines are alike.
     fn config(&self) -> &dyn fmt::Debug;
+    /// The same, of services.
+    fn services(&self) -> Option<&crate::config::ServiceConfig> {
+        None
+    }
 }

@@ -15,7 +15,7 @@ use crate::wire::stream::Pending;
 use crate::{Instant, Name};
 
 /// The format written here; a reader refuses any other.
-pub(crate) const FORMAT: u8 = 1;
+pub(crate) const FORMAT: u8 = 2;
 
 /// A value in an entry.
 pub(crate) trait Item<'a>: Sized {
@@ -55,13 +55,15 @@ macro_rules! inputs {
 inputs! {
     /// The first entry: what a machine must be made of to go the same way.
     1 Start {
-        format: u8, version: &'a [u8], now: Instant, seed: [u8; 32], name: &'a [u8], advertise: SocketAddr,
+        format: u8, version: &'a [u8], created: Instant, now: Instant, seed: [u8; 32], settings: &'a [u8],
         config: u64, state: u64, keys: Cow<'a, [Key<'a>]>
     }
-    /// The last entry of a recording that was stopped on request; the state that a replay must have reached.
-    2 Stop { now: Instant, state: u64 }
+    /// The last entry of a recording that was stopped on request; what a replay must have reached.
+    2 Stop { now: Instant, state: u64, outputs: u64 }
     /// The last entry of a recording that ran out of room.
     3 Full {}
+    /// What a replay must have reached here.
+    4 Check { now: Instant, state: u64, outputs: u64 }
     10 Datagram { now: Instant, source: Source }
     11 Timeout { now: Instant }
     12 TransmitFailed { now: Instant, id: u64, why: TransmitFailure }
@@ -106,6 +108,51 @@ inputs! {
 /// The code of [`Input::Start`].
 pub(crate) const START: u8 = 1;
 
+impl Input<'_> {
+    /// When the call was made, if it says so.
+    pub(crate) fn at(&self) -> Option<Instant> {
+        match *self {
+            Self::Start { now, .. }
+            | Self::Stop { now, .. }
+            | Self::Check { now, .. }
+            | Self::Datagram { now, .. }
+            | Self::Timeout { now }
+            | Self::TransmitFailed { now, .. }
+            | Self::TransmitDelayed { now, .. }
+            | Self::Path { now, .. }
+            | Self::AcceptStream { now, .. }
+            | Self::StreamOpened { now, .. }
+            | Self::StreamFailed { now, .. }
+            | Self::StreamData { now, .. }
+            | Self::Join { now, .. }
+            | Self::Leave { now }
+            | Self::Send { now, .. }
+            | Self::SendReliable { now, .. }
+            | Self::Ping { now, .. }
+            | Self::Accept { now, .. }
+            | Self::Refuse { now, .. }
+            | Self::InstallKey { now, .. }
+            | Self::UseKey { now, .. }
+            | Self::RemoveKey { now, .. }
+            | Self::KeyringStored { now, .. }
+            | Self::SetSeeds { now, .. }
+            | Self::SetMetadata { now, .. }
+            | Self::Broadcast { now, .. }
+            | Self::BroadcastAbout { now, .. }
+            | Self::SetTags { now, .. }
+            | Self::UserEvent { now, .. }
+            | Self::ForceLeave { now, .. }
+            | Self::JoinIgnoringOld { now, .. }
+            | Self::Query { now, .. }
+            | Self::Respond { now, .. }
+            | Self::Keys { now, .. }
+            | Self::PollTransmit { now, .. }
+            | Self::PollStreamData { now, .. } => Some(now),
+            _ => None,
+        }
+    }
+}
+
 /// Something that turned up during the call.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Trail<'a> {
@@ -113,6 +160,8 @@ pub(crate) enum Trail<'a> {
     Message(&'a [u8]),
     /// A stream's bytes were read; the message if that completed it.
     Fed(Fed, Option<&'a [u8]>),
+    /// A hash of what the call handed out.
+    Output(u32),
 }
 
 /// What reading a stream came to.
@@ -210,6 +259,14 @@ impl<'w> Writer<'w> {
 pub(crate) struct Parser<'a>(&'a [u8]);
 
 impl<'a> Parser<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn byte(&mut self) -> Option<u8> {
         let (&byte, rest) = self.0.split_first()?;
         self.0 = rest;
@@ -564,6 +621,10 @@ impl<'a> Item<'a> for Trail<'a> {
                     out.scrubbed(message, Scrub::stream_message);
                 }
             }
+            Self::Output(hash) => {
+                out.bytes(&[2]);
+                hash.to_le_bytes().put(out);
+            }
         }
     }
 
@@ -571,6 +632,7 @@ impl<'a> Item<'a> for Trail<'a> {
         match input.byte()? {
             0 => Item::take(input).map(Self::Message),
             1 => Some(Self::Fed(Item::take(input)?, Item::take(input)?)),
+            2 => <[u8; 4]>::take(input).map(|hash| Self::Output(u32::from_le_bytes(hash))),
             _ => None,
         }
     }
