@@ -28,6 +28,7 @@ mod faults;
 mod node;
 pub mod observe;
 mod record;
+mod recording;
 mod replay;
 mod trace;
 mod view;

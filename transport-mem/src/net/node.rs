@@ -88,6 +88,8 @@ pub(crate) struct Node<M> {
     backlog: VecDeque<ConnKey>,
     wake: Option<Instant>,
     pub(crate) log: Log,
+    pub(crate) records: bool,
+    pub(crate) recording: Vec<u8>,
 }
 
 impl<M: Machine> Node<M> {
@@ -107,11 +109,15 @@ impl<M: Machine> Node<M> {
             backlog: VecDeque::new(),
             wake: None,
             log: Log::default(),
+            records: false,
+            recording: Vec::new(),
         }
     }
 
     pub(crate) fn start(&mut self, start: Start, world: &mut World) {
-        let machine = (self.factory)(start);
+        let now = start.now;
+        let mut machine = (self.factory)(start);
+        self.begin_recording(&mut machine, now, world.settings.record);
         self.name = machine.local().name.clone();
         self.machine = Some(Box::new(machine));
         self.power = Power::Up;
@@ -255,6 +261,7 @@ impl<M: Machine> Node<M> {
             self.wake = Some(at);
             world.queue.push(at, Event::Wake { node: self.number });
         }
+        self.keep_recorded(&mut *machine);
         self.machine = Some(machine);
     }
 

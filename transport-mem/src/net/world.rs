@@ -99,6 +99,8 @@ pub(crate) struct Settings {
     /// Sockets hear, and say, that no process listens at the destination.
     pub(crate) report_unreachable: bool,
     pub(crate) keep_log: bool,
+    /// Most bytes that the recording of each node takes that is started.
+    pub(crate) record: Option<u64>,
 }
 
 impl World {
@@ -120,6 +122,7 @@ impl World {
                 half_close: false,
                 report_unreachable: false,
                 keep_log: true,
+                record: None,
             },
             observers: Observers::default(),
             devices: Devices::default(),

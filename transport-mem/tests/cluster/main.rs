@@ -9,6 +9,7 @@ mod keys;
 mod messages;
 mod partitions;
 mod queries;
+mod recording;
 mod recycling;
 mod services;
 mod support;
