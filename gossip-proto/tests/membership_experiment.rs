@@ -337,3 +337,26 @@ fn in_lock_step_all_nodes_tick_at_the_same_instants() {
         assert!(ticks(1, 0, false).iter().any(|at| at % interval != 0));
     }
 }
+
+#[test]
+fn a_probe_from_its_tick_fails_when_its_ping_leaves_too_late() {
+    for (from_tick, status) in [(false, Status::Alive), (true, Status::Suspect)] {
+        let mut script = with(&["b", "c"], |config, experiment| {
+            config.indirect_checks(0).stream_pings(false);
+            experiment.probe_from_tick(from_tick);
+        });
+        // The socket is full for some intervals: nothing is polled, and nobody is accused meanwhile.
+        for _ in 0..60 {
+            script.next();
+        }
+        assert_eq!((script.status("b"), script.status("c")), (Some(Status::Alive), Some(Status::Alive)));
+        // Then the ping leaves, and its time is over already, or only begins.
+        let target = script.sent().into_iter().find(|sent| sent.kinds()[0] == MessageType::Ping);
+        let target = target.expect("one ping").to;
+        for _ in 0..3 {
+            script.late(script.now);
+        }
+        let name = if target == addr(2) { "b" } else { "c" };
+        assert_eq!(script.status(name), Some(status));
+    }
+}

@@ -118,7 +118,10 @@ impl Swim {
     pub(crate) fn probe_sent(&mut self, transmit: TransmitId) {
         let Some(probe) = self.probe.as_mut() else { return };
         probe.phase = Phase::Direct;
-        probe.sent = self.now;
+        if !self.config.experiment.probe_from_tick {
+            probe.sent = self.now;
+        }
+        let sent = probe.sent;
         probe.transmit = Some(transmit);
         let seq = probe.seq;
         self.awaited.insert(seq, Awaited::Probe);
@@ -128,7 +131,7 @@ impl Swim {
         let scaled = self.config.experiment.scaled_probe_timeout;
         let timeout = if scaled { self.health.scale(timeout) } else { timeout };
         let wait = timeout.min(self.probe_span());
-        self.ticks.set(Tick::Phase, self.now + wait);
+        self.ticks.set(Tick::Phase, sent + wait);
     }
 
     pub(crate) fn probe_transmit_failed(&mut self, id: TransmitId, why: TransmitFailure) {
@@ -154,6 +157,9 @@ impl Swim {
     pub(crate) fn probe_phase_ended(&mut self) {
         let Some(probe) = &self.probe else { return };
         match probe.phase {
+            Phase::Unsent if self.config.experiment.probe_from_tick && self.probe_ping().is_some() => {
+                self.ticks.set(Tick::Phase, self.now + self.probe_span());
+            }
             Phase::Unsent => {
                 self.stats.probes_unsent += 1;
                 self.end_probe();

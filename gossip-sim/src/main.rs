@@ -1,0 +1,237 @@
+//! `gossip-sim`: runs scenarios, compares their reports, replays recordings.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Instant;
+
+use clap::{Args, Parser, Subcommand};
+use gossip_sim::scenario::{Overrides, Scenario, builtins, find};
+use gossip_sim::{Options, Report, compare, execute, html, replay, table, write_file};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Simulated gossip clusters: scenarios with faults, sweeps over parameters, and papers' figures beside ours.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Says which scenarios there are.
+    List,
+    /// Runs a scenario.
+    Run(Box<Run>),
+    /// Compares two reports, metric by metric.
+    Compare(Compare),
+    /// Runs a recording through the machine again.
+    Replay {
+        /// The recording.
+        trace: PathBuf,
+    },
+    /// Prints a scenario's file, to start one's own from.
+    Show {
+        /// A built-in scenario or a file.
+        scenario: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// A built-in scenario, by name or alias, or a file.
+    scenario: String,
+    /// How many nodes.
+    #[arg(long, value_name = "N")]
+    nodes: Option<usize>,
+    /// How many seeds; each cell and variant is run with every one.
+    #[arg(long, value_name = "K")]
+    seeds: Option<u64>,
+    /// The first seed; the others follow it.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    first_seed: u64,
+    /// Sets a parameter (C=4, or C=1,4 for a sweep), a setting of the nodes (suspicion_mult=5), or a place in the file
+    /// (stop.after=60s). May be given several times.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+    /// Runs only cells and variants that match, as in C=4,variant=swim.
+    #[arg(long, value_name = "CELL")]
+    filter: Option<String>,
+    /// Threads.
+    #[arg(long, value_name = "J", default_value_t = cores())]
+    jobs: usize,
+    /// Writes the report to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Writes a page with pictures to this file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Compare {
+    /// The first report.
+    a: PathBuf,
+    /// The second.
+    b: PathBuf,
+    /// Fails with exit code 1 if a mean differs by more than this share of the first, beyond noise.
+    #[arg(long, value_name = "SHARE")]
+    tolerance: Option<f64>,
+    /// Shows equal figures as well.
+    #[arg(long)]
+    all: bool,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::List => print(&list()).map(|()| ExitCode::SUCCESS),
+        Command::Run(options) => run(&options).map(|()| ExitCode::SUCCESS),
+        Command::Compare(options) => run_compare(&options),
+        Command::Replay { trace } => {
+            replay::replay(&trace).and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Show { scenario } => find(&scenario)
+            .map_err(|error| error.to_string())
+            .and_then(|(_, text)| print(&text))
+            .map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("gossip-sim: {error}");
+        ExitCode::from(2)
+    })
+}
+
+fn list() -> String {
+    let mut lines = String::new();
+    for scenario in builtins() {
+        let names = core::iter::once(&scenario.name).chain(&scenario.aliases);
+        let names = names.map(String::as_str).collect::<Vec<_>>().join(", ");
+        let runs = scenario.cells().len() as u64 * scenario.all_variants().len() as u64 * scenario.seeds;
+        lines.push_str(&format!("{names:<28} {} ({runs} {})\n", scenario.title, plural(runs, "run")));
+    }
+    lines
+}
+
+fn run(options: &Run) -> Result<(), String> {
+    if options.jobs == 0 {
+        return Err("--jobs must be at least 1".into());
+    }
+    for path in [&options.json, &options.html].into_iter().flatten() {
+        check_writable(path)?;
+    }
+    let (file, text) = find(&options.scenario).map_err(|error| error.to_string())?;
+    let overrides = Overrides { nodes: options.nodes, set: options.set.clone() };
+    let scenario = Scenario::parse(&file, &text, &overrides).map_err(|error| error.to_string())?;
+
+    let bar = ProgressBar::new(0); // hidden where standard error is no terminal
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} runs, {eta} left") {
+        bar.set_style(style);
+    }
+    bar.set_message(scenario.name.clone());
+    let progress = |over: usize, of: usize| {
+        bar.set_length(of as u64);
+        bar.set_position(over as u64);
+    };
+    let begun = Instant::now();
+    let how = Options {
+        first_seed: options.first_seed,
+        seeds: options.seeds,
+        jobs: options.jobs,
+        filter: options.filter.clone(),
+    };
+    let result = execute(&scenario, &how, &progress);
+    bar.finish_and_clear();
+    let (mut report, effort) = result?;
+    report.set = overrides.set;
+    if let Some(nodes) = overrides.nodes {
+        report.set.insert(0, ("nodes".into(), nodes.to_string()));
+    }
+    let took = begun.elapsed().as_secs_f64();
+
+    print(&table::report(&report))?;
+    eprintln!(
+        "{} {} in {took:.1} s: {:.0} virtual seconds, {:.0} node-seconds per second of {} {}",
+        effort.runs,
+        plural(effort.runs as u64, "run"),
+        effort.virtual_seconds,
+        effort.node_seconds / took.max(1e-9),
+        options.jobs,
+        plural(options.jobs as u64, "thread"),
+    );
+    for (path, text) in
+        [(&options.json, Report::to_json as fn(&Report) -> String), (&options.html, html::page)]
+    {
+        if let Some(path) = path {
+            write_file(path, &text(&report)).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn run_compare(options: &Compare) -> Result<ExitCode, String> {
+    if options.tolerance.is_some_and(|tolerance| !(tolerance >= 0.0)) {
+        return Err("--tolerance is a share, 0 or more: 0.05 allows 5 %".into());
+    }
+    let read = |path: &Path| {
+        let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Report::from_json(&text).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let differences = compare::compare(&read(&options.a)?, &read(&options.b)?)?;
+    if !options.all && differences.iter().all(|difference| difference.means.0 == difference.means.1) {
+        print("No mean differs.\n")?;
+    } else {
+        print(&format!("{}\n", compare::table(&differences, options.all)))?;
+    }
+    let Some(tolerance) = options.tolerance else { return Ok(ExitCode::SUCCESS) };
+    let beyond = differences.iter().filter(|difference| difference.exceeds(tolerance)).count();
+    if beyond > 0 {
+        eprintln!(
+            "gossip-sim: {beyond} {} by more than {}",
+            plural(beyond as u64, "mean differs"),
+            tolerance
+        );
+        return Ok(ExitCode::from(1));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A long run shall not end with nowhere to put its report.
+fn check_writable(path: &Path) -> Result<(), String> {
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    if path.is_dir() || !folder.is_dir() {
+        return Err(format!("{}: not a file in a folder that exists", path.display()));
+    }
+    Ok(())
+}
+
+/// Prints; a reader that has gone away is no error.
+fn print(text: &str) -> Result<(), String> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),
+        _ => Ok(()),
+    }
+}
+
+fn plural(count: u64, what: &str) -> String {
+    match (count, what) {
+        (1, what) => what.to_owned(),
+        (_, "mean differs") => "means differ".to_owned(),
+        (_, what) => format!("{what}s"),
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".into()),
+    }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}

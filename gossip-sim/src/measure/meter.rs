@@ -1,0 +1,576 @@
+//! Watches one run, and keeps what the metrics are computed from.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use gossip_proto::{ChangeKind, Instant, Machine, Name, Status};
+use transport_mem::net::{Change, Network, NodeId, Traffic};
+
+use crate::measure::series::{self, Curve, Mark, Series, Told, View};
+
+/// Samples by metric.
+pub(crate) type Samples = BTreeMap<&'static str, Vec<f64>>;
+
+/// A fault of one node, or its farewell.
+#[derive(Debug)]
+struct Outage {
+    what: &'static str,
+    subject: usize,
+    since: Instant,
+    leaves: bool,
+    first_suspicion: Option<Instant>,
+    first: Option<Instant>,
+    full: Option<Instant>,
+    /// When each healthy node knew; empty as long as nobody did.
+    known: BTreeMap<usize, Instant>,
+    /// Who declared failed one who left.
+    as_failed: BTreeSet<usize>,
+}
+
+/// An event or query and who has it.
+#[derive(Debug)]
+struct Rumor {
+    name: String,
+    at: Instant,
+    of: usize,
+    heard: BTreeMap<usize, Instant>,
+}
+
+/// What one node is at present, to the meter.
+#[derive(Clone, Copy, Debug, Default)]
+struct Subject {
+    running: bool,
+    /// It has had a fault, or will have one.
+    faulty: bool,
+    side: u32,
+    /// The latest outage.
+    outage: Option<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Meter {
+    zero: Instant,
+    subjects: Vec<Subject>,
+    numbers: BTreeMap<Name, usize>,
+    outages: Vec<Outage>,
+    rumors: Vec<Rumor>,
+    counts: BTreeMap<&'static str, u64>,
+    samples: Samples,
+    /// Members that a healthy node has declared failed, to notice when it takes them back.
+    failed: BTreeSet<(usize, usize)>,
+    sizes: BTreeSet<usize>,
+    last_change: Instant,
+    changed: bool,
+    baseline: Option<Baseline>,
+    series: Option<Series>,
+    senders: BTreeMap<usize, usize>,
+}
+
+/// The counters when measuring began.
+#[derive(Debug)]
+struct Baseline {
+    at: Instant,
+    nodes: Vec<[u64; 7]>,
+    traffic: Traffic,
+}
+
+impl Meter {
+    pub(crate) fn new(keep_series: bool) -> Self {
+        Self {
+            zero: Instant::ORIGIN,
+            subjects: Vec::new(),
+            numbers: BTreeMap::new(),
+            outages: Vec::new(),
+            rumors: Vec::new(),
+            counts: BTreeMap::new(),
+            samples: Samples::new(),
+            failed: BTreeSet::new(),
+            sizes: BTreeSet::new(),
+            last_change: Instant::ORIGIN,
+            changed: true,
+            baseline: None,
+            series: keep_series.then(Series::default),
+            senders: BTreeMap::new(),
+        }
+    }
+
+    // What the run says.
+
+    /// Time 0 is now.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.zero = now;
+        self.last_change = now;
+    }
+
+    pub(crate) fn added(&mut self, node: usize, name: Name) {
+        self.numbers.insert(name, node);
+        if self.subjects.len() <= node {
+            self.subjects.resize(node + 1, Subject::default());
+        }
+        self.subjects[node].running = true;
+        self.changed = true;
+    }
+
+    /// The node will have a fault: what is said against it from now on is not false.
+    pub(crate) fn expect_fault(&mut self, node: usize) {
+        if self.subjects.len() <= node {
+            self.subjects.resize(node + 1, Subject::default());
+        }
+        self.subjects[node].faulty = true;
+    }
+
+    pub(crate) fn fault(&mut self, node: usize, now: Instant, what: &'static str, leaves: bool) {
+        self.expect_fault(node);
+        self.subjects[node].outage = Some(self.outages.len());
+        self.outages.push(Outage {
+            what,
+            subject: node,
+            since: now,
+            leaves,
+            first_suspicion: None,
+            first: None,
+            full: None,
+            known: BTreeMap::new(),
+            as_failed: BTreeSet::new(),
+        });
+    }
+
+    pub(crate) fn stopped(&mut self, node: usize) {
+        self.subjects[node].running = false;
+        self.changed = true;
+    }
+
+    pub(crate) fn restarted(&mut self, node: usize) {
+        self.subjects[node].running = true;
+        self.changed = true;
+    }
+
+    /// The sides of a partition; none at all when it is healed.
+    pub(crate) fn sides(&mut self, groups: &[Vec<usize>]) {
+        for subject in &mut self.subjects {
+            subject.side = 0;
+        }
+        for (side, group) in groups.iter().enumerate() {
+            for node in group {
+                self.subjects[*node].side = side as u32 + 1;
+            }
+        }
+    }
+
+    pub(crate) fn rumor(&mut self, name: String, origin: usize, now: Instant) {
+        let of = self.subjects.iter().filter(|subject| subject.running).count();
+        self.rumors.push(Rumor { name, at: now, of, heard: BTreeMap::from([(origin, now)]) });
+    }
+
+    pub(crate) fn mark(&mut self, now: Instant, what: String, nodes: &[usize]) {
+        let at = self.seconds(now);
+        let Some(series) = &mut self.series else { return };
+        if series.timeline.len() < series::MARKS {
+            let count = nodes.len();
+            let nodes = if count > 64 { Vec::new() } else { nodes.to_vec() };
+            series.timeline.push(Mark { at, what, nodes, count });
+        }
+    }
+
+    pub(crate) fn sample(&mut self, metric: &'static str, value: f64) {
+        self.samples.entry(metric).or_default().push(value);
+    }
+
+    fn count(&mut self, metric: &'static str, by: u64) {
+        *self.counts.entry(metric).or_default() += by;
+    }
+
+    // What nodes say.
+
+    pub(crate) fn changed(&mut self, viewer: usize, change: &Change) {
+        let Some(&about) = self.numbers.get(&change.name) else { return };
+        self.last_change = self.last_change.max(change.at);
+        self.changed = true;
+        if about == viewer || change.at < self.zero {
+            return;
+        }
+        let healthy_viewer = self.is_healthy(viewer);
+        match change.kind {
+            ChangeKind::Suspected => {
+                self.tell(change.at, viewer, "suspected", Some(about));
+                if let Some(outage) = self.outage_of(about) {
+                    outage.first_suspicion.get_or_insert(change.at);
+                }
+                if self.is_false(viewer, about) {
+                    self.count("false_suspicions", 1);
+                    self.count("false_suspicions_healthy", healthy_viewer.into());
+                }
+            }
+            ChangeKind::Failed => {
+                self.tell(change.at, viewer, "failed", Some(about));
+                if healthy_viewer {
+                    self.failed.insert((viewer, about));
+                }
+                if self.is_false(viewer, about) {
+                    self.count("false_positives", 1);
+                    self.count("false_positives_healthy", healthy_viewer.into());
+                }
+                self.learnt(viewer, about, change.at, true);
+            }
+            ChangeKind::Left => {
+                self.tell(change.at, viewer, "left", Some(about));
+                self.learnt(viewer, about, change.at, false);
+            }
+            ChangeKind::Joined => {
+                self.tell(change.at, viewer, "joined", Some(about));
+                if self.failed.remove(&(viewer, about)) {
+                    self.count("flaps", 1);
+                }
+            }
+            ChangeKind::Refuted => self.tell(change.at, viewer, "refuted", Some(about)),
+            _ => {}
+        }
+    }
+
+    /// An event or broadcast of that name reached a node; true if it is the first time.
+    pub(crate) fn heard(&mut self, node: usize, name: &[u8], at: Instant) -> bool {
+        let Some(rumor) = self.rumors.iter_mut().find(|rumor| rumor.name.as_bytes() == name) else {
+            return false;
+        };
+        let first = !rumor.heard.contains_key(&node);
+        if first {
+            rumor.heard.insert(node, at);
+            self.tell(at, node, "event", None);
+        }
+        first
+    }
+
+    fn learnt(&mut self, viewer: usize, about: usize, at: Instant, failed: bool) {
+        let healthy = self.is_healthy(viewer);
+        let required = self.required(about);
+        let Some(outage) = self.outage_of(about) else { return };
+        if failed {
+            outage.first.get_or_insert(at);
+        }
+        if !healthy {
+            return;
+        }
+        if failed && outage.leaves {
+            outage.as_failed.insert(viewer);
+        }
+        outage.known.entry(viewer).or_insert(at);
+        if outage.known.len() >= required {
+            outage.full.get_or_insert(at);
+        }
+    }
+
+    fn outage_of(&mut self, node: usize) -> Option<&mut Outage> {
+        let outage = self.subjects[node].outage?;
+        self.outages.get_mut(outage)
+    }
+
+    /// Nodes that ought to learn of what happened to that one.
+    fn required(&self, about: usize) -> usize {
+        let others = self.subjects.iter().enumerate().filter(|(node, _)| *node != about);
+        others.filter(|(_, subject)| subject.running && !subject.faulty).count()
+    }
+
+    fn is_healthy(&self, node: usize) -> bool {
+        self.subjects.get(node).is_some_and(|subject| subject.running && !subject.faulty)
+    }
+
+    /// Whether a declaration against a member is false: it had no fault, and was within reach.
+    fn is_false(&self, viewer: usize, about: usize) -> bool {
+        let (viewer, about) = (self.subjects[viewer], self.subjects[about]);
+        about.running && !about.faulty && viewer.side == about.side
+    }
+
+    fn tell(&mut self, at: Instant, to: usize, what: &str, about: Option<usize>) {
+        let at = self.seconds(at);
+        let Some(series) = &mut self.series else { return };
+        if series.told.len() < series::TOLD {
+            let from = self.senders.get(&to).copied();
+            series.told.push(Told { at, from, to, what: what.to_owned(), about });
+        }
+    }
+
+    fn seconds(&self, at: Instant) -> f64 {
+        at.saturating_duration_since(self.zero).as_secs_f64()
+    }
+
+    // Looks at the whole network.
+
+    /// Whether anything changed since this was asked last; agreement need not be looked for otherwise.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        core::mem::take(&mut self.changed)
+    }
+
+    /// When a view changed last.
+    pub(crate) fn last_change(&self) -> Instant {
+        self.last_change
+    }
+
+    /// Whether all outages that last are known to all who should know.
+    pub(crate) fn all_detected(&self) -> bool {
+        self.subjects.iter().enumerate().filter(|(_, subject)| !subject.running).all(|(node, subject)| {
+            subject.outage.is_none_or(|outage| self.outages[outage].known.len() >= self.required(node))
+        })
+    }
+
+    /// Whether all events are known to all that run.
+    pub(crate) fn all_informed(&self) -> bool {
+        let running = || self.subjects.iter().enumerate().filter(|(_, subject)| subject.running);
+        self.rumors.iter().all(|rumor| running().all(|(node, _)| rumor.heard.contains_key(&node)))
+    }
+
+    /// From now on traffic counts.
+    pub(crate) fn measure<M: Machine>(&mut self, net: &Network<M>) {
+        let nodes = net.nodes().map(|node| counters(net, node)).collect();
+        self.baseline = Some(Baseline { at: net.now(), nodes, traffic: net.traffic() });
+    }
+
+    /// Looks at the sizes of views.
+    pub(crate) fn look<M: Machine>(&mut self, net: &Network<M>) {
+        let mut sizes = BTreeSet::new();
+        let (mut min, mut max, mut sum, mut running) = (usize::MAX, 0, 0, 0);
+        for machine in net.running().filter_map(|node| net.machine(node)) {
+            let size = machine.num_alive();
+            sizes.insert(size);
+            (min, max) = (min.min(size), max.max(size));
+            sum += size;
+            running += 1;
+        }
+        if running == 0 {
+            return;
+        }
+        let at = self.seconds(net.now());
+        let view = View { at, min, mean: sum as f64 / running as f64, max, sizes: sizes.len(), running };
+        self.sizes.extend(sizes);
+        if let Some(series) = &mut self.series {
+            series.views.push(view);
+            if series.views.len() >= 2 * series::VIEWS {
+                // Every other one, so that long runs keep their whole length.
+                let mut number = 0;
+                series.views.retain(|_| {
+                    number += 1;
+                    number % 2 == 1
+                });
+            }
+        }
+    }
+
+    /// Ends the measuring, and gives what came out.
+    pub(crate) fn finish<M: Machine>(
+        mut self,
+        net: &Network<M>,
+        probe_interval: Duration,
+    ) -> (Samples, Option<Series>) {
+        self.finish_outages(probe_interval);
+        self.finish_rumors();
+        self.finish_views(net);
+        self.finish_traffic(net, probe_interval);
+        self.finish_costs(net);
+        for metric in [
+            "false_positives",
+            "false_positives_healthy",
+            "false_suspicions",
+            "false_suspicions_healthy",
+            "flaps",
+        ] {
+            let count = self.counts.get(metric).copied().unwrap_or(0);
+            self.sample(metric, count as f64);
+        }
+        (self.samples, self.series)
+    }
+
+    fn finish_outages(&mut self, probe_interval: Duration) {
+        let outages = core::mem::take(&mut self.outages);
+        let (faults, leaves): (Vec<_>, Vec<_>) = outages.iter().partition(|outage| !outage.leaves);
+        self.sample("outages", faults.len() as f64);
+        self.sample("detected", faults.iter().filter(|outage| outage.first.is_some()).count() as f64);
+        self.sample("fully_detected", faults.iter().filter(|outage| outage.full.is_some()).count() as f64);
+        let periods = |seconds: f64| seconds / probe_interval.as_secs_f64();
+        for outage in &faults {
+            let since = |at: Instant| at.saturating_duration_since(outage.since).as_secs_f64();
+            if let Some(at) = outage.first_suspicion {
+                self.sample("first_suspicion", since(at));
+                if !probe_interval.is_zero() {
+                    self.sample("first_suspicion_periods", periods(since(at)));
+                }
+            }
+            let Some(first) = outage.first else { continue };
+            self.sample("first_detection", since(first));
+            if !probe_interval.is_zero() {
+                self.sample("first_detection_periods", periods(since(first)));
+            }
+            for at in outage.known.values() {
+                self.sample("spread", at.saturating_duration_since(first).as_secs_f64());
+            }
+            if let Some(full) = outage.full {
+                self.sample("full_detection", since(full));
+            }
+        }
+        self.sample("leaves", leaves.len() as f64);
+        for leave in &leaves {
+            let required = self.required(leave.subject).max(1) as f64;
+            self.sample("left_as_failed", leave.as_failed.len() as f64 / required);
+            if let Some(full) = leave.full {
+                self.sample("leave_spread", full.saturating_duration_since(leave.since).as_secs_f64());
+            }
+        }
+        for outage in
+            outages.iter().filter(|outage| outage.first.is_some() || outage.leaves).take(series::CURVES)
+        {
+            let mut at: Vec<_> = outage.known.values().map(|at| self.seconds(*at)).collect();
+            at.sort_by(f64::total_cmp);
+            let curve = Curve {
+                what: format!("{} of node-{}", outage.what, outage.subject),
+                since: self.seconds(outage.since),
+                of: self.required(outage.subject),
+                at: thin(at),
+            };
+            if let Some(series) = &mut self.series {
+                series.infection.push(curve);
+            }
+        }
+    }
+
+    fn finish_rumors(&mut self) {
+        let rumors = core::mem::take(&mut self.rumors);
+        for (number, rumor) in rumors.iter().enumerate() {
+            let missed = rumor.of.saturating_sub(rumor.heard.len());
+            self.sample("residue", missed as f64 / rumor.of.max(1) as f64);
+            self.sample("incomplete", f64::from(u8::from(missed > 0)));
+            let mut at: Vec<_> = rumor.heard.values().copied().collect();
+            at.sort();
+            // The first is who sent it.
+            for at in at.iter().skip(1) {
+                self.sample("delivery", at.saturating_duration_since(rumor.at).as_secs_f64());
+            }
+            if let Some(last) = at.last() {
+                self.sample("last_delivery", last.saturating_duration_since(rumor.at).as_secs_f64());
+            }
+            let at = thin(at.into_iter().map(|at| self.seconds(at)).collect());
+            let since = self.seconds(rumor.at);
+            if let Some(series) = &mut self.series
+                && number < series::CURVES
+            {
+                series.infection.push(Curve {
+                    what: format!("event {}", rumor.name),
+                    since,
+                    of: rumor.of,
+                    at,
+                });
+            }
+        }
+    }
+
+    fn finish_views<M: Machine>(&mut self, net: &Network<M>) {
+        let healthy: Vec<_> = net.running().filter(|node| self.is_healthy(node.number())).collect();
+        let mut views = BTreeSet::new();
+        let mut lost = BTreeSet::new();
+        let mut kept = BTreeSet::new();
+        let mut sizes = Vec::new();
+        for machine in healthy.iter().filter_map(|node| net.machine(*node)) {
+            let counted =
+                machine.members().filter(|member| matches!(member.status, Status::Alive | Status::Suspect));
+            let mut set: Vec<usize> =
+                counted.filter_map(|member| self.numbers.get(member.name).copied()).collect();
+            set.sort_unstable();
+            sizes.push(machine.num_alive() as f64);
+            if views.insert(set.clone()) {
+                lost.extend(
+                    healthy.iter().map(|node| node.number()).filter(|node| set.binary_search(node).is_err()),
+                );
+                kept.extend(set.into_iter().filter(|node| self.subjects[*node].faulty));
+            }
+        }
+        if !sizes.is_empty() {
+            self.sample("view_sizes", self.sizes.len() as f64);
+            self.sample("views_at_end", views.len() as f64);
+            self.sample("lost_members", lost.len() as f64);
+            self.sample("kept_members", kept.len() as f64);
+            self.sample("view_min", sizes.iter().copied().fold(f64::INFINITY, f64::min));
+            self.sample("view_mean", sizes.iter().sum::<f64>() / sizes.len() as f64);
+            self.sample("view_max", sizes.iter().copied().fold(0.0, f64::max));
+        }
+    }
+
+    fn finish_traffic<M: Machine>(&mut self, net: &Network<M>, probe_interval: Duration) {
+        let Some(baseline) = self.baseline.take() else { return };
+        let seconds = net.now().saturating_duration_since(baseline.at).as_secs_f64();
+        // Counters of a machine that was replaced began anew; those nodes tell nothing about traffic.
+        let mut nodes = Vec::new();
+        for node in net.running() {
+            let before = baseline.nodes.get(node.number()).copied().unwrap_or_default();
+            let after = counters(net, node);
+            if after.iter().zip(&before).all(|(after, before)| after >= before) {
+                nodes.push(core::array::from_fn::<f64, 7, _>(|i| (after[i] - before[i]) as f64));
+            }
+        }
+        if seconds <= 0.0 || nodes.is_empty() {
+            return;
+        }
+        let mean = |i: usize| nodes.iter().map(|node| node[i]).sum::<f64>() / nodes.len() as f64 / seconds;
+        let [sent, bytes_sent, received, bytes_received, messages] = [0, 1, 2, 3, 4].map(mean);
+        self.sample("datagrams_sent", sent);
+        self.sample("datagrams_received", received);
+        if !probe_interval.is_zero() {
+            self.sample("datagrams_per_period", sent * probe_interval.as_secs_f64());
+        }
+        self.sample("bytes_sent", bytes_sent);
+        self.sample("bytes_received", bytes_received);
+        self.sample("messages_received", messages);
+        self.sample("busiest_sent", nodes.iter().map(|node| node[1]).fold(0.0, f64::max) / seconds);
+        if sent > 0.0 {
+            self.sample("datagram_size", bytes_sent / sent);
+        }
+        let running = net.running().count().max(1) as f64;
+        let traffic = net.traffic();
+        let streams = (traffic.streams - baseline.traffic.streams) as f64;
+        self.sample("streams", streams / running / seconds);
+        let stream_bytes = (traffic.stream_bytes - baseline.traffic.stream_bytes) as f64;
+        self.sample("stream_bytes", stream_bytes / running / seconds);
+        let overflowed = traffic.datagrams_overflowed - baseline.traffic.datagrams_overflowed;
+        self.sample("overflowed", overflowed as f64);
+        if let Some(series) = &mut self.series {
+            series.bytes_sent = thin(nodes.iter().map(|node| node[1]).collect());
+            series.bytes_received = thin(nodes.iter().map(|node| node[3]).collect());
+            series.nodes = self.subjects.len();
+        }
+    }
+
+    fn finish_costs<M: Machine>(&mut self, net: &Network<M>) {
+        let machines: Vec<_> = net.running().filter_map(|node| net.machine(node)).collect();
+        if machines.is_empty() {
+            return;
+        }
+        let mean = |of: &dyn Fn(&M) -> f64| {
+            machines.iter().map(|machine| of(machine)).sum::<f64>() / machines.len() as f64
+        };
+        let sum = |of: &dyn Fn(&M) -> u64| machines.iter().map(|machine| of(machine)).sum::<u64>() as f64;
+        self.sample("memory", mean(&|machine| machine.memory() as f64));
+        self.sample("health", mean(&|machine| f64::from(machine.health())));
+        self.sample("refutations", sum(&|machine| machine.stats().refutations));
+        self.sample("stalls", sum(&|machine| machine.stats().stalls));
+    }
+}
+
+/// Datagrams and bytes sent and received, messages received, user messages sent, refutations.
+fn counters<M: Machine>(net: &Network<M>, node: NodeId) -> [u64; 7] {
+    let Some(machine) = net.machine(node) else { return [0; 7] };
+    let stats = machine.stats();
+    [
+        stats.datagrams_sent,
+        stats.bytes_sent,
+        stats.datagrams_received,
+        stats.bytes_received,
+        stats.messages_received,
+        stats.user_messages_sent,
+        stats.refutations,
+    ]
+}
+
+/// Every so-many-th value of a long list, the last one included.
+fn thin(values: Vec<f64>) -> Vec<f64> {
+    if values.len() <= series::NODES {
+        return values;
+    }
+    let last = values.len() - 1;
+    (0..series::NODES).map(|i| values[i * last / (series::NODES - 1)]).collect()
+}

@@ -1,0 +1,7 @@
+//! What a run is asked: times of detection, false positives, views, deliveries, traffic.
+
+mod meter;
+pub mod metrics;
+pub mod series;
+
+pub(crate) use meter::Meter;

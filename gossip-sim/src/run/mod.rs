@@ -1,0 +1,429 @@
+//! One run: a cluster, its timeline, and what came out.
+
+mod act;
+mod form;
+pub(crate) mod kind;
+
+use core::time::Duration;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use gossip_proto::{Completion, Instant, Membership, Node, OperationId, Outcome, Seed};
+use transport_mem::net::{Network, News, NodeId};
+use transport_mem::{Conditions, Latency, Loss};
+
+use crate::measure::series::Series;
+use crate::measure::{Meter, metrics};
+use crate::run::kind::{Kind, Saved};
+use crate::scenario::{Condition, Forming, Link, MachineKind, Scenario, Step, Variant};
+use crate::settings::NodeSettings;
+use crate::value::{Parameters, Val};
+
+/// What one run is of.
+#[derive(Clone, Debug)]
+pub(crate) struct Task<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) variant: &'a Variant,
+    pub(crate) cell: &'a Parameters,
+    pub(crate) seed: u64,
+    /// Whether the series are wanted.
+    pub(crate) series: bool,
+}
+
+/// What came out of one run.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcomes {
+    pub(crate) samples: BTreeMap<&'static str, Vec<f64>>,
+    pub(crate) series: Option<Series>,
+    /// The hash of the run's trace: equal runs have equal ones.
+    pub(crate) trace: u64,
+    /// How long it ran in virtual time, from time 0.
+    pub(crate) ran: Duration,
+    /// Virtual node-seconds in all, forming included.
+    pub(crate) node_seconds: f64,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// A value that the scenario's check did not see through; the scenario is at fault.
+pub(crate) fn run(task: &Task<'_>) -> Result<Outcomes, String> {
+    match task.scenario.cluster.machine {
+        MachineKind::Node => Sim::<Node>::new(task)?.run(),
+        MachineKind::Membership => Sim::<Membership>::new(task)?.run(),
+    }
+}
+
+/// Something that is to be done at its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Due {
+    /// A step, for the so-manieth time.
+    Do { step: usize, round: usize },
+    /// Its end.
+    Undo { step: usize, round: usize },
+    /// A step for one node of those that it is spread over.
+    Part { step: usize, node: usize, undo: bool },
+    /// A join.
+    Join { node: usize, via: Vec<usize> },
+    /// The next node of a sequential start.
+    Start { node: usize },
+    /// One node is replaced.
+    Replace { step: usize, until: Instant },
+    /// A replaced node comes back.
+    Return { step: usize, node: usize },
+    /// Traffic counts from now on.
+    Measure,
+    /// Views are looked at.
+    Look,
+}
+
+impl Due {
+    /// Whether steps are not over while it is due.
+    fn is_step(&self) -> bool {
+        !matches!(self, Self::Measure | Self::Look)
+    }
+}
+
+struct Sim<'a, K> {
+    task: &'a Task<'a>,
+    parameters: Parameters,
+    net: Network<K>,
+    settings: Rc<NodeSettings>,
+    size: usize,
+    nodes: Vec<NodeId>,
+    /// What each node takes along into its next life.
+    saved: Vec<Rc<RefCell<Option<Saved>>>>,
+    keeps_state: bool,
+    groups: BTreeMap<String, Vec<usize>>,
+    zero: Instant,
+    agenda: BTreeMap<(Instant, u64), Due>,
+    serial: u64,
+    /// Entries of the agenda that are steps.
+    steps_due: usize,
+    last_step: Instant,
+    joins: BTreeMap<(usize, OperationId), Vec<usize>>,
+    leaving: BTreeSet<usize>,
+    queries: BTreeMap<(usize, OperationId), usize>,
+    /// Nodes that are away to be replaced.
+    away: BTreeSet<usize>,
+    events: usize,
+    retry: Duration,
+    agreed_since: Option<Instant>,
+    formed: bool,
+    meter: Meter,
+}
+
+/// How often a run looks whether its condition holds, and whether nodes have said something to be acted on.
+const LOOK: Duration = Duration::from_millis(100);
+/// The same while an answer is waited for that something else depends on.
+const WATCH: Duration = Duration::from_millis(10);
+
+impl<'a, K: Kind> Sim<'a, K> {
+    fn new(task: &'a Task<'a>) -> Result<Self, String> {
+        let scenario = task.scenario;
+        let parameters = scenario.parameters_of(task.cell, task.variant);
+        let settings = Rc::new(NodeSettings::new(scenario, task.variant, &parameters)?);
+        let size = scenario.cluster.nodes.get(&parameters)?;
+        let steps = || scenario.steps.iter().map(toml::Spanned::get_ref);
+        let mut sim = Self {
+            task,
+            net: Network::new(Seed::from_u64(task.seed)),
+            settings,
+            size,
+            nodes: Vec::new(),
+            saved: Vec::new(),
+            keeps_state: steps().any(|step| step.state.is_some()),
+            groups: BTreeMap::new(),
+            zero: Instant::ORIGIN,
+            agenda: BTreeMap::new(),
+            serial: 0,
+            steps_due: 0,
+            last_step: Instant::ORIGIN,
+            joins: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            queries: BTreeMap::new(),
+            away: BTreeSet::new(),
+            events: 0,
+            retry: get(&scenario.start.retry, &parameters)?.unwrap_or(Duration::from_secs(1)),
+            agreed_since: None,
+            formed: scenario.start.how == Forming::Formed,
+            meter: Meter::new(task.series),
+            parameters,
+        };
+        sim.draw_groups()?;
+        Ok(sim)
+    }
+
+    fn run(mut self) -> Result<Outcomes, String> {
+        let scenario = self.task.scenario;
+        self.form()?;
+        let began = self.net.now();
+        self.zero = began;
+        self.last_step = began;
+        self.meter.begin(began);
+        let conditions = self.conditions()?;
+        self.net.set_conditions(conditions);
+        for (number, step) in scenario.steps.iter().enumerate() {
+            let step = step.get_ref();
+            self.expect_faults(step)?;
+            let at = get(&step.at, &self.parameters)?.unwrap_or_default();
+            self.later(at, Due::Do { step: number, round: 0 });
+        }
+        self.later(get(&scenario.measure.from, &self.parameters)?.unwrap_or_default(), Due::Measure);
+        self.later(Duration::ZERO, Due::Look);
+
+        let after = began + scenario.stop.after.get(&self.parameters)?;
+        let hold = get(&scenario.stop.hold, &self.parameters)?.unwrap_or_default();
+        let mut held_since = None;
+        loop {
+            let now = self.net.now();
+            self.do_what_is_due(now)?;
+            self.collect();
+            let steps_over = self.steps_due == 0;
+            self.look_for_agreement(now, steps_over);
+            let runs_on = scenario.stop.when == Some(Condition::StepsDone) && !steps_over;
+            if now >= after && !runs_on {
+                break;
+            }
+            if steps_over && scenario.stop.when.is_some_and(|condition| self.holds(condition)) {
+                let since = *held_since.get_or_insert(now);
+                if now.saturating_duration_since(since) >= hold {
+                    break;
+                }
+            } else {
+                held_since = None;
+            }
+            let busy =
+                !self.leaving.is_empty() || !self.queries.is_empty() || (K::PASSES_ON && self.events > 0);
+            let mut next = now + if busy { WATCH } else { LOOK };
+            if let Some(((at, _), _)) = self.agenda.first_key_value() {
+                next = next.min(*at);
+            }
+            if !runs_on {
+                next = next.min(after);
+            }
+            self.net.run_for(next.saturating_duration_since(now));
+        }
+        Ok(self.finish())
+    }
+
+    fn finish(mut self) -> Outcomes {
+        self.meter.look(&self.net);
+        let agreed = self.agreed_since.is_some();
+        self.meter.sample("agreed", f64::from(u8::from(agreed)));
+        if agreed {
+            let at = self.meter.last_change().max(self.last_step);
+            self.meter.sample("convergence", at.saturating_duration_since(self.last_step).as_secs_f64());
+        }
+        let now = self.net.now();
+        let probe_interval = self.probe_interval();
+        let (mut samples, series) = self.meter.finish(&self.net, probe_interval);
+        let without = &self.task.scenario.measure.without;
+        samples.retain(|name, _| {
+            let family = metrics::find(name).map(|metric| metric.family);
+            !without.iter().any(|left_out| left_out == name || Some(left_out.as_str()) == family)
+        });
+        Outcomes {
+            samples,
+            series,
+            trace: self.net.trace().hash(),
+            ran: now.saturating_duration_since(self.zero),
+            node_seconds: now.saturating_duration_since(Instant::ORIGIN).as_secs_f64()
+                * self.nodes.len() as f64,
+        }
+    }
+
+    fn probe_interval(&self) -> Duration {
+        self.settings.probe_interval()
+    }
+
+    // The agenda.
+
+    /// Enters something at a time after time 0.
+    fn later(&mut self, after: Duration, due: Due) {
+        self.enter(self.zero + after, due);
+    }
+
+    fn enter(&mut self, at: Instant, due: Due) {
+        self.steps_due += usize::from(due.is_step());
+        self.agenda.insert((at, self.serial), due);
+        self.serial += 1;
+    }
+
+    fn do_what_is_due(&mut self, now: Instant) -> Result<(), String> {
+        while let Some(entry) = self.agenda.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let due = entry.remove();
+            if due.is_step() {
+                self.steps_due -= 1;
+                self.last_step = now;
+                self.agreed_since = None;
+            }
+            match due {
+                Due::Measure => self.meter.measure(&self.net),
+                Due::Look => {
+                    self.meter.look(&self.net);
+                    let every = get(&self.task.scenario.measure.every, &self.parameters)?;
+                    self.enter(now + every.unwrap_or(Duration::from_secs(1)), Due::Look);
+                }
+                due => self.act(due, now)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&self, number: usize) -> &'a Step {
+        self.task.scenario.steps[number].get_ref()
+    }
+
+    // What nodes say.
+
+    /// Takes in what nodes have said, and does what is to be done about it.
+    fn collect(&mut self) {
+        let now = self.net.now();
+        let mut answers = Vec::new();
+        let mut spread = Vec::new();
+        let mut gone = Vec::new();
+        let mut again = Vec::new();
+        for &id in &self.nodes {
+            let node = id.number();
+            let log = self.net.log(id);
+            if log.changes.is_empty() && log.completions.is_empty() && log.events.is_empty() {
+                continue;
+            }
+            for change in &log.changes {
+                self.meter.changed(node, change);
+            }
+            for (at, news) in &log.events {
+                match news {
+                    News::UserEvent { name, .. } => {
+                        self.meter.heard(node, name, *at);
+                    }
+                    News::Message { payload, .. } => {
+                        let name = payload.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                        if self.meter.heard(node, name, *at) && K::PASSES_ON {
+                            spread.push((id, payload.clone()));
+                        }
+                    }
+                    News::Query { id: question, .. } => answers.push((id, *question)),
+                    _ => {}
+                }
+            }
+            for (_, completion) in &log.completions {
+                let Completion::Ended { operation, outcome } = completion else { continue };
+                match outcome {
+                    Outcome::Joined { contacted, .. } => {
+                        if let Some(via) = self.joins.remove(&(node, *operation))
+                            && *contacted == 0
+                        {
+                            again.push(Due::Join { node, via });
+                        }
+                    }
+                    Outcome::Left { .. } if self.leaving.remove(&node) => gone.push(id),
+                    Outcome::Query { acks, responses } => {
+                        if let Some(of) = self.queries.remove(&(node, *operation)) {
+                            self.meter.sample("query_acks", *acks as f64 / of.max(1) as f64);
+                            self.meter.sample("query_answers", *responses as f64 / of.max(1) as f64);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            self.net.clear_log(id);
+        }
+        for (node, question) in answers {
+            if self.net.machine(node).is_some() {
+                self.net.with(node, |machine, now| machine.answer(now, question));
+            }
+        }
+        for (node, payload) in spread {
+            if self.net.machine(node).is_some() {
+                let name = payload.split(|byte| *byte == b'\n').next().unwrap_or_default().to_vec();
+                let rest = payload.get(name.len() + 1..).unwrap_or_default().to_vec();
+                // A node that leaves passes nothing on.
+                let _ = self.net.with(node, |machine, now| machine.spread(now, &name, &rest));
+            }
+        }
+        for node in gone {
+            self.net.crash(node);
+            self.meter.stopped(node.number());
+        }
+        for due in again {
+            self.enter(now + self.retry, due);
+        }
+    }
+
+    // Conditions.
+
+    fn holds(&self, condition: Condition) -> bool {
+        match condition {
+            Condition::StepsDone => true,
+            Condition::Agreed => self.agreed_since.is_some(),
+            Condition::Detected => self.meter.all_detected(),
+            Condition::Informed => self.meter.all_informed(),
+        }
+    }
+
+    /// Notices when all agree. That is looked for only when a view has changed, and only where someone wants to know.
+    fn look_for_agreement(&mut self, now: Instant, steps_over: bool) {
+        if self.meter.take_changed() || self.agreed_since.is_none() {
+            self.agreed_since = self.net.agrees().then(|| self.agreed_since.unwrap_or(now));
+        }
+        if self.agreed_since.is_some() && !self.formed && self.nodes.len() == self.size && steps_over {
+            self.formed = true;
+            let at = self.meter.last_change().saturating_duration_since(self.zero);
+            self.meter.sample("formed", at.as_secs_f64());
+        }
+    }
+
+    fn conditions(&self) -> Result<Conditions, String> {
+        let network = &self.task.scenario.network;
+        let mut conditions = match network.preset {
+            Link::Lan => Conditions::LAN,
+            Link::Wan => Conditions::WAN,
+            Link::Loopback => Conditions::PERFECT.delay(Duration::from_micros(100), Duration::ZERO),
+            Link::Perfect => Conditions::PERFECT,
+        };
+        let latency = get(&network.latency, &self.parameters)?;
+        let jitter = get(&network.jitter, &self.parameters)?;
+        if latency.is_some() || jitter.is_some() {
+            let (least, spread) = match conditions.latency {
+                Latency::Uniform { least, spread } => (least, spread),
+                _ => (Duration::ZERO, Duration::ZERO),
+            };
+            conditions = conditions.delay(latency.unwrap_or(least), jitter.unwrap_or(spread));
+        }
+        if let Some(loss) = get(&network.loss, &self.parameters)? {
+            let burst = get(&network.burst, &self.parameters)?.unwrap_or(1.0);
+            if burst < 1.0 || (burst > 1.0 && loss.0 >= 1.0) {
+                return Err("network.burst: at least 1, and with a loss below 1".into());
+            }
+            conditions = match burst > 1.0 && loss.0 > 0.0 {
+                true => conditions.losing(Loss::bursts(loss.0, burst)),
+                false => conditions.loss(loss.0),
+            };
+        }
+        if let Some(rate) = get(&network.rate, &self.parameters)? {
+            let buffer = get(&network.buffer, &self.parameters)?.unwrap_or(64 << 10);
+            conditions = conditions.rate(rate.max(1) as u64, buffer);
+        }
+        if let Some(mtu) = get(&network.mtu, &self.parameters)? {
+            conditions = conditions.mtu(mtu);
+        }
+        if let Some(duplicate) = get(&network.duplicate, &self.parameters)? {
+            conditions = conditions.duplicate(duplicate.0);
+        }
+        Ok(conditions)
+    }
+}
+
+/// The value of a field that may be left away.
+fn get<T: crate::value::FromScalar + Clone>(
+    value: &Option<Val<T>>,
+    parameters: &Parameters,
+) -> Result<Option<T>, String> {
+    value.as_ref().map(|value| value.get(parameters)).transpose()
+}

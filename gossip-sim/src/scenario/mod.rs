@@ -1,0 +1,369 @@
+//! Scenario files: what a cluster is, what happens to it, what is measured, and what was published about it.
+//!
+//! A scenario is one TOML file. Wherever a number, time, share or name stands, `"$name"` may stand instead: the value of
+//! that parameter, from `[parameters]` or `[sweep]`. Unknown fields are errors. The files under `scenarios/` show every
+//! part of it; the crate's documentation explains them.
+
+mod check;
+mod load;
+mod step;
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+pub use load::{Overrides, ScenarioError, builtin, builtins, find};
+pub use step::{Action, Step};
+
+use crate::value::{Parameters, Scalar, Share, Val};
+
+/// One scenario.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it is called on the command line: lower case letters, digits and dashes.
+    pub name: String,
+    /// Further names.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// One line.
+    pub title: String,
+    /// What it shows, and what was chosen where the source leaves something open.
+    #[serde(default)]
+    pub shows: String,
+    /// The source of the recipe and of the published figures.
+    #[serde(default)]
+    pub paper: String,
+    /// How many seeds it is run with unless told otherwise.
+    #[serde(default = "one")]
+    pub seeds: u64,
+    /// Values with names.
+    #[serde(default)]
+    pub parameters: Parameters,
+    /// Parameters that take several values: the scenario is run for every combination.
+    #[serde(default)]
+    pub sweep: BTreeMap<String, Vec<Scalar>>,
+    /// The nodes.
+    pub cluster: Cluster,
+    /// What is between them.
+    #[serde(default)]
+    pub network: Network,
+    /// How the cluster forms.
+    #[serde(default)]
+    pub start: Start,
+    /// Named sets of nodes.
+    #[serde(default, rename = "group")]
+    pub groups: Vec<Spanned<Group>>,
+    /// What happens, and when. Time 0 is when the cluster has formed.
+    #[serde(default, rename = "step")]
+    pub steps: Vec<Spanned<Step>>,
+    /// When a run ends.
+    pub stop: Stop,
+    /// What is measured.
+    #[serde(default)]
+    pub measure: Measure,
+    /// Named differences of configuration; the scenario is run with each. Without any there is one, `ours`.
+    #[serde(default, rename = "variant")]
+    pub variants: Vec<Spanned<Variant>>,
+    /// Published figures, to stand beside ours.
+    #[serde(default, rename = "published")]
+    pub published: Vec<Spanned<Published>>,
+}
+
+/// The machine that runs on every node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineKind {
+    /// Serf's: membership with tags, events, queries and coordinates.
+    #[default]
+    Node,
+    /// memberlist's: membership alone.
+    Membership,
+}
+
+/// memberlist's sets of parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// For a local network.
+    #[default]
+    Lan,
+    /// For links between data centres.
+    Wan,
+    /// For one machine.
+    Local,
+}
+
+/// The nodes and their configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// What runs on them.
+    #[serde(default)]
+    pub machine: MachineKind,
+    /// How many there are; at least 1.
+    pub nodes: Val<usize>,
+    /// The parameters to start from.
+    #[serde(default)]
+    pub preset: Preset,
+    /// Settings of `Config`, by its field names.
+    #[serde(default)]
+    pub config: Settings,
+    /// Settings of `ServiceConfig`, by its field names.
+    #[serde(default)]
+    pub service: Settings,
+    /// Switches of the core for experiments, by their field names.
+    #[serde(default)]
+    pub experiment: Settings,
+}
+
+/// Settings by name.
+pub type Settings = BTreeMap<String, Val<Scalar>>;
+
+/// What is between the nodes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Where the other values come from if they are not given.
+    #[serde(default)]
+    pub preset: Link,
+    /// Time that every packet takes at least.
+    pub latency: Option<Val<Duration>>,
+    /// Up to this much more, uniformly.
+    pub jitter: Option<Val<Duration>>,
+    /// Share of packets lost.
+    pub loss: Option<Val<Share>>,
+    /// Losses come in bursts of that many packets on average (Gilbert and Elliott); 1 is each for itself. Default 1.
+    pub burst: Option<Val<f64>>,
+    /// Bytes per second that each direction of a link carries. Default without limit.
+    pub rate: Option<Val<usize>>,
+    /// Bytes that wait where the rate is limited; more is lost. Default 64 KiB.
+    pub buffer: Option<Val<usize>>,
+    /// Datagrams of more bytes are lost. Default without limit.
+    pub mtu: Option<Val<usize>>,
+    /// Share of datagrams that arrive twice.
+    pub duplicate: Option<Val<Share>>,
+    /// Bytes of datagrams that wait for a process that does not read. Default 2 MiB.
+    pub socket_buffer: Option<Val<usize>>,
+    /// Whether sockets report that nobody listens, as those of one machine do.
+    pub report_unreachable: Option<Val<bool>>,
+}
+
+/// Kinds of links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Link {
+    /// Half a millisecond, give or take.
+    #[default]
+    Lan,
+    /// 40 to 60 milliseconds.
+    Wan,
+    /// 0.1 milliseconds, always.
+    Loopback,
+    /// No time at all.
+    Perfect,
+}
+
+/// How the cluster forms.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    /// In which way.
+    #[serde(default)]
+    pub how: Forming,
+    /// `formed`: how long it then runs before time 0. `seed-then-all`: how long the seed runs alone.
+    pub settle: Option<Val<Duration>>,
+    /// `sequential`: from one join to the next.
+    pub every: Option<Val<Duration>>,
+    /// How soon a join that reached nobody is repeated. Default 1 s.
+    pub retry: Option<Val<Duration>>,
+}
+
+/// Ways for a cluster to form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Forming {
+    /// Everybody knows everybody at time 0, on a perfect network until then.
+    #[default]
+    Formed,
+    /// Node 0 runs alone for `settle`; at time 0 all others start and join it.
+    SeedThenAll,
+    /// Node 0 starts at time 0, and one more every `every`, each joining node 0.
+    Sequential,
+    /// All start at time 0, and nobody joins anybody.
+    Strangers,
+}
+
+/// A named set of nodes, drawn anew for each seed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// So many nodes by chance.
+    pub random: Option<Val<usize>>,
+    /// This share of the nodes by chance, rounded down, but not to none.
+    pub share: Option<Val<Share>>,
+    /// The first so many nodes.
+    pub first: Option<Val<usize>>,
+    /// The last so many nodes.
+    pub last: Option<Val<usize>>,
+    /// These nodes, by number.
+    pub numbers: Option<Vec<usize>>,
+    /// Only nodes that are not in any of these groups, which stand above this one in the file.
+    #[serde(default)]
+    pub except: Vec<String>,
+}
+
+/// When a run ends.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// Then at the latest, unless `when` is `steps-done` and steps go on for longer.
+    pub after: Val<Duration>,
+    /// Or as soon as this holds, once all steps are over.
+    pub when: Option<Condition>,
+    /// The condition must hold for that long.
+    pub hold: Option<Val<Duration>>,
+}
+
+/// What a run may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// All running nodes see all running nodes alive, and nobody else.
+    Agreed,
+    /// Every node that is down has been found failed or left by all that run and are healthy.
+    Detected,
+    /// Every user event is known to all nodes that run.
+    Informed,
+    /// Nothing but that the steps are over.
+    StepsDone,
+}
+
+/// What is measured.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measure {
+    /// Families of metrics that are left out of the report and the table; see the crate's documentation.
+    #[serde(default)]
+    pub without: Vec<String>,
+    /// The only metrics that the table for people shows; the report has all.
+    #[serde(default)]
+    pub show: Vec<String>,
+    /// Traffic and views count from then on. Default 0.
+    pub from: Option<Val<Duration>>,
+    /// How often views are looked at. Default 1 s.
+    pub every: Option<Val<Duration>>,
+    /// Whether the report has the series that pictures are made of. Default yes.
+    pub series: Option<bool>,
+    /// For each list of parameters: rows that keep these apart and pool all others.
+    #[serde(default)]
+    pub pool: Vec<Vec<String>>,
+}
+
+/// A named difference of configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// Its name.
+    pub name: String,
+    /// One line.
+    #[serde(default)]
+    pub title: String,
+    /// On top of `cluster.config`.
+    #[serde(default)]
+    pub config: Settings,
+    /// On top of `cluster.service`.
+    #[serde(default)]
+    pub service: Settings,
+    /// On top of `cluster.experiment`.
+    #[serde(default)]
+    pub experiment: Settings,
+    /// Values of parameters in this variant.
+    #[serde(default)]
+    pub parameters: Parameters,
+}
+
+/// A published figure.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
+    /// The metric it is about.
+    pub metric: String,
+    /// Which figure of it. Default `mean`.
+    #[serde(default)]
+    pub stat: Stat,
+    /// The variant; all of them if none is named.
+    pub variant: Option<String>,
+    /// The values of the parameters; those that are not named are pooled.
+    #[serde(default)]
+    pub cell: BTreeMap<String, Scalar>,
+    /// The figure.
+    pub value: Option<f64>,
+    /// A total instead of a mean: the sum over `runs` runs.
+    pub total: Option<f64>,
+    /// How many runs the total is of.
+    pub runs: Option<f64>,
+    /// The figure is not `value` itself but its share of this variant's.
+    pub relative_to: Option<String>,
+    /// Who published it, and where.
+    pub source: String,
+}
+
+/// A figure of a metric.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stat {
+    /// The mean.
+    #[default]
+    Mean,
+    /// The least.
+    Min,
+    /// The median.
+    P50,
+    /// The 99th percentile.
+    P99,
+    /// The 99.9th percentile.
+    #[serde(rename = "p99.9")]
+    P999,
+    /// The greatest.
+    Max,
+}
+
+fn one() -> u64 {
+    1
+}
+
+impl Scenario {
+    /// The variants; one that changes nothing if the file has none.
+    pub fn all_variants(&self) -> Vec<Variant> {
+        if self.variants.is_empty() {
+            return vec![Variant {
+                name: "ours".into(),
+                title: String::new(),
+                config: Settings::new(),
+                service: Settings::new(),
+                experiment: Settings::new(),
+                parameters: Parameters::new(),
+            }];
+        }
+        self.variants.iter().map(|variant| variant.get_ref().clone()).collect()
+    }
+
+    /// All combinations of the swept parameters, the last name varying fastest; one empty one without a sweep.
+    pub fn cells(&self) -> Vec<Parameters> {
+        let mut cells = vec![Parameters::new()];
+        for (name, values) in &self.sweep {
+            let with = |cell: &Parameters, value: &Scalar| {
+                let mut cell = cell.clone();
+                cell.insert(name.clone(), value.clone());
+                cell
+            };
+            cells = cells.iter().flat_map(|cell| values.iter().map(move |value| with(cell, value))).collect();
+        }
+        cells
+    }
+}

@@ -1,0 +1,225 @@
+//! What happens to a cluster: one step of a timeline.
+
+use core::fmt;
+use core::time::Duration;
+
+use serde::Deserialize;
+
+use crate::value::{Scalar, Share, Val};
+
+/// One step: what, to whom, when, and how often. Which fields a step may have depends on its action; [`Action::fields`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// What happens.
+    #[serde(rename = "do")]
+    pub action: Action,
+    /// When, from time 0 on. Default 0.
+    pub at: Option<Val<Duration>>,
+    /// Undone after that long.
+    #[serde(rename = "for")]
+    pub lasts: Option<Val<Duration>>,
+    /// Done again that long after it was undone, and so on.
+    pub off: Option<Val<Duration>>,
+    /// Done again that long after it was done, and so on.
+    pub every: Option<Val<Duration>>,
+    /// No repetition begins at or after that time; with `off`, the last one is the first that ends at or after it.
+    pub until: Option<Val<Duration>>,
+    /// At most that many times in all.
+    pub times: Option<Val<usize>>,
+
+    /// Whom: a group, `all`, or `node-N`.
+    pub nodes: Option<Val<String>>,
+    /// One end of links: a group, `all`, or `node-N`.
+    pub from: Option<Val<String>>,
+    /// The other end.
+    pub to: Option<Val<String>>,
+    /// Whether a cut goes both ways. Default no.
+    pub both_ways: Option<Val<bool>>,
+    /// The sides of a partition; nodes in none of them are one more side.
+    pub groups: Option<Vec<String>>,
+    /// Share of what a node sends that is lost.
+    pub out: Option<Val<Share>>,
+    /// Share of what a node receives that is lost.
+    #[serde(rename = "in")]
+    pub inbound: Option<Val<Share>>,
+    /// A restarted node goes on with what it knew. Default no.
+    pub state: Option<Val<bool>>,
+    /// Through whom a node joins: a group, or `node-N`. Default `node-0`; a restarted node with state joins by itself.
+    pub via: Option<Val<String>>,
+    /// Nodes are affected one after the other, in random order, spread over that time.
+    pub over: Option<Val<Duration>>,
+    /// Churn: nodes that are replaced per second.
+    pub rate: Option<Val<f64>>,
+    /// Churn: share of nodes that say good-bye before they go. Default none.
+    pub graceful: Option<Val<Share>>,
+    /// Churn: how long a node is away. Default 5 s.
+    pub away: Option<Val<Duration>>,
+    /// Name of a user event, query or tag.
+    pub name: Option<Val<String>>,
+    /// Payload of a user event or query in bytes, or value of a tag.
+    pub size: Option<Val<usize>>,
+    /// Value of a tag.
+    pub value: Option<Val<Scalar>>,
+}
+
+/// What can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// The process ends at once; its machine refuses connections. Undone by a restart without state.
+    Crash,
+    /// The machine loses its power; nothing answers. Undone by a restart without state.
+    Vanish,
+    /// A process that is down starts again and joins.
+    Restart,
+    /// The process stands still; what arrives waits in its socket.
+    Pause,
+    /// Sockets take and give nothing, while timers go on: the anomaly of the Lifeguard paper.
+    StopIo,
+    /// Loses a share of what the nodes send and receive.
+    Loss,
+    /// Lets nothing through from some nodes to others.
+    Cut,
+    /// Lets no datagrams through from some nodes to others, while streams work.
+    BlockDatagrams,
+    /// Splits the network.
+    Partition,
+    /// Ends partitions and cuts.
+    Heal,
+    /// The nodes join through others.
+    Join,
+    /// The nodes say good-bye and go.
+    Leave,
+    /// The nodes send a user event; on `membership`, a broadcast that every node passes on once.
+    UserEvent,
+    /// The nodes ask a query that everybody acknowledges and answers.
+    Query,
+    /// The nodes change a tag; on `membership`, their metadata.
+    SetTag,
+    /// Nodes are replaced at a rate: each goes, stays away, and starts anew.
+    Churn,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::Crash,
+        Self::Vanish,
+        Self::Restart,
+        Self::Pause,
+        Self::StopIo,
+        Self::Loss,
+        Self::Cut,
+        Self::BlockDatagrams,
+        Self::Partition,
+        Self::Heal,
+        Self::Join,
+        Self::Leave,
+        Self::UserEvent,
+        Self::Query,
+        Self::SetTag,
+        Self::Churn,
+    ];
+
+    /// Its name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Crash => "crash",
+            Self::Vanish => "vanish",
+            Self::Restart => "restart",
+            Self::Pause => "pause",
+            Self::StopIo => "stop-io",
+            Self::Loss => "loss",
+            Self::Cut => "cut",
+            Self::BlockDatagrams => "block-datagrams",
+            Self::Partition => "partition",
+            Self::Heal => "heal",
+            Self::Join => "join",
+            Self::Leave => "leave",
+            Self::UserEvent => "user-event",
+            Self::Query => "query",
+            Self::SetTag => "set-tag",
+            Self::Churn => "churn",
+        }
+    }
+
+    /// The fields it needs, and those it may have besides the ones about time.
+    pub fn fields(self) -> (&'static [&'static str], &'static [&'static str]) {
+        match self {
+            Self::Crash | Self::Vanish => (&["nodes"], &["over", "state", "via"]),
+            Self::Restart => (&["nodes"], &["over", "state", "via"]),
+            Self::Pause | Self::StopIo => (&["nodes"], &[]),
+            Self::Loss => (&["nodes"], &["in", "out"]),
+            Self::Cut => (&["from", "to"], &["both_ways"]),
+            Self::BlockDatagrams => (&["from", "to"], &["both_ways"]),
+            Self::Partition => (&["groups"], &[]),
+            Self::Heal => (&[], &[]),
+            Self::Join => (&["nodes"], &["via", "over"]),
+            Self::Leave => (&["nodes"], &["over"]),
+            Self::UserEvent => (&["nodes"], &["name", "size"]),
+            Self::Query => (&["nodes"], &["name", "size"]),
+            Self::SetTag => (&["nodes", "name"], &["value"]),
+            Self::Churn => (&["rate"], &["nodes", "graceful", "away", "state", "via"]),
+        }
+    }
+
+    /// Whether it can be undone, and so last for a while.
+    pub fn lasts(self) -> bool {
+        !matches!(
+            self,
+            Self::Restart
+                | Self::Heal
+                | Self::Join
+                | Self::Leave
+                | Self::UserEvent
+                | Self::Query
+                | Self::SetTag
+        )
+    }
+
+    /// Whether nodes that it is done to are faulty: what the others say against them is not false.
+    pub fn makes_faulty(self) -> bool {
+        matches!(
+            self,
+            Self::Crash
+                | Self::Vanish
+                | Self::Restart
+                | Self::Pause
+                | Self::StopIo
+                | Self::Loss
+                | Self::Leave
+        )
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Step {
+    /// The fields that this step has, times aside.
+    pub(crate) fn given(&self) -> Vec<&'static str> {
+        let fields = [
+            ("nodes", self.nodes.is_some()),
+            ("from", self.from.is_some()),
+            ("to", self.to.is_some()),
+            ("both_ways", self.both_ways.is_some()),
+            ("groups", self.groups.is_some()),
+            ("out", self.out.is_some()),
+            ("in", self.inbound.is_some()),
+            ("state", self.state.is_some()),
+            ("via", self.via.is_some()),
+            ("over", self.over.is_some()),
+            ("rate", self.rate.is_some()),
+            ("graceful", self.graceful.is_some()),
+            ("away", self.away.is_some()),
+            ("name", self.name.is_some()),
+            ("size", self.size.is_some()),
+            ("value", self.value.is_some()),
+        ];
+        fields.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
+    }
+}
