@@ -252,6 +252,20 @@ impl<M: Machine + 'static> Cluster<M> {
         self.call(|core, _| core.machine.health()).await.unwrap_or(0)
     }
 
+    /// Ends the recording with the state the node is in now, and waits until its file is closed; see
+    /// [`crate::Options::recording`]. Nothing happens if none runs. There is none that starts one: a recording is played from
+    /// a node's start.
+    pub async fn stop_recording(&self) -> Result<(), Error> {
+        let (done, closed) = async_channel::bounded(1);
+        self.call(move |core, now| {
+            core.machine.stop_recording(now);
+            core.recorded.push(done);
+        })
+        .await?;
+        let _ = closed.recv().await;
+        Ok(())
+    }
+
     /// Looks at the machine between two of its inputs: for getters that have no method here. Be brief: the node does
     /// nothing else meanwhile.
     pub async fn inspect<A: Send + 'static>(

@@ -18,6 +18,7 @@ use crate::error::EndReason;
 use crate::keyring::KeyringFile;
 use crate::log;
 use crate::options::Options;
+use crate::recording::Recorder;
 use crate::runtime::{Runtime, Timer};
 use crate::snapshot::Feed;
 use crate::state::{Command, Core};
@@ -44,6 +45,7 @@ pub(crate) struct Driver<M: Machine, T: Transport, R: Runtime> {
     judging: Option<Judging>,
     close_timeout: Duration,
     keyring_file: KeyringFile,
+    recorder: Option<Recorder>,
     dropped: log::Throttle,
 }
 
@@ -62,6 +64,9 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
         options: Options,
         commands: Receiver<Command<M>>,
     ) -> Self {
+        // Before it is told anything.
+        let recording = options.recording.as_ref();
+        let recorder = recording.and_then(|to| Recorder::begin(to, &mut machine, runtime.now()));
         machine.persist_keyring(options.keyring_file.is_some());
         Self {
             streams: Streams::new(options.max_streams, options.close_timeout),
@@ -74,6 +79,7 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
             judging: None,
             close_timeout: options.close_timeout,
             keyring_file: KeyringFile::new(options.keyring_file.clone()),
+            recorder,
             dropped: log::Throttle::default(),
             core: Core::new(machine, options),
             commands: Box::pin(commands),
@@ -85,7 +91,7 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
     /// Runs to the end. When `done` is dropped nothing of the loop exists any more.
     pub(crate) async fn run(mut self, ending: Arc<Ending>, done: Sender<Nothing>) {
         let reason = poll_fn(|cx| self.poll(cx)).await;
-        let Self { core, mut transport, runtime, streams, commands, .. } = self;
+        let Self { mut core, mut transport, runtime, streams, commands, recorder, .. } = self;
         drop(streams);
         let mut deadline = runtime.timer();
         deadline.set(runtime.now() + self.close_timeout);
@@ -95,6 +101,15 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
         })
         .await;
         drop(transport);
+        if let Some(mut recorder) = recorder {
+            core.machine.stop_recording(runtime.now());
+            poll_fn(|cx| match recorder.poll(cx, &runtime, &mut core.machine) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            })
+            .await;
+            recorder.close(runtime).await;
+        }
         ending.set(reason, &core);
         drop((core, commands));
         drop(done);
@@ -275,7 +290,31 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
             self.keyring_file.write(&self.runtime, id, keyring);
             self.ready[STORE] = true;
         }
+        if self.recorder.is_some() || !self.core.recorded.is_empty() {
+            self.keep_recorded();
+        }
         unsent
+    }
+
+    /// Has what was recorded written; tells those who wait for the end of it.
+    fn keep_recorded(&mut self) {
+        let waker = self.wakes.waker(RECORD).clone();
+        let mut cx = Context::from_waker(&waker);
+        let (runtime, machine) = (&self.runtime, &mut self.core.machine);
+        let is_idle = self.recorder.as_mut().is_none_or(|recorder| recorder.poll(&mut cx, runtime, machine));
+        if is_idle && !self.core.recorded.is_empty() {
+            let waiting = core::mem::take(&mut self.core.recorded);
+            match self.recorder.take() {
+                Some(recorder) => {
+                    let closed = recorder.close(runtime.clone());
+                    runtime.spawn(async move {
+                        closed.await;
+                        drop(waiting);
+                    });
+                }
+                None => drop(waiting),
+            }
+        }
     }
 
     fn transmit(&mut self, now: Instant) -> bool {
@@ -353,6 +392,7 @@ const EVENT: usize = 3;
 const COMMAND: usize = 4;
 const TIMER: usize = 5;
 const STORE: usize = 6;
+const RECORD: usize = 7;
 
 /// Datagrams heard between two transmits: rule 2 of driving a machine.
 const INPUTS: usize = 64;

@@ -76,6 +76,12 @@ pub(crate) fn event(event: &Event<'_>) {
             emit!(warn, "memberlist: This process did not run for {late:?}; deadlines were moved")
         }
         Event::RosterFull => emit!(warn, "memberlist: A member was not admitted: max_members is reached"),
+        Event::RecordingStopped => {
+            emit!(
+                warn,
+                "gossip: The recording has ended: it is as long as it may be, or its disk is too slow"
+            )
+        }
         Event::Lagged { lost } => emit!(warn, "serf: {lost} events were lost"),
         _ => {}
     }

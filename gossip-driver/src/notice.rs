@@ -136,7 +136,7 @@ pub enum Notice {
     },
     /// A member could not be admitted because the roster is full.
     RosterFull,
-    /// The recording ended because its buffer was full.
+    /// The recording ended because it has reached its limit, or because its disk did not keep up; the file plays up to there.
     RecordingStopped,
     /// This many events were lost here because they were not taken in time. Changes of members never are.
     Lagged {

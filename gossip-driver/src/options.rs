@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::path::PathBuf;
 
+use crate::recording::RecordingOptions;
 use crate::snapshot::SnapshotOptions;
 
 /// Limits of the driver. The machine's own are in [`gossip_proto::Config`].
@@ -27,6 +28,8 @@ pub struct Options {
     /// The file in which a node keeps what its next life takes over; see [`SnapshotOptions`]. Adapters open it; who starts a
     /// node by hand does that with [`crate::start_with_snapshot`]. Default none.
     pub snapshot: Option<SnapshotOptions>,
+    /// The file that takes everything this node is told, to be played again; see [`RecordingOptions`]. Default none.
+    pub recording: Option<RecordingOptions>,
     /// How long looking up one host name may take.
     pub resolve_timeout: Duration,
     /// Most addresses of one host name that are tried.
@@ -43,6 +46,7 @@ impl Default for Options {
             event_bytes: 4 << 20,
             keyring_file: None,
             snapshot: None,
+            recording: None,
             resolve_timeout: Duration::from_secs(10),
             max_addresses: 64,
         }

@@ -11,6 +11,7 @@ use gossip_proto::{
 };
 
 use crate::answers::{Answer, Answers, Collector};
+use crate::ending::Nothing;
 use crate::error::EndReason;
 use crate::log;
 use crate::notice::{MemberInfo, Notice};
@@ -28,6 +29,8 @@ pub(crate) struct Core<M> {
     pub(crate) stop: Option<EndReason>,
     /// A change of the keyring that must be stored.
     pub(crate) keyring: Option<(RequestId, Keyring)>,
+    /// Those who wait until the recording that was stopped is in its file.
+    pub(crate) recorded: Vec<Sender<Nothing>>,
     options: Options,
     operations: BTreeMap<OperationId, Sender<Outcome>>,
     queries: BTreeMap<OperationId, Collector>,
@@ -60,6 +63,7 @@ impl<M: Machine> Core<M> {
             machine,
             stop: None,
             keyring: None,
+            recorded: Vec::new(),
             options,
             operations: BTreeMap::new(),
             queries: BTreeMap::new(),

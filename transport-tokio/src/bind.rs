@@ -174,6 +174,13 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// The file for the recording cannot be made.
+    Recording {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// The operating system gave no random numbers.
     Entropy(getrandom::Error),
     /// It was called outside a tokio runtime with timers and I/O.
@@ -216,6 +223,9 @@ impl fmt::Display for StartError {
             Self::Config(error) => error.fmt(f),
             Self::Snapshot { path, error } => {
                 write!(f, "cannot open the snapshot file {}: {error}", path.display())
+            }
+            Self::Recording { path, error } => {
+                write!(f, "cannot record to {}: {error}", path.display())
             }
             Self::Entropy(error) => write!(f, "the operating system gives no random numbers: {error}"),
             Self::NoRuntime => f.write_str("not called within a tokio runtime; call it from a task of one"),

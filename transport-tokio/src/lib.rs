@@ -42,7 +42,8 @@ pub use gossip_driver;
 pub use gossip_driver::gossip_proto;
 pub use gossip_driver::{
     Answer, Answers, Batch, Cluster, Coalesced, Coalescer, EndReason, Error, JoinError, JoinErrorKind,
-    JoinReport, MemberInfo, Notice, Options, SnapshotFile, SnapshotOptions, Subscription, Window,
+    JoinReport, MemberInfo, Notice, Options, RecordingOptions, SnapshotFile, SnapshotOptions, Subscription,
+    Window,
 };
 pub use gossip_proto::{
     Cause, ChangeKind, Clocks, Config, ConfigError, Membership, Name, Node, QueryParams, Queues, Seed,
@@ -118,6 +119,11 @@ fn start_with<A, M>(
         None => Seed::new(entropy()?),
     };
     let machine = make(gossip_driver::Runtime::now(&runtime), advertise, seed, NonceSecret::new(entropy()?))?;
+    // Once the sockets are bound: the file of a node that already runs here is not touched.
+    if let Some(recording) = &bind.options.recording {
+        let path = recording.path().to_owned();
+        recording.open().map_err(|error| StartError::Recording { path, error })?;
+    }
     Ok(run(machine, transport, runtime, bind.options))
 }
 

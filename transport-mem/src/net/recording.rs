@@ -18,7 +18,7 @@ impl<M: Machine> Network<M> {
     }
 
     /// What was recorded of a node since it was last started; empty if it is not recorded. As it is, this is what
-    /// [`gossip_proto::Playback`] and `gossip-sim replay` play, and what a file holds.
+    /// [`gossip_proto::Playback`] plays, and what a file holds.
     pub fn recording(&self, node: NodeId) -> &[u8] {
         &self.node(node).recording
     }
