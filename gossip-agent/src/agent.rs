@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
-use transport_tokio::{Bind, EndReason, Subscription, start_node};
+use transport_tokio::{Bind, EndReason, RecordingOptions, Subscription, start_node};
 
 use crate::cli::{self, AgentArgs};
 use crate::config::{self, Problem, Settings};
@@ -93,6 +93,9 @@ async fn serve(
     bind.advertise = settings.advertise;
     bind.options.keyring_file.clone_from(&settings.keyring_file);
     bind.options.snapshot.clone_from(&settings.snapshot);
+    bind.options.recording = arguments.record.as_ref().map(|path| {
+        RecordingOptions::new(path, arguments.record_limit.unwrap_or(RecordingOptions::DEFAULT_LIMIT))
+    });
     let cluster = match start_node(bind, |advertise| start::configs(&settings, advertise)).await {
         Ok(cluster) => cluster,
         Err(error) => return cli::fail(&error),

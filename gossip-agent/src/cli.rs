@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use transport_tokio::RecordingOptions;
 
 use crate::argv;
 use crate::client;
@@ -96,6 +97,13 @@ pub(crate) struct AgentArgs {
     /// Rejoin from the snapshot also after this node had left
     #[arg(long)]
     rejoin: bool,
+    /// Record everything this node is told in this file, to be played again (gossip_proto::Playback): no keys, but
+    /// names, tags and payloads. One that is there is kept as FILE.old
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<String>,
+    /// End the recording when the file has this many bytes, such as 500M or 2G; at least 64K [default: 256M]
+    #[arg(long, value_name = "BYTES", value_parser = size, requires = "record")]
+    pub(crate) record_limit: Option<u64>,
     /// Deprecated: --tag role=ROLE
     #[arg(long, hide = true)]
     role: Option<String>,
@@ -280,6 +288,22 @@ pub(crate) fn go_bool(text: &str) -> Result<bool, String> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err("write true or false".into()),
+    }
+}
+
+/// Bytes, in units of 1,024 where a letter says so.
+fn size(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 10),
+        Some((at, 'm' | 'M')) => (&text[..at], 20),
+        Some((at, 'g' | 'G')) => (&text[..at], 30),
+        _ => (text, 0),
+    };
+    let bytes = digits.parse().ok().and_then(|count: u64| count.checked_mul(1 << shift));
+    match bytes {
+        Some(bytes) if bytes >= RecordingOptions::MIN_LIMIT => Ok(bytes),
+        Some(_) => Err("it must be 64K at the least".into()),
+        None => Err("write a number of bytes, or one with K, M or G, such as 500M".into()),
     }
 }
 

@@ -16,6 +16,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use support::{Agent, Killed, file, refused};
+use transport_tokio::gossip_proto::{Ending, Playback, StepKind};
 
 /// Waits until a script has written a line that fits, and returns all lines.
 #[track_caller]
@@ -262,5 +263,95 @@ fn hostile_messages_leave_nothing_but_a_count() {
     let other = b.wait("counters", |line| line["id"] == 1);
     for name in ["queries_malformed", "ltime_refused", "dropped_decode"] {
         assert_eq!(other["counters"][name], 0, "{name} at the other node");
+    }
+}
+
+/// Plays a recording to its end, and says what happened in it.
+#[track_caller]
+fn play(path: &Path) -> (Ending, Vec<(StepKind, String)>) {
+    let bytes = fs::read(path).unwrap();
+    let mut playback = Playback::open(&bytes).unwrap_or_else(|error| panic!("{error}"));
+    let mut steps = Vec::new();
+    while let Some(step) = playback.step() {
+        let step = step.unwrap_or_else(|error| panic!("{error}"));
+        steps.push((step.kind, step.text));
+    }
+    (playback.ending().unwrap(), steps)
+}
+
+#[test]
+fn a_recording_of_an_agent_is_played_exactly() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("recording");
+    let record = ["-record", path.to_str().unwrap(), "-encrypt", "MDEyMzQ1Njc4OWFiY2RlZg=="];
+    let mut a = Agent::start("a", &record);
+    let mut b = Agent::start("b", &["-join", &a.addr, record[2], record[3], "-tag", "role=db"]);
+    a.wait_change("joined", "b");
+    a.say(r#"{"event": "deploy", "payload": "v1", "coalesce": false}"#);
+    a.wait("the event", |line| line["type"] == "user" || line["name"] == "deploy");
+    b.say(r#"{"leave": true}"#);
+    a.wait_change("left", "b");
+    a.signal("INT");
+    assert_eq!(a.exit_code(), Some(0));
+    let (ending, steps) = play(&path);
+    assert_eq!(ending, Ending::Stopped);
+    let has = |kind, part: &str| steps.iter().any(|step| step.0 == kind && step.1.contains(part));
+    assert!(has(StepKind::Member, "b: Joined") && has(StepKind::Member, "b: Left"), "{steps:?}");
+    assert!(
+        has(StepKind::Event, "UserEvent { ltime: 1") && has(StepKind::Input, "datagram from 127.0.0.1:"),
+        "{steps:?}"
+    );
+    let bytes = fs::read(&path).unwrap();
+    assert!(!bytes.windows(16).any(|bytes| bytes == b"0123456789abcdef"), "the key is in it");
+
+    // The next life keeps it beside its own, and this one is killed.
+    let mut again = Agent::start("a", &record);
+    again.say(r#"{"event": "deploy", "payload": "v2", "coalesce": false}"#);
+    again.wait("the event", |line| line["type"] == "user" || line["name"] == "deploy");
+    wait_until(|| fs::metadata(&path).unwrap().len() > 2000);
+    again.signal("KILL");
+    again.child.0.wait().unwrap();
+    assert_eq!(play(&path).0, Ending::CutOff);
+    assert_eq!(fs::read(directory.path().join("recording.old")).unwrap(), bytes);
+}
+
+#[test]
+fn a_recording_that_is_full_says_so_and_plays_to_there() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("recording");
+    let options = ["-record", path.to_str().unwrap(), "-record-limit", "64K"];
+    let mut agent = Agent::start_with("a", &options, Stdio::piped());
+    let mut log = BufReader::new(agent.child.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let payload = "x".repeat(400);
+    for _ in 0..300 {
+        agent.say(&json!({ "event": "deploy", "payload": payload, "coalesce": false }).to_string());
+        agent.wait("the answer", |line| line["type"] == "done");
+    }
+    assert!(log.any(|line| line.contains("The recording has ended")));
+    agent.signal("INT");
+    assert_eq!(agent.exit_code(), Some(0), "the node goes on");
+    assert_eq!(play(&path).0, Ending::Full);
+    let len = fs::metadata(&path).unwrap().len();
+    assert!((60_000..=65_536).contains(&len), "{len} bytes");
+}
+
+#[test]
+fn what_is_no_recording_is_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let path = file(&directory, "key", "a key");
+    let agent = ["agent", "-bind", "127.0.0.1:0", "-rpc-addr", "off", "-record", &path];
+    refused(&agent, &["cannot record to", "no recording", "another path"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "a key");
+    refused(&["agent", "-record", "x", "-record-limit", "1K"], &["64K"]);
+    refused(&["agent", "-record", "x", "-record-limit", "much"], &["500M"]);
+    refused(&["agent", "-record-limit", "1M"], &["record"]);
+}
+
+#[track_caller]
+fn wait_until(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "it never came");
+        thread::sleep(Duration::from_millis(20));
     }
 }
