@@ -50,7 +50,30 @@ macro_rules! builtin {
 }
 
 /// The scenarios that the program brings along: name and text, in the order of the list.
-const BUILTIN: &[(&str, &str)] = builtin!["steady", "crash", "partition", "e1", "e2", "e7", "e9"];
+const BUILTIN: &[(&str, &str)] = builtin![
+    "steady",
+    "crash",
+    "partition",
+    "e1",
+    "e2",
+    "e3",
+    "e4",
+    "e5",
+    "e6",
+    "e7",
+    "e8",
+    "e9",
+    "e10",
+    "e11",
+    "e11-in",
+    "e12",
+    "e13",
+    "e14",
+    "e15",
+    "e18",
+    "e19",
+    "e20",
+];
 
 /// All scenarios that the program brings along, as they are.
 ///
