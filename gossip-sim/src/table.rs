@@ -116,7 +116,7 @@ pub(crate) fn with_unit(name: &str, unit: &str) -> String {
     if unit.is_empty() { name.to_owned() } else { format!("{name} [{unit}]") }
 }
 
-fn stat(stat: Stat) -> &'static str {
+pub(crate) fn stat(stat: Stat) -> &'static str {
     match stat {
         Stat::Mean => "mean",
         Stat::Min => "min",
