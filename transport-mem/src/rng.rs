@@ -18,6 +18,7 @@ pub(crate) enum Purpose {
     Burst = 8,
     Reorder = 9,
     Inject = 10,
+    Pace = 11,
 }
 
 /// splitmix64: one addition and a finaliser per number. Its output is part of what a seed promises to reproduce.

@@ -1,11 +1,13 @@
 //! What can go wrong: with nodes, with links, and how sockets behave.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 
-use gossip_proto::Machine;
+use gossip_proto::{Instant, Machine};
 
 use crate::conditions::Conditions;
 use crate::net::node::{Node, Power};
+use crate::net::pace::{Bursts, Pace};
 use crate::net::trace::{Entry, NOBODY};
 use crate::net::world::World;
 use crate::net::{Network, NodeId};
@@ -64,6 +66,30 @@ impl<M: Machine> Network<M> {
         self.switch(node, b"go", "start_io", |node, _| node.io = true);
     }
 
+    /// Makes a node's process slow: each call of its machine takes that long, be it a datagram, bytes of a stream, a stream
+    /// to accept or a timer. What arrives meanwhile waits in its socket buffer, and timers come late. What a call
+    /// brings leaves when it begins. Zero, the default, makes it as fast as any. It stays across restarts.
+    pub fn set_slow(&mut self, node: NodeId, per_call: Duration) {
+        self.set_pace(node, "set_slow", |pace, _| pace.per_call = per_call);
+    }
+
+    /// Has a node's process run in bursts only, beginning with one now; `None`, the default, lets it always run. Between
+    /// them it is as one that is paused. It stays across restarts, and goes together with [`Network::set_slow`].
+    ///
+    /// # Panics
+    /// If the least wait is below a millisecond or longer than the most.
+    pub fn set_bursts(&mut self, node: NodeId, bursts: Option<Bursts>) {
+        self.set_pace(node, "set_bursts", |pace, now| pace.set_bursts(now, bursts));
+    }
+
+    fn set_pace(&mut self, node: NodeId, what: &'static str, how: impl FnOnce(&mut Pace, Instant)) {
+        let pace = &mut self.nodes[node.number()].pace;
+        how(pace.get_or_insert_with(|| Box::new(Pace::new(&self.seed, node.0))), self.world.now);
+        self.world.fault(Some(node), what);
+        self.world.mark(node.0);
+        self.settle();
+    }
+
     fn switch(
         &mut self,
         node: NodeId,
@@ -105,6 +131,7 @@ impl<M: Machine> Network<M> {
 
     /// Puts a node into a zone: a data centre, a rack, anything that links depend on. All are in zone 0 at first.
     pub fn set_zone(&mut self, node: NodeId, zone: u32) {
+        self.world.fault(Some(node), "set_zone");
         self.world.links.set_zone(node.0, zone);
     }
 
@@ -116,11 +143,13 @@ impl<M: Machine> Network<M> {
     /// Gives all links from one zone to another, or within one, conditions of their own, or takes them away. One
     /// direction: call it twice for both.
     pub fn set_zone_link(&mut self, from: u32, to: u32, conditions: Option<Conditions>) {
+        self.world.fault(None, "set_zone_link");
         self.world.links.set_zones(from, to, conditions);
     }
 
     /// Lets nothing through from one zone to another, or everything again. One direction; [`Network::heal`] ends it.
     pub fn cut_zones(&mut self, from: u32, to: u32, on: bool) {
+        self.world.fault(None, "cut_zones");
         self.world.links.cut_zones(from, to, on);
     }
 

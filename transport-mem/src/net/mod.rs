@@ -27,6 +27,7 @@ pub mod device;
 mod faults;
 mod node;
 pub mod observe;
+mod pace;
 mod record;
 mod recording;
 mod replay;
@@ -49,6 +50,7 @@ pub use node::Start;
 use node::{Node, Power};
 use observe::Looks;
 pub use observe::{Observer, StreamPath, Watch};
+pub use pace::Bursts;
 pub use record::{Change, Log, News};
 pub use replay::{Replay, seed_from_env, seeds};
 pub use trace::Trace;
@@ -297,6 +299,7 @@ impl<M: Machine> Network<M> {
         match event {
             Event::Datagram { to, from, buffer } => self.nodes[to as usize].datagram(from, buffer, world),
             Event::Wake { node } => self.nodes[node as usize].wake(world),
+            Event::Turn { node } => self.nodes[node as usize].turn(world),
             Event::Request { conn } => self.request(conn),
             Event::Answer { conn, accepted } => {
                 let Some((opener, other)) = world.conns.ends(conn, 0) else { return };

@@ -13,6 +13,7 @@ use crate::conn::{ConnKey, Side, State};
 use crate::net::NodeId;
 use crate::net::device::Delivery;
 use crate::net::observe::StreamPath;
+use crate::net::pace::Pace;
 use crate::net::record::{Change, Log, News};
 use crate::net::trace::Entry;
 use crate::net::world::{EPHEMERAL, Event, Held, World};
@@ -87,6 +88,8 @@ pub(crate) struct Node<M> {
     /// Connections that wait to be accepted: the kernel's listen queue.
     backlog: VecDeque<ConnKey>,
     wake: Option<Instant>,
+    /// What holds the process up; `None` if nothing ever did.
+    pub(crate) pace: Option<Box<Pace>>,
     pub(crate) log: Log,
     pub(crate) records: bool,
     pub(crate) recording: Vec<u8>,
@@ -108,6 +111,7 @@ impl<M: Machine> Node<M> {
             waiting: Vec::new(),
             backlog: VecDeque::new(),
             wake: None,
+            pace: None,
             log: Log::default(),
             records: false,
             recording: Vec::new(),
@@ -123,6 +127,9 @@ impl<M: Machine> Node<M> {
         self.power = Power::Up;
         self.io = true;
         self.starts += 1;
+        if let Some(pace) = &mut self.pace {
+            pace.restart();
+        }
         world.alive[self.number as usize] = true;
         world.mark(self.number);
     }
@@ -204,6 +211,24 @@ impl<M: Machine> Node<M> {
         }
     }
 
+    pub(crate) fn turn(&mut self, world: &mut World) {
+        if let Some(pace) = self.pace.as_mut().filter(|pace| pace.turn == Some(world.now)) {
+            pace.turn = None;
+            world.mark(self.number);
+        }
+    }
+
+    /// Whether the process is held up, in which case it is looked at again when that ends.
+    fn is_held(&mut self, world: &mut World) -> bool {
+        let Some(pace) = &mut self.pace else { return false };
+        let Some(until) = pace.held(world.now) else { return false };
+        if pace.turn.is_none_or(|turn| until < turn) {
+            pace.turn = Some(until);
+            world.queue.push(until, Event::Turn { node: self.number });
+        }
+        true
+    }
+
     /// Whether a process is there to receive, even if it does not do so now.
     pub(crate) fn is_reachable(&self) -> bool {
         matches!(self.power, Power::Up | Power::Paused)
@@ -218,11 +243,19 @@ impl<M: Machine> Node<M> {
 
     /// Does all that is to be done at this instant.
     pub(crate) fn drive(&mut self, world: &mut World) {
-        if self.power != Power::Up {
+        if self.power != Power::Up || self.is_held(world) {
             return;
         }
         let Some(mut machine) = self.machine.take() else { return };
         self.offer_again();
+        if self.pace.as_ref().is_some_and(|pace| !pace.per_call.is_zero())
+            && self.call_once(&mut *machine, world)
+        {
+            self.keep_recorded(&mut *machine);
+            self.machine = Some(machine);
+            self.is_held(world);
+            return;
+        }
         let mut timeouts = 0;
         loop {
             if self.io {
@@ -263,6 +296,37 @@ impl<M: Machine> Node<M> {
         }
         self.keep_recorded(&mut *machine);
         self.machine = Some(machine);
+    }
+
+    /// One call of a slow process, in the order that [`Node::drive`] keeps; `false` if there is nothing to do. A command
+    /// of the user's has been given by then, and takes no time.
+    fn call_once(&mut self, machine: &mut M, world: &mut World) -> bool {
+        let Some(pace) = &mut self.pace else { return false };
+        let due = machine.poll_timeout().is_some_and(|at| at <= world.now);
+        let accepts = !self.backlog.is_empty() && machine.may_accept_stream();
+        let input = self.io && (accepts || !self.inbox.is_empty());
+        if !due && !input {
+            return false;
+        }
+        if input && !(due && pace.drained >= DRAIN) {
+            pace.drained += 1;
+            match self.inbox.pop_front() {
+                Some(input) => self.hand_over(machine, input, world),
+                None => {
+                    if let Some(key) = self.backlog.pop_front() {
+                        self.accept_stream(machine, key, world);
+                    }
+                }
+            }
+        } else {
+            pace.drained = 0;
+            machine.handle_timeout(world.now);
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.called(world.now);
+        }
+        self.flush(machine, world);
+        true
     }
 
     fn hand_over(&mut self, machine: &mut M, input: Input, world: &mut World) {

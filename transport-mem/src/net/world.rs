@@ -24,6 +24,8 @@ pub(crate) enum Event {
     Datagram { to: u32, from: u32, buffer: u32 },
     /// A node's timer.
     Wake { node: u32 },
+    /// A process that was held up may go on.
+    Turn { node: u32 },
     /// A request to connect reaches the other side.
     Request { conn: ConnKey },
     /// The answer reaches the opener.
