@@ -173,7 +173,7 @@ fn run(options: &Run) -> Result<(), String> {
 }
 
 fn run_compare(options: &Compare) -> Result<ExitCode, String> {
-    if options.tolerance.is_some_and(|tolerance| !(tolerance >= 0.0)) {
+    if options.tolerance.is_some_and(|tolerance| tolerance.is_nan() || tolerance < 0.0) {
         return Err("--tolerance is a share, 0 or more: 0.05 allows 5 %".into());
     }
     let read = |path: &Path| {

@@ -1,7 +1,7 @@
 //! How a cluster comes about, and who belongs to which group.
 
+use core::cell::RefCell;
 use core::time::Duration;
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use gossip_proto::NonceSecret;

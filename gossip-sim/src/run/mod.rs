@@ -4,8 +4,8 @@ mod act;
 mod form;
 pub(crate) mod kind;
 
+use core::cell::RefCell;
 use core::time::Duration;
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
