@@ -63,7 +63,7 @@ pub(crate) struct Meter {
     changed: bool,
     baseline: Option<Baseline>,
     series: Option<Series>,
-    senders: BTreeMap<usize, usize>,
+    tellers: BTreeMap<(Instant, usize), usize>,
 }
 
 /// The counters when measuring began.
@@ -90,11 +90,16 @@ impl Meter {
             changed: true,
             baseline: None,
             series: keep_series.then(Series::default),
-            senders: BTreeMap::new(),
+            tellers: BTreeMap::new(),
         }
     }
 
     // What the run says.
+
+    /// Who told whom in what is said next.
+    pub(crate) fn told_by(&mut self, tellers: BTreeMap<(Instant, usize), usize>) {
+        self.tellers = tellers;
+    }
 
     /// Time 0 is now.
     pub(crate) fn begin(&mut self, now: Instant) {
@@ -281,10 +286,10 @@ impl Meter {
     }
 
     fn tell(&mut self, at: Instant, to: usize, what: &str, about: Option<usize>) {
+        let from = self.tellers.get(&(at, to)).copied();
         let at = self.seconds(at);
         let Some(series) = &mut self.series else { return };
         if series.told.len() < series::TOLD {
-            let from = self.senders.get(&to).copied();
             series.told.push(Told { at, from, to, what: what.to_owned(), about });
         }
     }

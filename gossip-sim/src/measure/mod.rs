@@ -3,5 +3,7 @@
 mod meter;
 pub mod metrics;
 pub mod series;
+mod tellers;
 
 pub(crate) use meter::Meter;
+pub(crate) use tellers::Tellers;

@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use gossip_proto::{Completion, Instant, Membership, Node, OperationId, Outcome, Seed};
-use transport_mem::net::{Network, News, NodeId};
+use transport_mem::net::{Network, News, NodeId, Watch};
 use transport_mem::{Conditions, Latency, Loss};
 
 use crate::measure::series::Series;
-use crate::measure::{Meter, metrics};
+use crate::measure::{Meter, Tellers, metrics};
 use crate::run::kind::{Kind, Saved};
 use crate::scenario::{Condition, Forming, Link, MachineKind, Scenario, Step, Variant};
 use crate::settings::NodeSettings;
@@ -108,6 +108,7 @@ struct Sim<'a, K> {
     /// Nodes that are away to be replaced.
     away: BTreeSet<usize>,
     events: usize,
+    tellers: Option<Watch<Tellers>>,
     retry: Duration,
     agreed_since: Option<Instant>,
     formed: bool,
@@ -149,6 +150,7 @@ impl<'a, K: Kind> Sim<'a, K> {
             agreed_since: None,
             formed: scenario.start.how == Forming::Formed,
             meter: Meter::new(task.series),
+            tellers: None,
             parameters,
         };
         sim.draw_groups()?;
@@ -158,6 +160,8 @@ impl<'a, K: Kind> Sim<'a, K> {
     fn run(mut self) -> Result<Outcomes, String> {
         let scenario = self.task.scenario;
         self.form()?;
+        // Who told whom is of interest from time 0 on.
+        self.tellers = self.task.series.then(|| self.net.observe(Tellers::default()));
         let began = self.net.now();
         self.zero = began;
         self.last_step = began;
@@ -288,6 +292,9 @@ impl<'a, K: Kind> Sim<'a, K> {
         let mut spread = Vec::new();
         let mut gone = Vec::new();
         let mut again = Vec::new();
+        if let Some(tellers) = self.tellers {
+            self.meter.told_by(self.net[tellers].take());
+        }
         for &id in &self.nodes {
             let node = id.number();
             let log = self.net.log(id);
