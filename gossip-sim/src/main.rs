@@ -1,15 +1,18 @@
 //! `gossip-sim`: runs scenarios, compares their reports, replays recordings.
 #![forbid(unsafe_code)]
 
+use core::time::Duration;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
+use gossip_proto::StepKind;
 use gossip_sim::scenario::{Overrides, Scenario, builtins, find};
+use gossip_sim::value::{FromScalar, Scalar};
 use gossip_sim::{Options, Report, compare, execute, html, replay, table, write_file};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -29,11 +32,11 @@ enum Command {
     Run(Box<Run>),
     /// Compares two reports, metric by metric.
     Compare(Compare),
-    /// Runs a recording through the machine again.
-    Replay {
-        /// The recording.
-        trace: PathBuf,
-    },
+    /// Runs a recording through the machine again, shows what happened, and verifies that it happens again.
+    ///
+    /// Times are counted from the first call. Exit code 0 says that the replay was exact, 2 that it was not, or that there is
+    /// nothing to replay.
+    Replay(Replay),
     /// Prints a scenario's file, to start one's own from.
     Show {
         /// A built-in scenario or a file.
@@ -73,6 +76,21 @@ struct Run {
 }
 
 #[derive(Debug, Args)]
+struct Replay {
+    /// The recording, as `gossip agent --record` writes it.
+    trace: PathBuf,
+    /// Shows calls from then on, as in 90s or 1h30m.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from: Option<Duration>,
+    /// Stops at that time and shows the members as they are then.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    until: Option<Duration>,
+    /// Shows calls of this kind alone: input, command, timer, output, member, event or check.
+    #[arg(long, value_name = "KIND", value_parser = replay::kind)]
+    only: Option<StepKind>,
+}
+
+#[derive(Debug, Args)]
 struct Compare {
     /// The first report.
     a: PathBuf,
@@ -91,9 +109,7 @@ fn main() -> ExitCode {
         Command::List => print(&list()).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => run(&options).map(|()| ExitCode::SUCCESS),
         Command::Compare(options) => run_compare(&options),
-        Command::Replay { trace } => {
-            replay::replay(&trace).and_then(|text| print(&text)).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Replay(options) => run_replay(&options).map(|()| ExitCode::SUCCESS),
         Command::Show { scenario } => find(&scenario)
             .map_err(|error| error.to_string())
             .and_then(|(_, text)| print(&text))
@@ -170,6 +186,25 @@ fn run(options: &Run) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn run_replay(options: &Replay) -> Result<(), String> {
+    let shown = replay::Shown { from: options.from, until: options.until, only: options.only };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut written = Ok(());
+    let result = replay::replay(&options.trace, &shown, |line| {
+        if written.is_ok() {
+            written = writeln!(out, "{line}");
+        }
+    });
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),
+        _ => result,
+    }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    Duration::from_scalar(&Scalar::Text(text.to_owned()))
 }
 
 fn run_compare(options: &Compare) -> Result<ExitCode, String> {
