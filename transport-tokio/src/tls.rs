@@ -290,11 +290,12 @@ impl fmt::Debug for Handshakes {
     }
 }
 
-/// Handshakes of inbound connections at once: twice as many as there can be inbound streams. Each takes some 50 KiB at most.
+/// Handshakes of inbound connections at once: twice as many as there can be inbound streams.
 const MOST: usize = 256;
 /// How long a handshake may take: as long as memberlist waits for a stream.
 const LONGEST: Duration = Duration::from_secs(10);
-/// How long it may take when others wait for its place.
-const ENOUGH: Duration = Duration::from_secs(1);
+/// How long it may take when others wait for its place: all of them together may keep a slow machine busy for seconds, and
+/// who is honest must not be sent away for that.
+const ENOUGH: Duration = Duration::from_secs(4);
 /// Refusals that are remembered until somebody asks.
 const REFUSALS: usize = 64;
