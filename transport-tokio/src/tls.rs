@@ -294,8 +294,8 @@ impl fmt::Debug for Handshakes {
 const MOST: usize = 256;
 /// How long a handshake may take: as long as memberlist waits for a stream.
 const LONGEST: Duration = Duration::from_secs(10);
-/// How long it may take when others wait for its place: all of them together may keep a slow machine busy for seconds, and
-/// who is honest must not be sent away for that.
-const ENOUGH: Duration = Duration::from_secs(4);
+/// How long it may take when others wait for its place. Those give up after their own stream timeout, so that this has to be
+/// shorter; a machine too slow for a crowd of handshakes sends some of it away, to come again.
+const ENOUGH: Duration = Duration::from_secs(1);
 /// Refusals that are remembered until somebody asks.
 const REFUSALS: usize = 64;
