@@ -14,7 +14,8 @@ use gossip_proto::{Instant, MAX_TAP_FRAME, Machine, Recording, ReplayError};
 use crate::log::emit;
 use crate::runtime::Runtime;
 
-/// A file that takes the recording of one node from its start, in the form that [`gossip_proto::Playback`] plays. It holds no keys, but everything else: names, addresses, tags, payloads.
+/// A file that takes the recording of one node from its start, in the form that [`gossip_proto::Playback`] plays. It holds
+/// no keys, but everything else: names, addresses, tags, payloads.
 ///
 /// A node is recorded from its start or not at all, because a recording is played from there.
 #[derive(Clone, Debug)]
@@ -68,9 +69,13 @@ impl RecordingOptions {
     /// # Errors
     /// The file cannot be made, or is there and is no recording; then it is left alone.
     pub fn open(&self) -> io::Result<()> {
-        let opened = Opened { file: create(&self.path)?, salt: salt()? };
+        let opened = self.make()?;
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         Ok(())
+    }
+
+    fn make(&self) -> io::Result<Opened> {
+        Ok(Opened { file: create(&self.path)?, salt: salt()? })
     }
 
     fn take(&self) -> Option<Opened> {
@@ -137,16 +142,13 @@ impl Recorder {
         machine: &mut M,
         now: Instant,
     ) -> Option<Self> {
-        let opened =
-            options.take().map_or_else(|| options.open().map(|()| options.take()), |it| Ok(Some(it)));
-        match opened {
-            Ok(Some(Opened { file, salt })) => {
+        match options.take().map_or_else(|| options.make(), Ok) {
+            Ok(Opened { file, salt }) => {
                 machine.start_recording(now, WAITING, salt);
                 machine.limit_recording(options.limit);
                 let path = options.path.clone();
                 Some(Self { path, file: Some(file), buffer: vec![0; PIECE], writing: None })
             }
-            Ok(None) => None,
             Err(error) => {
                 failed(&options.path, &error);
                 None

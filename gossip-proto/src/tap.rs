@@ -305,15 +305,18 @@ impl Recording {
             return Err(ReplayError::Format(format));
         }
         match Entry::read(&body).map(|entry| entry.input) {
-            Some(Input::Start { version, created, now, seed, settings, keys, .. }) => Ok(Self {
-                seed: Seed::new(seed),
-                config: settings::read(settings).ok_or(ReplayError::Mismatch)?.0,
-                services: settings::read(settings).ok_or(ReplayError::Mismatch)?.1,
-                created,
-                started: now,
-                version: String::from_utf8_lossy(version).into_owned(),
-                keys: keys.iter().map(|key| key.0.to_vec()).collect(),
-            }),
+            Some(Input::Start { version, created, now, seed, settings, keys, .. }) => {
+                let (config, services) = settings::read(settings).ok_or(ReplayError::Mismatch)?;
+                Ok(Self {
+                    seed: Seed::new(seed),
+                    config,
+                    services,
+                    created,
+                    started: now,
+                    version: String::from_utf8_lossy(version).into_owned(),
+                    keys: keys.iter().map(|key| key.0.to_vec()).collect(),
+                })
+            }
             _ => Err(ReplayError::NotStarted),
         }
     }

@@ -111,9 +111,9 @@ impl Swim {
     /// The third output, which borrows from this machine.
     pub(crate) fn poll_event(&mut self) -> Option<Event<'_>> {
         // What has no room ends the recording; that is said by an event, so that there is nothing to do here.
-        let stirred = self.events.is_stirred();
+        let noted = self.events.is_stirred() && self.is_watched();
         let event = self.events.poll(&mut self.buffers);
-        if stirred && (self.tap.is_some() || self.replay.is_some()) {
+        if noted {
             note(&mut self.tap, &mut self.replay, outline::event(event.as_ref()));
         }
         event
