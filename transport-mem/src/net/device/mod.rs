@@ -21,6 +21,7 @@
 //! }
 //! ```
 
+mod bounded;
 mod inject;
 mod pcap;
 mod text;

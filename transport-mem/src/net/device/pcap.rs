@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use crate::net::device::bounded::Bounded;
 use crate::net::device::{Device, Kind, Packet, Verdict};
 
 /// Writes a capture file: datagrams as UDP, streams as TCP, with the headers that real ones would have, as seen by the
@@ -14,13 +15,10 @@ use crate::net::device::{Device, Kind, Packet, Verdict};
 /// `most` bytes, and the file ends with a whole packet. A writer that fails is not asked again.
 #[derive(Debug)]
 pub struct Pcap<W> {
-    writer: W,
-    left: u64,
+    out: Bounded<W>,
     frame: Vec<u8>,
     /// By the number of the stream.
     flows: BTreeMap<u64, Flow>,
-    error: Option<std::io::Error>,
-    full: bool,
 }
 
 /// One TCP connection.
@@ -36,8 +34,7 @@ struct Flow {
 impl<W: Write> Pcap<W> {
     /// Begins a file of at most that many bytes; give it a `BufWriter` if it is one.
     pub fn new(writer: W, most: u64) -> Self {
-        let mut pcap =
-            Self { writer, left: most, frame: Vec::new(), flows: BTreeMap::new(), error: None, full: false };
+        let mut out = Bounded::new(writer, most);
         let mut head = Vec::with_capacity(24);
         head.extend(MAGIC.to_le_bytes());
         head.extend(2_u16.to_le_bytes()); // version 2.4
@@ -45,46 +42,31 @@ impl<W: Write> Pcap<W> {
         head.extend([0; 8]); // time zone, accuracy
         head.extend((MAX_FRAME as u32).to_le_bytes());
         head.extend(LINK_RAW.to_le_bytes());
-        pcap.put(&head);
-        pcap
+        out.put(&head, &[]);
+        Self { out, frame: Vec::new(), flows: BTreeMap::new() }
     }
 
     /// What went wrong with the writer, if anything did.
     pub fn error(&self) -> Option<&std::io::Error> {
-        self.error.as_ref()
+        self.out.error.as_ref()
     }
 
     /// Whether packets were left out because there would have been too many bytes.
     pub fn is_full(&self) -> bool {
-        self.full
+        self.out.full
     }
 
     /// What it writes into.
     pub fn writer(&self) -> &W {
-        &self.writer
+        &self.out.writer
     }
 
     /// Gives the writer back, after flushing it.
     ///
     /// # Errors
     /// What went wrong with the writer, now or before.
-    pub fn into_inner(mut self) -> std::io::Result<W> {
-        match self.error.take() {
-            Some(error) => Err(error),
-            None => self.writer.flush().map(|()| self.writer),
-        }
-    }
-
-    /// All of it, or nothing and no more.
-    fn put(&mut self, bytes: &[u8]) {
-        if self.full || self.error.is_some() {
-            return;
-        }
-        self.full = bytes.len() as u64 > self.left;
-        if !self.full {
-            self.left -= bytes.len() as u64;
-            self.error = self.writer.write_all(bytes).err();
-        }
+    pub fn into_inner(self) -> std::io::Result<W> {
+        self.out.into_inner()
     }
 
     fn udp(&mut self, packet: &Packet<'_>) {
@@ -212,7 +194,7 @@ impl<W: Write> Pcap<W> {
         for (place, field) in frame.chunks_exact_mut(4).zip(fields) {
             place.copy_from_slice(&(field as u32).to_le_bytes());
         }
-        self.put(&frame);
+        self.out.put(&frame, &[]);
         self.frame = frame;
     }
 }

@@ -3,6 +3,7 @@
 use core::fmt::Write as _;
 use std::io::Write;
 
+use crate::net::device::bounded::Bounded;
 use crate::net::device::{Delivery, Device, Kind, Packet, Verdict};
 
 /// Writes a line for every packet into a file, a pipe or a vector, for reading and for `grep`.
@@ -16,18 +17,15 @@ use crate::net::device::{Delivery, Device, Kind, Packet, Verdict};
 /// beyond `most` bytes; the last line then says so. A writer that fails is not asked again.
 #[derive(Debug)]
 pub struct TextTrace<W> {
-    writer: W,
-    left: u64,
+    out: Bounded<W>,
     line: String,
     dump: usize,
-    error: Option<std::io::Error>,
-    full: bool,
 }
 
 impl<W: Write> TextTrace<W> {
     /// Writes at most that many bytes of lines into that; give it a `BufWriter` if it is a file.
     pub fn new(writer: W, most: u64) -> Self {
-        Self { writer, left: most, line: String::new(), dump: 0, error: None, full: false }
+        Self { out: Bounded::new(writer, most), line: String::new(), dump: 0 }
     }
 
     /// The first so many bytes of each packet, in hexadecimal at the end of its line. Default none.
@@ -38,32 +36,29 @@ impl<W: Write> TextTrace<W> {
 
     /// Whether all lines were written: what went wrong with the writer, if anything did.
     pub fn error(&self) -> Option<&std::io::Error> {
-        self.error.as_ref()
+        self.out.error.as_ref()
     }
 
     /// Whether lines were left out because there would have been too many bytes.
     pub fn is_full(&self) -> bool {
-        self.full
+        self.out.full
     }
 
     /// What it writes into.
     pub fn writer(&self) -> &W {
-        &self.writer
+        &self.out.writer
     }
 
     /// Gives the writer back, after flushing it.
     ///
     /// # Errors
     /// What went wrong with the writer, now or before.
-    pub fn into_inner(mut self) -> std::io::Result<W> {
-        match self.error.take() {
-            Some(error) => Err(error),
-            None => self.writer.flush().map(|()| self.writer),
-        }
+    pub fn into_inner(self) -> std::io::Result<W> {
+        self.out.into_inner()
     }
 
     fn write(&mut self, packet: &Packet<'_>, how: &str) {
-        if self.full || self.error.is_some() {
+        if self.out.is_over() {
             return;
         }
         self.line.clear();
@@ -86,13 +81,7 @@ impl<W: Write> TextTrace<W> {
             let _ = write!(line, "{}{byte:02x}", if at == 0 { " " } else { "" });
         }
         line.push('\n');
-        if self.line.len() as u64 > self.left {
-            self.full = true;
-            self.line.clear();
-            self.line.push_str("the trace is full\n");
-        }
-        self.left = self.left.saturating_sub(self.line.len() as u64);
-        self.error = self.writer.write_all(self.line.as_bytes()).err();
+        self.out.put(self.line.as_bytes(), b"the trace is full\n");
     }
 }
 
