@@ -1,6 +1,7 @@
 //! Figures of samples: mean, spread, percentiles, and how far the mean can be trusted.
 
 use serde::{Deserialize, Serialize};
+use transport_mem::net::observe::student95;
 
 /// The figures of a metric over all samples of some runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,17 +77,6 @@ pub(crate) fn quantile(sorted: &[f64], q: f64) -> f64 {
     sorted[low] + (high - sorted[low]) * part
 }
 
-/// The 97.5 % quantile of Student's distribution with that many degrees of freedom, to three digits.
-fn student95(freedom: usize) -> f64 {
-    const TABLE: [f64; 30] = [
-        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145,
-        2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048,
-        2.045, 2.042,
-    ];
-    // Beyond the table the first term of the expansion about the normal quantile is good to three digits.
-    TABLE.get(freedom.wrapping_sub(1)).copied().unwrap_or_else(|| 1.960 + 2.372 / freedom.max(1) as f64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,12 +110,5 @@ mod tests {
             None,
             "one run says nothing about others"
         );
-    }
-
-    #[test]
-    fn student_goes_over_into_the_normal_distribution() {
-        assert_eq!(student95(1), 12.706);
-        assert!((student95(60) - 2.000).abs() < 2e-3 && (student95(31) - 2.040).abs() < 4e-3);
-        assert!((student95(1_000_000) - 1.960).abs() < 1e-3);
     }
 }

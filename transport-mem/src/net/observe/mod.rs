@@ -50,7 +50,7 @@ pub use convergence::Convergence;
 pub use detection::{Case, Detection, FalsePositive, FalsePositives};
 pub use invariants::{Bound, Broken, Invariants, Rule};
 pub use series::{Row, Series};
-pub use summary::Summary;
+pub use summary::{Summary, student95};
 pub use traffic::{Kind, Load, Spread, Tally};
 
 use crate::conn::{ConnKey, Side};
