@@ -10,30 +10,13 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A node with members b, c and so on at hosts 2 and so on, all news about them sent.
+/// As [`with_members`], with switches.
 fn with(names: &[&str], configure: impl FnOnce(&mut Config, &mut Experiment)) -> Script {
-    let mut script = Script::new(|config| {
+    with_members(names, |config| {
         let mut experiment = Experiment::default();
         configure(config, &mut experiment);
         config.experiment(experiment);
-    });
-    for (host, name) in (2..).zip(names) {
-        script.hear(&plain_alive(name, host, 1));
-    }
-    script.drain(addr(2));
-    script.changes();
-    script
-}
-
-/// Runs to the next ping of a probe.
-fn probes(script: &mut Script) -> Sent {
-    for _ in 0..10 {
-        script.next();
-        if let Some(sent) = script.one() {
-            return sent;
-        }
-    }
-    panic!("no probe");
+    })
 }
 
 /// Runs until a member fails, every probe answered; when that is.

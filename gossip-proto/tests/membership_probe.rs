@@ -13,28 +13,6 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A node with members b and so on at hosts 2 and so on, all news about them sent, its probe timer due.
-fn with_members(names: &[&str], configure: impl FnOnce(&mut Config)) -> Script {
-    let mut script = Script::new(configure);
-    for (host, name) in (2..).zip(names) {
-        script.hear(&plain_alive(name, host, 1));
-    }
-    script.drain(addr(2));
-    script.changes();
-    script
-}
-
-/// Runs to the next ping of a probe.
-fn probes(script: &mut Script) -> Sent {
-    for _ in 0..10 {
-        script.next();
-        if let Some(sent) = script.one() {
-            return sent;
-        }
-    }
-    panic!("no probe");
-}
-
 // upstream: TestMemberList_ProbeNode, TestMemberList_Probe, TestMemberList_ProbeNode_Awareness_Improved
 #[test]
 fn an_answered_probe_is_over_and_improves_health() {

@@ -300,3 +300,25 @@ impl Script {
         events
     }
 }
+
+/// A node with members b and so on at hosts 2 and so on, all news about them sent, its probe timer due.
+pub(crate) fn with_members(names: &[&str], configure: impl FnOnce(&mut Config)) -> Script {
+    let mut script = Script::new(configure);
+    for (host, name) in (2..).zip(names) {
+        script.hear(&plain_alive(name, host, 1));
+    }
+    script.drain(addr(2));
+    script.changes();
+    script
+}
+
+/// Runs to the next ping of a probe.
+pub(crate) fn probes(script: &mut Script) -> Sent {
+    for _ in 0..10 {
+        script.next();
+        if let Some(sent) = script.one() {
+            return sent;
+        }
+    }
+    panic!("no probe");
+}
