@@ -9,7 +9,7 @@ use core::fmt::{self, Write};
 use crate::machine::{Machine, ReplayError, Replayed};
 use crate::tap::{Entry, Input, Recording, Replay, Trail};
 use crate::wire::message::MessageType;
-use crate::{Instant, Membership, Node, NonceSecret};
+use crate::{Event, Instant, Membership, Node, NonceSecret};
 
 /// The machine of a recording.
 #[derive(Debug)]
@@ -139,8 +139,14 @@ pub struct Step {
     pub at: Instant,
     /// What it was.
     pub kind: StepKind,
-    /// In words; without line breaks.
+    /// In words; without line breaks. [`Step::NOTHING`] where the machine was asked what is to be done, and there was
+    /// nothing.
     pub text: String,
+}
+
+impl Step {
+    /// The text of an output that there was none of.
+    pub const NOTHING: &'static str = "nothing";
 }
 
 /// Why a recording cannot be played, or not any further.
@@ -310,7 +316,7 @@ impl<'a> Playback<'a> {
                 Ok(Replayed::Completion(completion)) => {
                     (kind, text) = (StepKind::Event, format!("{completion:?}"));
                 }
-                Ok(Replayed::Event(event)) => (kind, text) = (StepKind::Event, format!("{event:?}")),
+                Ok(Replayed::Event(found)) => (kind, text) = (StepKind::Event, event(&found)),
                 Ok(Replayed::Stopped { full }) => {
                     self.ending = Some(if full { Ending::Full } else { Ending::Stopped });
                 }
@@ -398,8 +404,29 @@ impl Input<'_> {
             Self::Check { state, .. } => format!("state {state:016x}, as recorded"),
             Self::Stop { state, .. } => format!("the recording was stopped; state {state:016x}, as recorded"),
             Self::Full {} => "the recording ran out of room".into(),
-            Self::PollTransmit { .. } => "nothing to send".into(),
+            Self::PollTransmit { .. }
+            | Self::PollStream {}
+            | Self::PollStreamData { .. }
+            | Self::PollMembership {}
+            | Self::PollCompletion {}
+            | Self::PollEvent {} => Step::NOTHING.into(),
+            Self::UserEvent { name, payload, .. } => named("user event", name, payload),
+            Self::Query { name, payload, .. } => named("query", name, payload),
             other => format!("{other:?}"),
         }
     }
+}
+
+fn event(event: &Event<'_>) -> String {
+    match event {
+        Event::UserEvent { name, payload, .. } => named("user event", name, payload),
+        Event::Query { name, payload, from, .. } => {
+            named("query", name, payload) + " from " + &String::from_utf8_lossy(from)
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn named(what: &str, name: &[u8], payload: &[u8]) -> String {
+    format!("{what} {:?}, {} bytes", String::from_utf8_lossy(name), payload.len())
 }

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::fs;
 use std::path::Path;
 
-use gossip_proto::{Ending, Instant, Playback, Recorded, StepKind};
+use gossip_proto::{Ending, Instant, Playback, Recorded, Step, StepKind};
 
 /// What of a recording is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,7 +56,7 @@ pub fn replay(trace: &Path, shown: &Shown, mut line: impl FnMut(&str)) -> Result
         let since = step.at.saturating_duration_since(*first.get_or_insert(step.at));
         let wanted = match shown.only {
             Some(kind) => step.kind == kind,
-            None => step.kind != StepKind::Output || !step.text.ends_with("nothing"),
+            None => step.kind != StepKind::Output || step.text != Step::NOTHING,
         };
         if wanted
             && shown.from.is_none_or(|from| since >= from)

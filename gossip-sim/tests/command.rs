@@ -82,6 +82,7 @@ fn recording() -> Vec<u8> {
     net.join(nodes[1], &nodes[..1]);
     net.join(nodes[2], &nodes[..1]);
     net.run_for(Duration::from_secs(10));
+    net.with(nodes[1], |node, now| node.user_event(now, b"deploy", b"v2", false)).unwrap();
     net.vanish(nodes[2]);
     net.run_for(Duration::from_secs(20));
     net.stop_recording(nodes[0]);
@@ -101,6 +102,10 @@ fn replays_a_recording_and_says_how_exact_it_was() {
     assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
     assert!(said.contains("replay is exact, to its end") && said.contains("node-2"), "{said}");
     assert!(said.lines().any(|line| line.starts_with("node-2") && line.contains("Failed")), "{said}");
+    assert!(said.contains("event   user event \"deploy\", 2 bytes"), "{said}");
+    assert!(!said.lines().any(|line| line.ends_with(" nothing")), "what came to nothing is left out");
+    let asked = stdout(&gossip_sim(&["replay", file, "--only", "output"]));
+    assert!(asked.lines().any(|line| line.ends_with(" nothing")), "{asked}");
 
     let early = stdout(&gossip_sim(&["replay", file, "--until", "9s", "--only", "member"]));
     assert!(early.lines().any(|line| line.starts_with("node-2") && line.contains("Alive")), "{early}");
