@@ -172,6 +172,7 @@ fn farewells_events_queries_and_tags_reach_everybody() {
         run(&one_step("node", "do = \"user-event\"\nnodes = \"some\"\nsize = 64", "after = \"10s\""), 2);
     assert_eq!(mean(&event, "residue"), 0.0);
     assert!(mean(&event, "last_delivery") > 0.0);
+    assert!(mean(&event, "event_sends") > 0.0);
     let query = run(&one_step("node", "do = \"query\"\nnodes = \"some\"", "after = \"20s\""), 2);
     assert_eq!((mean(&query, "query_acks"), mean(&query, "query_answers")), (1.0, 1.0));
     let tag = one_step(

@@ -70,7 +70,7 @@ pub(crate) struct Meter {
 #[derive(Debug)]
 struct Baseline {
     at: Instant,
-    nodes: Vec<[u64; 7]>,
+    nodes: Vec<[u64; 6]>,
     traffic: Traffic,
 }
 
@@ -366,9 +366,10 @@ impl Meter {
         probe_interval: Duration,
     ) -> (Samples, Option<Series>) {
         self.finish_outages(probe_interval);
+        let rumors = self.rumors.len();
         self.finish_rumors();
         self.finish_views(net);
-        self.finish_traffic(net, probe_interval);
+        self.finish_traffic(net, probe_interval, rumors);
         self.finish_costs(net);
         for metric in [
             "false_positives",
@@ -496,7 +497,7 @@ impl Meter {
         }
     }
 
-    fn finish_traffic<M: Machine>(&mut self, net: &Network<M>, probe_interval: Duration) {
+    fn finish_traffic<M: Machine>(&mut self, net: &Network<M>, probe_interval: Duration, rumors: usize) {
         let Some(baseline) = self.baseline.take() else { return };
         let seconds = net.now().saturating_duration_since(baseline.at).as_secs_f64();
         // Counters of a machine that was replaced began anew; those nodes tell nothing about traffic.
@@ -505,7 +506,7 @@ impl Meter {
             let before = baseline.nodes.get(node.number()).copied().unwrap_or_default();
             let after = counters(net, node);
             if after.iter().zip(&before).all(|(after, before)| after >= before) {
-                nodes.push(core::array::from_fn::<f64, 7, _>(|i| (after[i] - before[i]) as f64));
+                nodes.push(core::array::from_fn::<f64, 6, _>(|i| (after[i] - before[i]) as f64));
             }
         }
         if seconds <= 0.0 || nodes.is_empty() {
@@ -521,6 +522,9 @@ impl Meter {
         self.sample("bytes_sent", bytes_sent);
         self.sample("bytes_received", bytes_received);
         self.sample("messages_received", messages);
+        if rumors > 0 {
+            self.sample("event_sends", mean(5) * seconds / rumors as f64);
+        }
         self.sample("busiest_sent", nodes.iter().map(|node| node[1]).fold(0.0, f64::max) / seconds);
         if sent > 0.0 {
             self.sample("datagram_size", bytes_sent / sent);
@@ -556,9 +560,9 @@ impl Meter {
     }
 }
 
-/// Datagrams and bytes sent and received, messages received, user messages sent, refutations.
-fn counters<M: Machine>(net: &Network<M>, node: NodeId) -> [u64; 7] {
-    let Some(machine) = net.machine(node) else { return [0; 7] };
+/// Datagrams and bytes sent and received, messages received, user messages sent.
+fn counters<M: Machine>(net: &Network<M>, node: NodeId) -> [u64; 6] {
+    let Some(machine) = net.machine(node) else { return [0; 6] };
     let stats = machine.stats();
     [
         stats.datagrams_sent,
@@ -567,7 +571,6 @@ fn counters<M: Machine>(net: &Network<M>, node: NodeId) -> [u64; 7] {
         stats.bytes_received,
         stats.messages_received,
         stats.user_messages_sent,
-        stats.refutations,
     ]
 }
 

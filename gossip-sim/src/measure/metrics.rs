@@ -68,7 +68,7 @@ metrics! {
         last_delivery, "s", LESS, "From an event to its last delivery; a sample per event.";
         residue, "share", LESS, "Share of the nodes that an event never reached; a sample per event.";
         incomplete, "share", LESS, "Share of events that did not reach everybody.";
-        event_sends, "", LESS, "Times an event was sent, per node, what was sent twice included.";
+        event_sends, "", LESS, "Times a node sent an event, per event: a mean over the nodes, with all other user messages since measuring began.";
         query_acks, "share", MORE, "Share of the nodes that acknowledged a query.";
         query_answers, "share", MORE, "Share of the nodes whose answer to a query arrived.";
     }

@@ -1,11 +1,10 @@
 //! What scenarios ask of a machine beyond the contract: the two kinds have different words for it.
 
 use core::net::SocketAddr;
-use core::time::Duration;
 
 use gossip_proto::{
     Bytes, CommandError, Config, ConfigError, Instant, Machine, Membership, Name, Node, NonceSecret,
-    OperationId, QueryParams, RequestId, Restore, Seed, ServiceConfig,
+    OperationId, QueryParams, RequestId, Restore, Seed, ServiceConfig, Status,
 };
 
 /// What a node takes along when it is restarted with its state: what a snapshot file would have.
@@ -19,6 +18,12 @@ impl Saved {
     fn addresses(&self) -> Vec<SocketAddr> {
         self.restore.alive.iter().map(|(_, addr)| *addr).collect()
     }
+}
+
+/// The name and the payload in a message by which [`Membership`]s spread something.
+pub(crate) fn named(message: &[u8]) -> (&[u8], &[u8]) {
+    let end = message.iter().position(|byte| *byte == b'\n').unwrap_or(message.len());
+    (&message[..end], message.get(end + 1..).unwrap_or_default())
 }
 
 /// A machine that scenarios can be run on.
@@ -53,16 +58,14 @@ pub(crate) trait Kind: Machine + Sized + 'static {
 
     /// What a snapshot would keep of it.
     fn save(&self) -> Saved {
-        let others = self.members().filter(|member| !member.local && self.counts(member.key));
-        let alive: Vec<(Name, SocketAddr)> =
-            others.map(|member| (member.name.clone(), member.addr)).collect();
-        Saved { restore: Restore { alive, ..Restore::default() } }
+        Saved { restore: Restore { alive: self.alive(), ..Restore::default() } }
     }
 
-    /// Whether it counts a member among those alive.
-    fn counts(&self, key: gossip_proto::MemberKey) -> bool {
-        use gossip_proto::Status;
-        self.member(key).is_some_and(|member| matches!(member.status, Status::Alive | Status::Suspect))
+    /// The others that it counts among those alive.
+    fn alive(&self) -> Vec<(Name, SocketAddr)> {
+        let others = self.members().filter(|member| !member.local);
+        let counted = others.filter(|member| matches!(member.status, Status::Alive | Status::Suspect));
+        counted.map(|member| (member.name.clone(), member.addr)).collect()
     }
 }
 
@@ -118,14 +121,8 @@ impl Kind for Node {
             event: next.event.saturating_sub(1),
             query: next.query.saturating_sub(1),
         };
-        let others = self.members().filter(|member| !member.local && self.counts(member.key));
-        let alive = others.map(|member| (member.name.clone(), member.addr)).collect();
-        let learnt = self.learnt().map(|(name, addr, left)| (name.clone(), addr, left)).collect::<Vec<(
-            Name,
-            SocketAddr,
-            Duration,
-        )>>();
-        Saved { restore: Restore { last, alive, learnt } }
+        let learnt = self.learnt().map(|(name, addr, left)| (name.clone(), addr, left)).collect();
+        Saved { restore: Restore { last, alive: self.alive(), learnt } }
     }
 }
 

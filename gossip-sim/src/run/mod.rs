@@ -310,7 +310,7 @@ impl<'a, K: Kind> Sim<'a, K> {
                         self.meter.heard(node, name, *at);
                     }
                     News::Message { payload, .. } => {
-                        let name = payload.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                        let (name, _) = kind::named(payload);
                         if self.meter.heard(node, name, *at) && K::PASSES_ON {
                             spread.push((id, payload.clone()));
                         }
@@ -348,10 +348,9 @@ impl<'a, K: Kind> Sim<'a, K> {
         }
         for (node, payload) in spread {
             if self.net.machine(node).is_some() {
-                let name = payload.split(|byte| *byte == b'\n').next().unwrap_or_default().to_vec();
-                let rest = payload.get(name.len() + 1..).unwrap_or_default().to_vec();
+                let (name, rest) = kind::named(&payload);
                 // A node that leaves passes nothing on.
-                let _ = self.net.with(node, |machine, now| machine.spread(now, &name, &rest));
+                let _ = self.net.with(node, |machine, now| machine.spread(now, name, rest));
             }
         }
         for node in gone {
