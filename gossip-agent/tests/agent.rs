@@ -298,7 +298,8 @@ fn a_recording_of_an_agent_is_played_exactly() {
     let has = |kind, part: &str| steps.iter().any(|step| step.0 == kind && step.1.contains(part));
     assert!(has(StepKind::Member, "b: Joined") && has(StepKind::Member, "b: Left"), "{steps:?}");
     assert!(
-        has(StepKind::Event, "UserEvent { ltime: 1") && has(StepKind::Input, "datagram from 127.0.0.1:"),
+        has(StepKind::Event, "user event \"deploy\", 2 bytes, Lamport time 1")
+            && has(StepKind::Input, "datagram from 127.0.0.1:"),
         "{steps:?}"
     );
     let bytes = fs::read(&path).unwrap();

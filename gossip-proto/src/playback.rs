@@ -419,9 +419,12 @@ impl Input<'_> {
 
 fn event(event: &Event<'_>) -> String {
     match event {
-        Event::UserEvent { name, payload, .. } => named("user event", name, payload),
-        Event::Query { name, payload, from, .. } => {
-            named("query", name, payload) + " from " + &String::from_utf8_lossy(from)
+        Event::UserEvent { name, payload, ltime, .. } => {
+            format!("{}, Lamport time {}", named("user event", name, payload), ltime)
+        }
+        Event::Query { name, payload, from, ltime, .. } => {
+            let from = String::from_utf8_lossy(from);
+            format!("{} from {from}, Lamport time {}", named("query", name, payload), ltime)
         }
         other => format!("{other:?}"),
     }
