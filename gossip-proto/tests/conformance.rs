@@ -14,7 +14,7 @@ checks, by its own means: virtual time instead of sleeping, a simulated network 
 themselves are checked against recorded vectors, see `vectors/`.
 
 This page is generated from the `upstream:` comments above the tests and from `vectors/upstream-tests.toml`:
-`WRITE_CONFORMANCE=1 cargo test -p gossip-proto --test conformance`.
+`WRITE_CONFORMANCE=1 cargo test -p gossip-proto --test suite conformance`.
 ";
 
 #[test]
@@ -35,7 +35,7 @@ fn the_page_is_up_to_date() {
     let stored = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         stored == page,
-        "docs/conformance.md is stale: WRITE_CONFORMANCE=1 cargo test -p gossip-proto --test conformance"
+        "docs/conformance.md is stale: WRITE_CONFORMANCE=1 cargo test -p gossip-proto --test suite conformance"
     );
 }
 

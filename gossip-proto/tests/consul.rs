@@ -1,6 +1,6 @@
 //! The rules of Consul's LAN pool (serf.md 13), as they are written down. No Consul runs here: what its agents accept is
 //! played by nodes of ours under the same rules, and by messages made by hand.
-mod support;
+use crate::support;
 
 use bytes::Bytes;
 use core::net::SocketAddr;

@@ -1,5 +1,5 @@
 //! Changes of the keyring on one node, and the file that follows it (serf.md 8.3, Q37).
-mod support;
+use crate::support;
 
 use gossip_proto::wire::keyring::{Key, Keyring};
 use gossip_proto::*;

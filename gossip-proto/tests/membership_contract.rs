@@ -1,5 +1,5 @@
 //! What transports tell a machine beside bytes: identities, paths, packets that left late; and who is admitted.
-mod support;
+use crate::support;
 
 use bytes::Bytes;
 use core::time::Duration;

@@ -1,6 +1,6 @@
 //! Counters that tell an operator what a node does and refuses, where no test of the behaviour itself looks at them; and
 //! that each of them has such a test somewhere.
-mod support;
+use crate::support;
 
 use core::net::SocketAddr;
 use gossip_proto::wire::lzw::Deflater;

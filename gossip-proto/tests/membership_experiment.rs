@@ -1,5 +1,5 @@
 //! Each switch for the papers, by what it changes in one machine.
-mod support;
+use crate::support;
 
 use core::time::Duration;
 use gossip_proto::wire::message::*;

@@ -1,5 +1,5 @@
 //! Dissemination: what is sent to whom, how often, and within which bounds (spec 4.9, 4.11).
-mod support;
+use crate::support;
 
 use core::time::Duration;
 use gossip_proto::wire::message::MessageType;

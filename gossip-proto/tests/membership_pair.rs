@@ -1,5 +1,5 @@
 //! Two and three nodes over a virtual network: joining, leaving, dying, coming back.
-mod support;
+use crate::support;
 
 use core::time::Duration;
 use gossip_proto::wire::keyring::{Key, Keyring};

@@ -1,5 +1,5 @@
 //! The failure detector of one node, told what happens and when (spec 4.8, Lifeguard).
-mod support;
+use crate::support;
 
 use core::time::Duration;
 use gossip_proto::wire::layers::Compression;

@@ -1,5 +1,5 @@
 //! Probing on behalf of others (spec 4.8, W-8, W-13).
-mod support;
+use crate::support;
 
 use core::time::Duration;
 use gossip_proto::wire::message::*;

@@ -1,5 +1,5 @@
 //! What one node believes, told by hearsay (spec 4.3 to 4.7).
-mod support;
+use crate::support;
 
 use core::time::Duration;
 use gossip_proto::*;

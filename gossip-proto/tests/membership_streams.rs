@@ -1,5 +1,5 @@
 //! Exchanges and their bounds: slices of work, memory, deadlines, pieces (spec 1.4, 1.11, 4.10).
-mod support;
+use crate::support;
 
 use core::time::Duration;
 use gossip_proto::wire::layers::Compression;

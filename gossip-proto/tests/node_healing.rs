@@ -1,5 +1,5 @@
 //! Nodes that find each other again without anybody's help, seen by what they count.
-mod support;
+use crate::support;
 
 use core::time::Duration;
 use gossip_proto::*;

@@ -1,5 +1,5 @@
 //! Serf nodes over an in-memory network: what they are made with, and how one life of a node follows another.
-mod support;
+use crate::support;
 
 use bytes::Bytes;
 use core::time::Duration;

@@ -1,5 +1,5 @@
 //! What is recorded of a machine has a fresh one go the same way, and gives no keys away.
-mod support;
+use crate::support;
 
 use core::net::SocketAddr;
 use core::time::Duration;

@@ -1,5 +1,5 @@
 //! Network coordinates against the recorded behaviour of Serf: the same samples, the same bits.
-mod support;
+use crate::support;
 
 use core::time::Duration;
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
 //! Snapshot files that real agents wrote: read as they are, and written again with the same lines.
-mod support;
+use crate::support;
 
 use gossip_proto::{Clocks, Name, Restore, Snapshot};
 use serde_json::Value;

@@ -1,5 +1,5 @@
 //! Packets and streams against the recorded bytes of memberlist: layers off and layers on.
-mod support;
+use crate::support;
 
 use gossip_proto::wire::compound::{Packer, Parts, write_header};
 use gossip_proto::wire::keyring::{Key, Keyring, NONCE_LEN};

@@ -1,5 +1,5 @@
 //! A whole node against the recorded behaviour of memberlist: packets in, streams in, messages one after another.
-mod support;
+use crate::support;
 
 use core::net::SocketAddr;
 use core::time::Duration;

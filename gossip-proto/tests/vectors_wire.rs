@@ -1,5 +1,5 @@
 //! Single messages against the recorded behaviour of memberlist and Serf: bytes to values and back.
-mod support;
+use crate::support;
 
 use gossip_proto::wire::msgpack::DecodeError;
 use serde_json::Value;

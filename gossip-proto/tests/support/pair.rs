@@ -85,7 +85,6 @@ struct Flight {
 pub(crate) enum Fate {
     Deliver,
     Lose,
-    Fail(TransmitFailure),
 }
 
 type Rule = Box<dyn FnMut(SocketAddr, SocketAddr, &[u8]) -> Fate>;
@@ -284,9 +283,6 @@ impl<M: Machine> Net<M> {
             match self.fate.as_mut().map_or(Fate::Deliver, |rule| rule(from, to, &bytes)) {
                 Fate::Deliver => self.inject(from, to, bytes),
                 Fate::Lose => {}
-                Fate::Fail(why) => {
-                    self.hosts[index].machine.handle_transmit_failed(self.now, transmit.id, why)
-                }
             }
         }
     }

@@ -1,5 +1,5 @@
 //! The vector files, the rules of `deviations.toml`, and the count of what passes. The crates above this one use it too.
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, reason = "gossip-agent uses a part of it")]
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
