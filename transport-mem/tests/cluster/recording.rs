@@ -84,7 +84,7 @@ fn a_timeline_tells_what_happened_and_why() {
     let has = |kind, part: &str| steps.iter().any(|step| step.kind == kind && step.text.contains(part));
     assert!(has(StepKind::Member, "node-3: Failed, Expired"));
     assert!(has(StepKind::Member, "node-3: Joined"));
-    assert!(has(StepKind::Event, "UserEvent"));
+    assert!(has(StepKind::Event, "user event \"deploy\""));
     assert!(has(StepKind::Input, "datagram from 10.0.0.2:7946: "));
     assert!(has(StepKind::Timer, "due") && has(StepKind::Check, "as recorded"));
     assert!(steps.is_sorted_by_key(|step| (step.entry, step.at)));
