@@ -138,7 +138,8 @@ pub trait Machine: sealed::Sealed {
 
     // 2. What the application wants.
 
-    /// Joins the cluster through these addresses: all are tried. Ends with [`Outcome::Joined`].
+    /// Joins the cluster through these addresses: all are tried, at most half of [`Config::max_streams`] at once. Ends with
+    /// [`Outcome::Joined`]; addresses that had not been tried when the node left count as failed on its own side.
     fn join(&mut self, now: Instant, targets: &[JoinTarget]) -> Result<OperationId, CommandError>;
 
     /// Leaves the cluster: says good-bye and waits until that is out. Ends with [`Outcome::Left`]; go on driving until

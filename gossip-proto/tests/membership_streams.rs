@@ -1,6 +1,7 @@
 //! Exchanges and their bounds: slices of work, memory, deadlines, pieces (spec 1.4, 1.11, 4.10).
 use crate::support;
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use gossip_proto::wire::layers::Compression;
 use gossip_proto::wire::layers::Layers;
@@ -209,6 +210,83 @@ fn streams_are_bounded_and_time_out() {
     assert_eq!(closed[..3], [0, 1, 2].map(|n| StreamAction::Close { id: ids[n] }));
     assert_eq!((script.machine.stats().streams_timed_out, script.machine.stats().streams_refused), (4, 1));
     accept(&mut script);
+}
+
+/// The streams that a join has asked for since the last look.
+fn opened(script: &mut Script) -> Vec<(StreamId, SocketAddr)> {
+    let open = |action| match action {
+        StreamAction::Open { id, to, .. } => Some((id, to)),
+        _ => None,
+    };
+    core::iter::from_fn(|| script.machine.poll_stream()).filter_map(open).collect()
+}
+
+#[test]
+fn a_join_through_many_addresses_leaves_streams_to_others() {
+    let mut script = node(|_| {});
+    let targets: Vec<SocketAddr> =
+        (0..300_u16).map(|n| ([10, 2, (n >> 8) as u8, n as u8], 7946).into()).collect();
+    let join: Vec<JoinTarget> = targets.iter().map(|&addr| addr.into()).collect();
+    let operation = script.machine.join(script.now, &join).unwrap();
+    let mut asked = Vec::new();
+    let mut open = opened(&mut script);
+    assert_eq!(open.len(), 64, "half of max_streams");
+    while let Some((id, to)) = open.pop() {
+        assert!(open.len() < 64);
+        asked.push(to);
+        if to == targets[299] {
+            script.machine.handle_stream_opened(script.now, id);
+            let state = state(1, true, b"", Compression::Off);
+            assert_eq!(script.machine.handle_stream_data(script.now, id, &state, true), Ok(state.len()));
+        } else {
+            script.machine.handle_stream_failed(script.now, id, StreamFailure::Unreachable);
+        }
+        open.extend(opened(&mut script));
+    }
+    asked.sort_unstable();
+    assert_eq!(asked, targets, "each once");
+    let Some(Completion::Ended { operation: ended, outcome: Outcome::Joined { contacted, failed } }) =
+        script.machine.poll_completion()
+    else {
+        panic!("the join has not ended");
+    };
+    assert_eq!((ended, contacted, failed.len()), (operation, 1, 299));
+    assert!(failed.iter().all(|(_, why)| *why == JoinFailure::Stream(StreamFailure::Unreachable)));
+    assert_eq!(script.machine.stats().exchanges_begun, 300);
+}
+
+#[test]
+fn a_join_waits_while_others_have_the_streams_and_ends_when_the_node_leaves() {
+    let mut script = node(|config| {
+        config.max_streams(4);
+    });
+    for host in 2..5 {
+        script.machine.join(script.now, &[addr(host).into()]).unwrap();
+    }
+    let others = opened(&mut script);
+    let join: Vec<JoinTarget> = (10..14).map(|host| addr(host).into()).collect();
+    let operation = script.machine.join(script.now, &join).unwrap();
+    let [(first, to)] = opened(&mut script)[..] else { panic!("one stream was left") };
+    assert_eq!(to, addr(10));
+    script.machine.handle_stream_failed(script.now, others[0].0, StreamFailure::TimedOut);
+    assert_eq!(opened(&mut script), [], "only the end of its own is when it looks again");
+    script.machine.handle_stream_failed(script.now, first, StreamFailure::TimedOut);
+    let [(second, to)] = opened(&mut script)[..] else { panic!("the next one") };
+    assert_eq!(to, addr(11));
+    script.machine.leave(script.now).unwrap();
+    script.machine.handle_stream_failed(script.now, second, StreamFailure::Reset);
+    assert_eq!(opened(&mut script), [], "who leaves joins nobody");
+    let failed =
+        core::iter::from_fn(|| script.machine.poll_completion()).find_map(|completion| match completion {
+            Completion::Ended { operation: ended, outcome: Outcome::Joined { failed, .. } }
+                if ended == operation =>
+            {
+                Some(failed)
+            }
+            _ => None,
+        });
+    let failed = failed.expect("the join has ended");
+    assert_eq!(failed.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [10, 11, 12, 13].map(addr));
 }
 
 #[test]

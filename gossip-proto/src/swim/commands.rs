@@ -25,12 +25,22 @@ pub(crate) struct Operation {
 
 #[derive(Debug)]
 enum Kind {
-    Join { outstanding: usize, contacted: usize, failed: Vec<(SocketAddr, JoinFailure)> },
+    Join(Join),
     Announce,
     Leave,
     Ping { target: MemberKey, seq: u32, sent: Option<Instant> },
     Send,
     Query,
+}
+
+/// A join through many addresses has only so many streams at once, or it would leave none to probes and to other exchanges.
+#[derive(Debug)]
+struct Join {
+    /// The addresses to come, the next one last.
+    waiting: Vec<SocketAddr>,
+    under_way: usize,
+    contacted: usize,
+    failed: Vec<(SocketAddr, JoinFailure)>,
 }
 
 impl Swim {
@@ -72,7 +82,7 @@ impl Swim {
                 self.awaited.remove(&seq);
                 self.complete(key, Outcome::Ping { rtt: None });
             }
-            Kind::Join { .. } | Kind::Send | Kind::Query => {}
+            Kind::Join(_) | Kind::Send | Kind::Query => {}
         }
     }
 
@@ -112,36 +122,62 @@ impl Swim {
         if self.config.require_node_names && targets.iter().any(|target| target.name.is_none()) {
             return Err(CommandError::NameRequired);
         }
-        let kind = Kind::Join { outstanding: targets.len(), contacted: 0, failed: Vec::new() };
-        let key = self.begin(kind, None)?;
-        for target in targets {
-            let to = canonical(target.addr);
-            let peer = self.roster.at(to).map(|slot| self.roster.key(slot));
-            self.stats.exchanges_begun += 1;
-            if self.open_stream(to, peer, Purpose::Exchange { operation: Some(key) }).is_none() {
-                self.join_progress(key, to, Err(JoinFailure::Stream(StreamFailure::Local)));
-            }
-        }
+        let waiting = targets.iter().rev().map(|target| canonical(target.addr)).collect();
+        let join = Join { waiting, under_way: 0, contacted: 0, failed: Vec::new() };
+        let key = self.begin(Kind::Join(join), None)?;
+        self.advance_join(key);
         Ok(OperationId(key))
+    }
+
+    fn joining(&mut self, key: u64) -> Option<&mut Join> {
+        match &mut self.operations.get_mut(key)?.kind {
+            Kind::Join(join) => Some(join),
+            _ => None,
+        }
     }
 
     /// One address of a join is done.
     pub(crate) fn join_progress(&mut self, key: u64, with: SocketAddr, result: Result<(), JoinFailure>) {
-        let Some(Operation { kind: Kind::Join { outstanding, contacted, failed }, .. }) =
-            self.operations.get_mut(key)
-        else {
-            return;
-        };
-        *outstanding -= 1;
+        let Some(join) = self.joining(key) else { return };
+        join.under_way -= 1;
         match result {
-            Ok(()) => *contacted += 1,
-            Err(why) => failed.push((with, why)),
+            Ok(()) => join.contacted += 1,
+            Err(why) => join.failed.push((with, why)),
         }
-        if *outstanding == 0 {
-            let (contacted, failed) = (*contacted, core::mem::take(failed));
+        self.advance_join(key);
+    }
+
+    /// Goes on with the addresses that wait, as far as there is room for streams; ends the join after the last.
+    fn advance_join(&mut self, key: u64) {
+        let at_once = self.config.max_streams / 2;
+        let leaves = self.leaving || self.departing;
+        loop {
+            let room = self.may_open_stream();
+            let Some(join) = self.joining(key) else { return };
+            let Some(&to) = join.waiting.last() else { break };
+            if !leaves && join.under_way > 0 && (join.under_way >= at_once || !room) {
+                return; // The end of one that is under way is when to look again.
+            }
+            join.waiting.pop();
+            let opened = !leaves && self.open_join(key, to);
+            let Some(join) = self.joining(key) else { return };
+            match opened {
+                true => join.under_way += 1,
+                false => join.failed.push((to, JoinFailure::Stream(StreamFailure::Local))),
+            }
+        }
+        let Some(join) = self.joining(key) else { return };
+        if join.under_way == 0 {
+            let (contacted, failed) = (join.contacted, core::mem::take(&mut join.failed));
             self.notices.push_back(Notice::Joined { operation: key, contacted });
             self.complete(key, Outcome::Joined { contacted, failed });
         }
+    }
+
+    fn open_join(&mut self, key: u64, to: SocketAddr) -> bool {
+        let peer = self.roster.at(to).map(|slot| self.roster.key(slot));
+        self.stats.exchanges_begun += 1;
+        self.open_stream(to, peer, Purpose::Exchange { operation: Some(key) }).is_some()
     }
 
     /// Says good-bye at the membership level and waits until that is out (spec 4.23).

@@ -92,7 +92,7 @@ impl Swim {
         peer: Option<MemberKey>,
         purpose: Purpose,
     ) -> Option<u64> {
-        if self.streams.len() - self.inbound >= self.config.max_streams {
+        if !self.may_open_stream() {
             self.stats.streams_refused += 1;
             return None;
         }
@@ -128,6 +128,10 @@ impl Swim {
 
     pub(crate) fn poll_stream(&mut self) -> Option<StreamAction> {
         self.actions.pop_front()
+    }
+
+    pub(crate) fn may_open_stream(&self) -> bool {
+        self.streams.len() - self.inbound < self.config.max_streams
     }
 
     /// Inbound streams are counted apart from our own, or who holds streams open could keep us from probing and merging.
