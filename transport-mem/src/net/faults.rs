@@ -6,6 +6,7 @@ use core::time::Duration;
 use gossip_proto::{Instant, Machine};
 
 use crate::conditions::Conditions;
+use crate::net::clock::Clock;
 use crate::net::node::{Node, Power};
 use crate::net::pace::{Bursts, Pace};
 use crate::net::trace::{Entry, NOBODY};
@@ -80,6 +81,40 @@ impl<M: Machine> Network<M> {
     /// If the least wait is below a millisecond or longer than the most.
     pub fn set_bursts(&mut self, node: NodeId, bursts: Option<Bursts>) {
         self.set_pace(node, "set_bursts", |pace, now| pace.set_bursts(now, bursts));
+    }
+
+    /// Has a node's clock run faster, or slower if it is below 0, by so many millionths, beginning with what it shows
+    /// now. A crystal is good for 100, which is 9 seconds a day; +100,000 makes a timer of ten seconds fire after
+    /// 9.09. It stays across restarts. All that the node does, its machine's and its connects' deadlines, goes by
+    /// its clock; what it gets of a processor, and what is told to observers and logs, goes by the network's time.
+    ///
+    /// # Panics
+    /// If the clock would stand still or run backwards: at -1,000,000 and below.
+    pub fn skew_clock(&mut self, node: NodeId, ppm: i32) {
+        self.set_clock(node, "skew_clock", |clock, now| clock.skew(now, ppm));
+    }
+
+    /// Sets a node's clock forward, as when a virtual machine wakes up from a long sleep. Timers that became due fire now,
+    /// late: a machine takes that for a stall of its own (rule 6 of driving), since datagrams that came meanwhile were
+    /// not read.
+    pub fn set_clock_forward(&mut self, node: NodeId, by: Duration) {
+        self.set_clock(node, "set_clock_forward", |clock, now| clock.set_forward(now, by));
+    }
+
+    /// Sets a node's clock back, not below its origin. This breaks a rule of driving (`now` never goes back), as a bad clock does:
+    /// the machine keeps the time it had, and counts each call (`Stats::time_went_back`). Until the clock has made up for it
+    /// no timer fires, while what comes is answered.
+    pub fn set_clock_back(&mut self, node: NodeId, by: Duration) {
+        self.set_clock(node, "set_clock_back", |clock, now| clock.set_back(now, by));
+    }
+
+    fn set_clock(&mut self, node: NodeId, what: &'static str, how: impl FnOnce(&mut Clock, Instant)) {
+        let (now, clock) = (self.world.now, &mut self.nodes[node.number()].clock);
+        how(clock, now);
+        self.world.observers.tell(|observer| observer.clock_set(now, node, *clock));
+        self.world.fault(Some(node), what);
+        self.world.mark(node.0);
+        self.settle();
     }
 
     fn set_pace(&mut self, node: NodeId, what: &'static str, how: impl FnOnce(&mut Pace, Instant)) {

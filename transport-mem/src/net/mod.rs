@@ -23,6 +23,7 @@
 //! assert!(net.run_until(Duration::from_secs(30), |net| net.agrees()).is_some());
 //! ```
 
+mod clock;
 pub mod device;
 mod faults;
 mod node;
@@ -43,6 +44,7 @@ use gossip_proto::{Instant, JoinTarget, Machine, Name, NonceSecret, OperationId,
 
 use crate::conn::{ConnKey, Side, State};
 use crate::link::RETRANSMIT;
+pub use clock::Clock;
 pub use device::{
     Delivery, Device, DeviceId, FaultInjection, Injected, Kind, Packet, Pcap, TextTrace, Verdict,
 };
@@ -128,7 +130,7 @@ impl<M: Machine> Network<M> {
         let restarts = node.starts;
         let index = u64::from(number) << 32 | u64::from(restarts);
         let start = Start {
-            now: self.world.now,
+            now: node.now(&self.world),
             addr: self.world.addresses[number as usize],
             number: number as usize,
             restarts,
@@ -184,12 +186,13 @@ impl<M: Machine> Network<M> {
 
     // Commands.
 
-    /// Gives a node a command, or several, and does what follows from it at this instant.
+    /// Gives a node a command, or several, and does what follows from it at this instant. The command is told the time
+    /// that the node's clock shows.
     ///
     /// # Panics
     /// If the node is down.
     pub fn with<T>(&mut self, node: NodeId, command: impl FnOnce(&mut M, Instant) -> T) -> T {
-        let now = self.world.now;
+        let now = self.node(node).now(&self.world);
         let Some(machine) = &mut self.nodes[node.number()].machine else {
             panic!("{} is down", self.name(node))
         };
@@ -213,6 +216,12 @@ impl<M: Machine> Network<M> {
     /// The time.
     pub fn now(&self) -> Instant {
         self.world.now
+    }
+
+    /// A node's clock: it shows the network's time, unless it was skewed or set ([`Network::skew_clock`],
+    /// [`Network::set_clock_forward`], [`Network::set_clock_back`]).
+    pub fn clock(&self, node: NodeId) -> Clock {
+        self.node(node).clock
     }
 
     /// Runs for that long.

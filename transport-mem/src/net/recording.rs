@@ -25,7 +25,7 @@ impl<M: Machine> Network<M> {
 
     /// Ends a node's recording with its present state. Nothing happens if none runs.
     pub fn stop_recording(&mut self, node: NodeId) {
-        let now = self.world.now;
+        let now = self.node(node).now(&self.world);
         let node = &mut self.nodes[node.number()];
         if let Some(mut machine) = node.machine.take() {
             machine.stop_recording(now);

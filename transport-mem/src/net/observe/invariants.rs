@@ -11,7 +11,7 @@ use gossip_proto::{ChangeKind, Config, Depth, Instant, Machine, MemberKey, Statu
 
 use super::traffic::Opener;
 use crate::net::record::Change;
-use crate::net::{Network, NodeId, Observer};
+use crate::net::{Clock, Network, NodeId, Observer};
 
 /// Which invariant was broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,7 +79,8 @@ impl Bound {
     ///    with [`gossip_proto::Membership`] without seeds. After cuts that outlast `gossip_to_the_dead` those need not
     ///    meet at all, and no bound is right.
     ///
-    /// It is what the parameters promise at worst; half of it is long for nearly all runs.
+    /// It is what the parameters promise at worst; half of it is long for nearly all runs. The spans are on the nodes' clocks:
+    /// where some are slow, or were set back, it takes so much longer.
     pub fn of(config: &Config, n: usize, reconnect: Duration) -> Self {
         let values = config.values();
         let interval = *values.probe_interval;
@@ -114,7 +115,9 @@ pub struct Invariants {
 /// What is known of one node's present machine.
 #[derive(Debug, Default)]
 struct State {
+    /// When it was started, by its clock.
     started: Instant,
+    clock: Clock,
     interval: Duration,
     limit: usize,
     incarnations: BTreeMap<MemberKey, (SocketAddr, u32)>,
@@ -239,7 +242,8 @@ impl<M: Machine> Observer<M> for Invariants {
         self.opener.meet(net, node);
         let Some(machine) = net.machine(node) else { return };
         let state = State {
-            started: net.now(),
+            started: net.clock(node).reads(net.now()),
+            clock: net.clock(node),
             interval: *machine.config().values().probe_interval,
             limit: machine.config().datagram_size(),
             ..State::default()
@@ -254,6 +258,12 @@ impl<M: Machine> Observer<M> for Invariants {
 
     fn faulted(&mut self, at: Instant, _: Option<NodeId>, _: &'static str) {
         (self.since, self.judged) = (at, false);
+    }
+
+    fn clock_set(&mut self, _: Instant, node: NodeId, clock: Clock) {
+        if let Some(state) = self.nodes.get_mut(&node) {
+            state.clock = clock;
+        }
     }
 
     fn changed(&mut self, node: NodeId, change: &Change) {
@@ -283,7 +293,7 @@ impl<M: Machine> Observer<M> for Invariants {
         let allowed = match state.interval.as_nanos() {
             0 => state.requests,
             interval => {
-                let since = at.saturating_duration_since(state.started);
+                let since = state.clock.reads(at).saturating_duration_since(state.started);
                 (since.as_nanos() / interval) as u64 + 1 + state.requests
             }
         };

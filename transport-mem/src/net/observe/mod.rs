@@ -56,7 +56,7 @@ pub use traffic::{Kind, Load, Spread, Tally};
 use crate::conn::{ConnKey, Side};
 use crate::net::record::{Change, News};
 use crate::net::world::World;
-use crate::net::{Network, NodeId};
+use crate::net::{Clock, Network, NodeId};
 
 /// Something that watches a network of machines `M`. All methods do nothing unless they are written.
 ///
@@ -84,6 +84,10 @@ pub trait Observer<M> {
     /// Something was broken or mended: a node, if it is about one, or links. `what` is the name of the method of
     /// [`Network`] that was called, and is told of starts and stops as well.
     fn faulted(&mut self, at: Instant, node: Option<NodeId>, what: &'static str) {}
+
+    /// A node's clock was skewed or set, and runs like this from now on. What is told at a time `at` is told at the
+    /// network's time, and spans within what a node says are on its own.
+    fn clock_set(&mut self, at: Instant, node: NodeId, clock: Clock) {}
 
     /// A node said that a member changed.
     fn changed(&mut self, node: NodeId, change: &Change) {}
@@ -266,6 +270,7 @@ impl World {
 /// What the network behind the nodes can tell, whatever their machines are.
 pub(crate) trait Tell: Any {
     fn faulted(&mut self, at: Instant, node: Option<NodeId>, what: &'static str);
+    fn clock_set(&mut self, at: Instant, node: NodeId, clock: Clock);
     fn changed(&mut self, node: NodeId, change: &Change);
     fn completed(&mut self, at: Instant, node: NodeId, completion: &Completion);
     fn heard(&mut self, at: Instant, node: NodeId, news: &News);
@@ -280,6 +285,10 @@ struct Told<O, M>(O, PhantomData<fn(M)>);
 impl<O: Observer<M> + 'static, M: 'static> Tell for Told<O, M> {
     fn faulted(&mut self, at: Instant, node: Option<NodeId>, what: &'static str) {
         self.0.faulted(at, node, what);
+    }
+
+    fn clock_set(&mut self, at: Instant, node: NodeId, clock: Clock) {
+        self.0.clock_set(at, node, clock);
     }
 
     fn changed(&mut self, node: NodeId, change: &Change) {

@@ -1,0 +1,4 @@
+//! Faults, each measured against what was asked for.
+
+mod clocks;
+mod pace;
