@@ -303,8 +303,26 @@ impl<M: Machine + 'static> Cluster<M> {
         let Outcome::Joined { contacted, failed: exchanges } = outcome else {
             return Err(Error::Join(failed));
         };
+        let exchanges = self.explain(exchanges).await?;
         failed.extend(exchanges.into_iter().map(|(addr, why)| exchange_error(&written, addr, why)));
         if contacted == 0 { Err(Error::Join(failed)) } else { Ok(JoinReport { contacted, failed }) }
+    }
+
+    /// Where the transport knows better than the machine why an exchange failed, what it says.
+    async fn explain(
+        &self,
+        exchanges: Vec<(SocketAddr, JoinFailure)>,
+    ) -> Result<Vec<(SocketAddr, JoinErrorKind)>, Error> {
+        let explained = move |core: &mut Core<M>, now| {
+            let explain = |(addr, why)| match (&why, core.refusals.recent(now, addr)) {
+                (JoinFailure::Stream(_), Some(refusal)) => {
+                    (addr, JoinErrorKind::Refused { addr, why: refusal.to_owned() })
+                }
+                _ => (addr, JoinErrorKind::Exchange { addr, why }),
+            };
+            exchanges.into_iter().map(explain).collect()
+        };
+        self.call(explained).await
     }
 
     /// The addresses to try, each once, and for each what was written.
@@ -532,10 +550,7 @@ fn find(machine: &impl Machine, name: &Name) -> Result<MemberKey, Error> {
     member.map(|member| member.key).ok_or_else(|| Error::UnknownMember(name.clone()))
 }
 
-fn exchange_error(written: &[(SocketAddr, String)], addr: SocketAddr, why: JoinFailure) -> JoinError {
+fn exchange_error(written: &[(SocketAddr, String)], addr: SocketAddr, why: JoinErrorKind) -> JoinError {
     let target = written.iter().find(|(tried, _)| *tried == addr).map(|(_, text)| text.clone());
-    JoinError {
-        target: target.unwrap_or_else(|| addr.to_string()),
-        why: JoinErrorKind::Exchange { addr, why },
-    }
+    JoinError { target: target.unwrap_or_else(|| addr.to_string()), why }
 }

@@ -47,6 +47,7 @@ pub(crate) struct Driver<M: Machine, T: Transport, R: Runtime> {
     keyring_file: KeyringFile,
     recorder: Option<Recorder>,
     dropped: log::Throttle,
+    refused: log::Throttle,
 }
 
 impl<T: Transport, R: Runtime> Driver<Node, T, R> {
@@ -81,6 +82,7 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
             keyring_file: KeyringFile::new(options.keyring_file.clone()),
             recorder,
             dropped: log::Throttle::default(),
+            refused: log::Throttle::default(),
             core: Core::new(machine, options),
             commands: Box::pin(commands),
             transport,
@@ -162,7 +164,7 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
     }
 
     fn take_events(&mut self, now: Instant) -> Result<(), EndReason> {
-        let machine = &mut self.core.machine;
+        let Core { machine, refusals, .. } = &mut self.core;
         let waker = self.wakes.waker(EVENT).clone();
         let mut cx = Context::from_waker(&waker);
         for _ in 0..INPUTS {
@@ -171,7 +173,13 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
             }
             match self.transport.poll_event(&mut cx) {
                 Poll::Ready(TransportEvent::PathMtu { to, max_datagram }) => {
+                    refusals.forget(to);
                     machine.handle_path(now, to, max_datagram)
+                }
+                Poll::Ready(TransportEvent::PathClosed { to }) => machine.handle_path(now, to, 0),
+                Poll::Ready(TransportEvent::PeerRefused { peer, why }) => {
+                    self.refused.report(now, format_args!("memberlist: Refused peer={peer}: {why}"));
+                    refusals.note(now, peer, why);
                 }
                 Poll::Ready(TransportEvent::TransmitFailed { id, why }) => {
                     machine.handle_transmit_failed(now, id, why)

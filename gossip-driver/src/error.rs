@@ -82,6 +82,13 @@ pub enum JoinErrorKind {
         /// Why.
         why: JoinFailure,
     },
+    /// The transport did not get through to this address: the two nodes do not accept each other.
+    Refused {
+        /// The address.
+        addr: SocketAddr,
+        /// Why, from this node's point of view.
+        why: String,
+    },
 }
 
 impl fmt::Display for JoinError {
@@ -94,6 +101,10 @@ impl fmt::Display for JoinError {
             JoinErrorKind::Exchange { addr, why } if self.target == addr.to_string() => {
                 write!(f, "{addr}: {why}")
             }
+            JoinErrorKind::Refused { addr, why } if self.target == addr.to_string() => {
+                write!(f, "{addr}: {why}")
+            }
+            JoinErrorKind::Refused { addr, why } => write!(f, "{} ({addr}): {why}", self.target),
             JoinErrorKind::Exchange { addr, why } => write!(f, "{} ({addr}): {why}", self.target),
         }
     }

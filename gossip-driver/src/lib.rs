@@ -18,11 +18,14 @@ mod driver;
 mod ending;
 mod error;
 mod file;
+#[cfg(feature = "interfaces")]
+mod interfaces;
 mod keyring;
 mod log;
 mod notice;
 mod options;
 mod recording;
+mod refusals;
 mod resolve;
 mod runtime;
 mod seeds;
@@ -40,6 +43,8 @@ pub use coalesce::{Batch, Coalesced, Coalescer, Window};
 pub use error::{EndReason, Error, JoinError, JoinErrorKind, JoinReport};
 pub use file::replace_file;
 pub use gossip_proto;
+#[cfg(feature = "interfaces")]
+pub use interfaces::private_address;
 pub use notice::{MemberInfo, Notice};
 pub use options::Options;
 pub use recording::RecordingOptions;

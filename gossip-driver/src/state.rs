@@ -16,6 +16,7 @@ use crate::error::EndReason;
 use crate::log;
 use crate::notice::{MemberInfo, Notice};
 use crate::options::Options;
+use crate::refusals::Refusals;
 use crate::snapshot::Feed;
 use crate::subscribe::{Change, Publisher, Subscription};
 
@@ -31,6 +32,8 @@ pub(crate) struct Core<M> {
     pub(crate) keyring: Option<(RequestId, Keyring)>,
     /// Those who wait until the recording that was stopped is in its file.
     pub(crate) recorded: Vec<Sender<Nothing>>,
+    /// Peers that did not accept this node, or were not accepted.
+    pub(crate) refusals: Refusals,
     options: Options,
     operations: BTreeMap<OperationId, Sender<Outcome>>,
     queries: BTreeMap<OperationId, Collector>,
@@ -64,6 +67,7 @@ impl<M: Machine> Core<M> {
             stop: None,
             keyring: None,
             recorded: Vec::new(),
+            refusals: Refusals::default(),
             options,
             operations: BTreeMap::new(),
             queries: BTreeMap::new(),

@@ -96,6 +96,19 @@ pub enum TransportEvent {
         /// The largest datagram in bytes.
         max_datagram: usize,
     },
+    /// The path to an address is closed; what the next one will carry is not known.
+    PathClosed {
+        /// The destination.
+        to: SocketAddr,
+    },
+    /// A peer and this node do not accept each other: their certificates, or their clusters, do not fit together. Told to
+    /// the application's log, and to whoever joins that address.
+    PeerRefused {
+        /// The peer.
+        peer: SocketAddr,
+        /// What is wrong, from this side's point of view.
+        why: String,
+    },
     /// A datagram was not sent.
     TransmitFailed {
         /// Which.

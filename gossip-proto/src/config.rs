@@ -185,6 +185,12 @@ config! {
         /// Longest datagram, all layers included, that is composed for a destination whose path is not known better.
         /// A true bound, unlike upstream's (W-14). 256 to 65,507.
         max_datagram: usize = 1400,
+        /// As `max_datagram`, for destinations whose path nothing has been told about yet
+        /// ([`crate::Machine::handle_path`]); no message for gossip is longer. Default, and if it is more, `max_datagram`.
+        unknown_path: usize = usize::MAX,
+        /// How many paths the transport keeps open at once. In a larger cluster gossip prefers members whose path is open,
+        /// by [`crate::Machine::handle_path`]; probes go to everybody in turn all the same. Default 0: paths cost nothing.
+        max_paths: usize = 0,
         /// How long `set_metadata`, `leave` and Serf's broadcasts wait until the news is out.
         broadcast_timeout: Duration = Duration::from_secs(5),
         /// Most members in the roster, this node included; what does not fit is refused and counted.
@@ -268,9 +274,19 @@ impl Config {
         config
     }
 
+    /// The label of the cluster, empty if there is none: transports keep those with another one apart, too.
+    pub fn label_bytes(&self) -> &[u8] {
+        &self.label
+    }
+
     /// The smallest buffer to lend to `poll_transmit`.
     pub fn datagram_size(&self) -> usize {
         self.max_datagram
+    }
+
+    /// The longest datagram that any path can carry, as far as is known.
+    pub(crate) fn surest_datagram(&self) -> usize {
+        self.max_datagram.min(self.unknown_path)
     }
 
     pub(crate) fn versions(&self) -> [u8; 6] {
@@ -318,6 +334,7 @@ impl Config {
         range(self.indirect_checks <= 64, "indirect_checks", "0 to 64")?;
         range(self.gossip_nodes <= 64, "gossip_nodes", "0 to 64")?;
         range((256..=65_507).contains(&self.max_datagram), "max_datagram", "256 to 65507 bytes")?;
+        range(self.unknown_path >= 256, "unknown_path", "at least 256 bytes")?;
         let interval = |d: Duration| d.is_zero() || d >= Duration::from_millis(1);
         range(interval(self.probe_interval), "probe_interval", "0 (off) or at least 1 ms")?;
         range(interval(self.gossip_interval), "gossip_interval", "0 (off) or at least 1 ms")?;
@@ -355,6 +372,9 @@ config! {
     pub struct ServiceConfig / ServiceConfigValues {
         /// Tags that members see, in the order given; names must be unique. Encoded at most 512 bytes.
         tags: Vec<(Bytes, Bytes)> = Vec::new(),
+        /// Tags that are there as well, whatever [`crate::Node::set_tags`] sets: what a transport says about the node, such
+        /// as its key's fingerprint. They stand for tags of the same name. Default none.
+        fixed_tags: Vec<(Bytes, Bytes)> = Vec::new(),
         /// Serf's protocol version, 2 to 5 (serf.md 1.4). Default 5.
         serf_protocol: u8 = 5,
         /// Slots of the user event ring (serf.md 2.3). 1 to 65,536.
@@ -426,6 +446,13 @@ impl Default for ServiceConfig {
 pub const SERF_PROTOCOLS: (u8, u8) = (2, 5);
 
 impl ServiceConfig {
+    /// Puts the fixed tags in their place among the others.
+    pub(crate) fn fix_tags(&mut self) {
+        let fixed = &self.fixed_tags;
+        self.tags.retain(|(name, _)| !fixed.iter().any(|(fixed, _)| fixed == name));
+        self.tags.extend_from_slice(fixed);
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let (min, max) = SERF_PROTOCOLS;
         if !(min..=max).contains(&self.serf_protocol) {

@@ -113,7 +113,8 @@ pub trait Machine: sealed::Sealed {
     /// A datagram left later than it was polled; it gives no round trip time.
     fn handle_transmit_delayed(&mut self, now: Instant, id: TransmitId);
 
-    /// The path to `to` carries datagrams of at most `max_datagram` bytes.
+    /// The path to `to` is open and carries datagrams of at most `max_datagram` bytes; 0 says that it is closed, and what
+    /// the next one carries not known.
     fn handle_path(&mut self, now: Instant, to: SocketAddr, max_datagram: usize);
 
     /// A peer opened a stream.

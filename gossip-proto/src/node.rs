@@ -40,12 +40,13 @@ impl Node {
     pub fn new(
         now: Instant,
         mut config: Config,
-        services: ServiceConfig,
+        mut services: ServiceConfig,
         seed: Seed,
         nonces: NonceSecret,
     ) -> Result<Self, ConfigError> {
         services.check()?;
         let (min, max) = crate::config::SERF_PROTOCOLS;
+        services.fix_tags();
         config.metadata(encode(&services)?).delegate_versions([min, max, services.serf_protocol]);
         if !services.reconnect_interval.is_zero() {
             config.seed_interval(services.reconnect_interval);
@@ -66,7 +67,7 @@ impl Node {
         self.swim.advance(now);
         self.swim.record(|now| Input::SetTags { now, tags: tags.as_slice().into() });
         let mut services = self.upper.config.clone();
-        services.tags(tags);
+        services.tags(tags).fix_tags();
         let metadata = encode(&services)?;
         let operation = self.swim.set_metadata(&mut self.upper, metadata)?;
         self.upper.config = services;

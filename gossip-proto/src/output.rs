@@ -89,8 +89,24 @@ pub struct Transmit {
     pub to: SocketAddr,
     /// The member it is meant for, if it is one: transports that address peers by identity need it.
     pub peer: Option<MemberKey>,
+    /// What it is for: transports that cannot send all of what waits for a path give up the least of it first.
+    pub kind: DatagramKind,
     /// Length in bytes.
     pub len: usize,
+}
+
+/// What a datagram is for, the most dispensable first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum DatagramKind {
+    /// Rumors, which other members pass on as well.
+    Gossip,
+    /// A message for that member alone: of the application, a query asked again, or the answer to one.
+    Message,
+    /// The answer to a ping.
+    Answer,
+    /// A ping, or a request to ping: whoever it does not reach is suspected.
+    Ping,
 }
 
 /// Why a datagram could not be sent.

@@ -183,6 +183,12 @@ impl Credentials {
         self.shared.check(own, intermediates, side, UnixTime::now())
     }
 
+    /// A secret that only the owner of this node's key can make, and always the same for one purpose: what a node signs
+    /// with it in one life it recognises in the next.
+    pub fn derive_secret(&self, purpose: &str) -> [u8; 32] {
+        self.shared.with(|state| state.identity.derive_secret(purpose))
+    }
+
     /// Why somebody who is trusted since first use could not be written down, since this was last asked.
     pub fn take_write_failure(&self) -> Option<String> {
         self.shared.notebook.take_failure()

@@ -10,8 +10,6 @@ use gossip_driver::gossip_proto::{ConfigError, Seed};
 use gossip_driver::{DEFAULT_PORT, Options};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::interfaces;
-
 /// Where a node listens, and what else its start needs.
 #[derive(Clone, Debug)]
 pub struct Bind {
@@ -85,7 +83,7 @@ impl Bind {
             Some(addr) => Ok(with_port(addr)),
             None if !bound.ip().is_unspecified() => Ok(bound),
             None => {
-                let ip = interfaces::private_address(bound.is_ipv6()).map_err(StartError::Interfaces)?;
+                let ip = gossip_driver::private_address(bound.is_ipv6()).map_err(StartError::Interfaces)?;
                 let ip = ip.ok_or(StartError::NoPrivateAddress { bound })?;
                 Ok(SocketAddr::new(ip, bound.port()))
             }

@@ -27,7 +27,6 @@
 
 mod backoff;
 mod bind;
-mod interfaces;
 mod runtime;
 mod tcp;
 #[cfg(feature = "tls")]

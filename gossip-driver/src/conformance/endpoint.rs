@@ -4,7 +4,7 @@ use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::task::{Context, Poll};
 
-use gossip_proto::{Source, StreamFailure, Transmit, TransmitFailure, TransmitId};
+use gossip_proto::{DatagramKind, Source, StreamFailure, Transmit, TransmitFailure, TransmitId};
 
 use super::{Outcome, ensure};
 use crate::transport::{ReceiveBatch, SendBatch, Stream, Transport, TransportEvent};
@@ -116,7 +116,7 @@ impl<T: Transport> Endpoint<T> {
                 ids.push(id);
                 batch.compose(|buffer| {
                     buffer[..bytes.len()].copy_from_slice(bytes);
-                    Some(Transmit { id, to: *to, peer: None, len: bytes.len() })
+                    Some(Transmit { id, to: *to, peer: None, kind: DatagramKind::Gossip, len: bytes.len() })
                 });
             }
             if batch.is_empty() {
@@ -144,7 +144,10 @@ impl<T: Transport> Endpoint<T> {
             match event {
                 TransportEvent::TransmitFailed { id, why } => self.failed.push((id, why)),
                 TransportEvent::Failed { error } => return Err(format!("the transport has failed: {error}")),
-                TransportEvent::PathMtu { .. } | TransportEvent::TransmitDelayed { .. } => {}
+                TransportEvent::PathMtu { .. }
+                | TransportEvent::PathClosed { .. }
+                | TransportEvent::PeerRefused { .. }
+                | TransportEvent::TransmitDelayed { .. } => {}
             }
         }
         Ok(())

@@ -103,7 +103,13 @@ pub(super) async fn of_the_transport<F: Factory>(lab: &Lab<'_, F>) -> Outcome {
         batch.compose(|buffer| {
             buffer[..size].copy_from_slice(&large);
             let id = gossip_proto::TransmitId::from_u64(1);
-            Some(gossip_proto::Transmit { id, to: b.addr, peer: None, len: size })
+            Some(gossip_proto::Transmit {
+                id,
+                to: b.addr,
+                peer: None,
+                kind: gossip_proto::DatagramKind::Gossip,
+                len: size,
+            })
         });
         let send = poll_fn(|cx| {
             if a.transport.poll_send_ready(cx).is_pending() {

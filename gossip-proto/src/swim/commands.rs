@@ -233,7 +233,7 @@ impl Swim {
         if metadata.len() > crate::config::MAX_METADATA {
             return Err(ConfigError::MetadataTooLong { len: metadata.len() }.into());
         }
-        let room = self.layers.max_packet_body(self.config.max_datagram, true);
+        let room = self.layers.max_packet_body(self.config.surest_datagram(), true);
         let max = room.saturating_sub(super::OWN_ALIVE + self.config.name.as_bytes().len());
         if metadata.len() > max {
             return Err(CommandError::TooBig { len: metadata.len(), max });

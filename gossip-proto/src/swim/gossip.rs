@@ -76,7 +76,7 @@ impl Swim {
 
     /// Longest service message that gossip can carry; anything longer would sit in the queue for ever (serf.md Q19).
     pub(crate) fn max_broadcast(&self) -> usize {
-        self.layers.max_packet_body(self.config.max_datagram, true).saturating_sub(1 + COMPOUND)
+        self.layers.max_packet_body(self.config.surest_datagram(), true).saturating_sub(1 + COMPOUND)
     }
 
     /// How many rumors of a kind wait.
@@ -206,7 +206,20 @@ impl Swim {
         let mut chosen = core::mem::take(&mut self.chosen);
         let (roster, now, dead) = (&self.roster, self.now, self.config.gossip_to_the_dead);
         let wanted = |slot| slot != LOCAL && takes_gossip(roster.get(slot), now, dead);
-        roster.order().sample(&mut self.rng, self.config.gossip_nodes, wanted, &mut chosen);
+        let count = self.config.gossip_nodes;
+        chosen.clear();
+        if (1..roster.len()).contains(&self.config.max_paths) {
+            // Not all paths can be open: a new one for each packet would cost more than the packet. Probes, which take
+            // everybody in turn, keep exchanging which ones are.
+            let open = |slot| wanted(slot) && self.paths.contains_key(&roster.get(slot).socket());
+            roster.order().sample(&mut self.rng, count, open, &mut chosen);
+        }
+        if chosen.len() < count {
+            let open = core::mem::take(&mut chosen);
+            let others = |slot| wanted(slot) && !open.contains(&slot);
+            roster.order().sample(&mut self.rng, count - open.len(), others, &mut chosen);
+            chosen.extend(open);
+        }
         for &slot in &chosen {
             let to = self.roster.key(slot);
             if self.push_outgoing(Outgoing::Gossip { to }) {

@@ -232,7 +232,8 @@ impl Swim {
             compression: config.compression,
         };
         // The largest packet every node needs is a probe for another, which names both ends.
-        let (body, name) = (layers.max_packet_body(config.max_datagram, true), config.name.as_bytes().len());
+        let (body, name) =
+            (layers.max_packet_body(config.surest_datagram(), true), config.name.as_bytes().len());
         if body < 192 + name {
             return Err(ConfigError::NameTooLong { len: name, max: body.saturating_sub(192) });
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Awaited, Swim, Upper};
 use crate::MemberKey;
-use crate::output::{Transmit, TransmitFailure, TransmitId};
+use crate::output::{DatagramKind, Transmit, TransmitFailure, TransmitId};
 use crate::roster::{Standing, canonical};
 use crate::wire::compound::Packer;
 use crate::wire::message::{Accusation, Ack, IndirectPing, MessageType, Nack};
@@ -54,6 +54,19 @@ pub(crate) enum Outgoing {
     },
 }
 
+impl Outgoing {
+    fn kind(&self) -> DatagramKind {
+        match self {
+            Self::Probe | Self::IndirectPing { .. } | Self::RelayPing { .. } | Self::Ping { .. } => {
+                DatagramKind::Ping
+            }
+            Self::Ack { .. } | Self::Nack { .. } => DatagramKind::Answer,
+            Self::Gossip { .. } => DatagramKind::Gossip,
+            Self::User { .. } | Self::Direct { .. } => DatagramKind::Message,
+        }
+    }
+}
+
 impl Swim {
     /// Queues something to send. Bounded: what a remote can ask for is dropped when the socket does not keep up.
     pub(crate) fn push_outgoing(&mut self, outgoing: Outgoing) -> bool {
@@ -83,7 +96,7 @@ impl Swim {
 
     /// Room that a rumor or message may take in a datagram to `to`.
     pub(crate) fn datagram_limit(&self, to: SocketAddr) -> usize {
-        self.paths.get(&to).map_or(self.config.max_datagram, |&limit| usize::from(limit))
+        self.paths.get(&to).map_or_else(|| self.config.surest_datagram(), |&limit| usize::from(limit))
     }
 
     /// Longest user message that one datagram to `to` carries.
@@ -93,9 +106,13 @@ impl Swim {
 
     pub(crate) fn path(&mut self, to: SocketAddr, max_datagram: usize) {
         let to = canonical(to);
+        if max_datagram == 0 {
+            self.paths.remove(&to);
+            return;
+        }
         // Neither more than the driver lends room for, nor so little that nothing could be sent at all.
         let max_datagram = max_datagram.min(self.config.max_datagram).max(MIN_PATH);
-        if max_datagram == self.config.max_datagram {
+        if max_datagram == self.config.surest_datagram() && self.config.max_paths == 0 {
             self.paths.remove(&to);
         } else if self.paths.len() < self.config.max_members || self.paths.contains_key(&to) {
             self.paths.insert(to, max_datagram as u16);
@@ -159,7 +176,8 @@ impl Swim {
         if let Outgoing::Ping { operation } = outgoing {
             self.ping_sent(operation);
         }
-        Some(Transmit { id, to, peer: peer.map(|slot| self.roster.key(slot)), len })
+        let peer = peer.map(|slot| self.roster.key(slot));
+        Some(Transmit { id, to, peer, kind: outgoing.kind(), len })
     }
 
     fn is_sealing(&self) -> bool {

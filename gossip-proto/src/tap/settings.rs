@@ -53,7 +53,7 @@ settings! {
         gossip_to_the_dead dead_node_reclaim seeds seed_interval require_node_names cidrs_allowed max_datagram
         broadcast_timeout max_members max_rumors max_streams max_exchange_bytes max_inflated max_outgoing max_operations
         max_relays max_event_bytes work_per_call ask_before_merge merge_default admission admission_refuses_merges
-        identities experiment
+        identities unknown_path max_paths experiment
     }
     keyring = None
 }
@@ -63,7 +63,7 @@ settings! {
         tags serf_protocol event_buffer max_events_per_ltime user_event_size_limit query_timeout_mult query_size_limit
         query_response_size_limit max_open_queries name_conflict_resolution leave_propagate_delay reconnect_timeout
         tombstone_timeout reconnect_interval reconnect_tag flap_timeout learnt_timeout max_learnt
-        recent_intent_timeout max_recent_intents restore coordinates
+        recent_intent_timeout max_recent_intents restore coordinates fixed_tags
     }
 }
 

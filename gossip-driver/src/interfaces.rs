@@ -8,7 +8,7 @@ use if_addrs::IfOperStatus;
 
 /// A private address of an interface that is up, that of the default route first; IPv4 before IPv6, which is considered
 /// only if `v6`.
-pub(crate) fn private_address(v6: bool) -> io::Result<Option<IpAddr>> {
+pub fn private_address(v6: bool) -> io::Result<Option<IpAddr>> {
     let up = |interface: &if_addrs::Interface| {
         // Virtual interfaces often do not report whether they are up.
         matches!(interface.oper_status, IfOperStatus::Up | IfOperStatus::Unknown) && !interface.is_loopback()

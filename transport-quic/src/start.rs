@@ -1,0 +1,170 @@
+//! Starting a node: socket, machine, transport, on the runtime that is there.
+
+use core::net::SocketAddr;
+use std::sync::Arc;
+
+use gossip_driver::gossip_proto::{
+    Config, ConfigError, Instant, Machine, Membership, Node, NonceSecret, Seed, ServiceConfig,
+};
+use gossip_driver::{Cluster, Options, Runtime, SnapshotFile};
+
+use crate::bind::{Bind, StartError};
+use crate::endpoint::FIRST_DATAGRAM;
+use crate::transport::QuicTransport;
+
+/// The tag that shows a node's fingerprint.
+pub const FINGERPRINT_TAG: &str = "fingerprint";
+
+/// Starts a Serf node. `configure` is told the address that others will be told to use, which the configuration must
+/// carry on. Identities, the datagram size of unknown paths, and the number of paths are set here.
+pub async fn start_node(
+    bind: Bind,
+    configure: impl FnOnce(SocketAddr) -> (Config, ServiceConfig),
+) -> Result<Cluster<Node>, StartError> {
+    let mut bind = bind;
+    let fingerprint = bind.credentials.fingerprint().to_string();
+    let limit = bind.limits.connections;
+    let configure = move |advertise| {
+        let (mut config, mut services) = configure(advertise);
+        settle(&mut config, limit);
+        services.fixed_tags(vec![(FINGERPRINT_TAG.into(), fingerprint.into())]);
+        (config, services)
+    };
+    let Some(snapshot) = bind.options.snapshot.take() else {
+        return start(bind, |now, advertise, seed, nonces| {
+            let (config, services) = configure(advertise);
+            Node::new(now, config, services, seed, nonces)
+        });
+    };
+    launch(bind, |now, advertise, seed, nonces| {
+        // Once the socket is bound: the file of a node that already runs here is not touched.
+        let file = SnapshotFile::open(&snapshot)
+            .map_err(|error| StartError::Snapshot { path: snapshot.path, error })?;
+        let (config, mut services) = configure(advertise);
+        services.restore(Some(file.restore(config.name())));
+        Ok(Kept { node: Node::new(now, config, services, seed, nonces)?, file })
+    })
+}
+
+/// Starts a memberlist node. `configure` is told the address that others will be told to use, which the configuration
+/// must carry on. Identities, the datagram size of unknown paths, and the number of paths are set here.
+pub async fn start_membership(
+    bind: Bind,
+    configure: impl FnOnce(SocketAddr) -> Config,
+) -> Result<Cluster<Membership>, StartError> {
+    let limit = bind.limits.connections;
+    start(bind, |now, advertise, seed, nonces| {
+        let mut config = configure(advertise);
+        settle(&mut config, limit);
+        Membership::new(now, config, seed, nonces)
+    })
+}
+
+/// What QUIC asks of the machine.
+fn settle(config: &mut Config, connections: usize) {
+    config.identities(true).unknown_path(FIRST_DATAGRAM).max_paths(connections);
+}
+
+fn start<M: Machine + Send + 'static>(
+    bind: Bind,
+    make: impl FnOnce(Instant, SocketAddr, Seed, NonceSecret) -> Result<M, ConfigError>,
+) -> Result<Cluster<M>, StartError> {
+    launch(bind, |now, advertise, seed, nonces| Ok(Plain(make(now, advertise, seed, nonces)?)))
+}
+
+/// What is driven, and how.
+trait Launch {
+    type Machine: Machine;
+
+    fn machine(&self) -> &Self::Machine;
+
+    fn run<R: Runtime>(
+        self,
+        transport: QuicTransport,
+        runtime: R,
+        options: Options,
+    ) -> Cluster<Self::Machine>;
+}
+
+struct Plain<M>(M);
+
+impl<M: Machine + Send + 'static> Launch for Plain<M> {
+    type Machine = M;
+
+    fn machine(&self) -> &M {
+        &self.0
+    }
+
+    fn run<R: Runtime>(self, transport: QuicTransport, runtime: R, options: Options) -> Cluster<M> {
+        gossip_driver::start(self.0, transport, runtime, options)
+    }
+}
+
+struct Kept {
+    node: Node,
+    file: SnapshotFile,
+}
+
+impl Launch for Kept {
+    type Machine = Node;
+
+    fn machine(&self) -> &Node {
+        &self.node
+    }
+
+    fn run<R: Runtime>(self, transport: QuicTransport, runtime: R, options: Options) -> Cluster<Node> {
+        gossip_driver::start_with_snapshot(self.node, transport, runtime, options, self.file)
+    }
+}
+
+/// On tokio if this is called within tokio, otherwise on async-std.
+fn launch<L: Launch>(
+    bind: Bind,
+    make: impl FnOnce(Instant, SocketAddr, Seed, NonceSecret) -> Result<L, StartError>,
+) -> Result<Cluster<L::Machine>, StartError> {
+    #[cfg(feature = "runtime-tokio")]
+    if let Ok(runtime) = transport_tokio::TokioRuntime::current() {
+        return launch_on(bind, runtime, Arc::new(quinn::TokioRuntime), make);
+    }
+    #[cfg(feature = "runtime-async-std")]
+    return launch_on(
+        bind,
+        crate::async_std_runtime::AsyncStdRuntime::new(),
+        Arc::new(crate::async_std_runtime::AsyncStdQuic),
+        make,
+    );
+    #[cfg(not(feature = "runtime-async-std"))]
+    Err(StartError::NoRuntime)
+}
+
+fn launch_on<L: Launch, R: Runtime>(
+    bind: Bind,
+    runtime: R,
+    carrier: Arc<dyn quinn::Runtime>,
+    make: impl FnOnce(Instant, SocketAddr, Seed, NonceSecret) -> Result<L, StartError>,
+) -> Result<Cluster<L::Machine>, StartError> {
+    bind.limits.check().map_err(StartError::Limits)?;
+    let socket = bind.socket()?;
+    let bound = socket.local_addr().map_err(StartError::Endpoint)?;
+    let advertise = bind.advertised(bound)?;
+    let seed = match bind.seed.clone() {
+        Some(seed) => seed,
+        None => Seed::new(entropy()?),
+    };
+    let launch = make(runtime.now(), advertise, seed, NonceSecret::new(entropy()?))?;
+    let label = launch.machine().config().label_bytes().to_vec();
+    let transport = QuicTransport::new(socket, carrier, bind.credentials, &label, bind.limits, &entropy()?)
+        .map_err(StartError::Endpoint)?;
+    // Once the socket is bound: the file of a node that already runs here is not touched.
+    if let Some(recording) = &bind.options.recording {
+        let path = recording.path().to_owned();
+        recording.open().map_err(|error| StartError::Recording { path, error })?;
+    }
+    Ok(launch.run(transport, runtime, bind.options))
+}
+
+fn entropy() -> Result<[u8; 32], StartError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(StartError::Entropy)?;
+    Ok(bytes)
+}

@@ -1,0 +1,136 @@
+//! QUIC as the transport of the driver.
+
+use core::fmt;
+use core::future::Future;
+use core::net::SocketAddr;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::io;
+use std::net::UdpSocket;
+use std::sync::Arc;
+
+use gossip_driver::gossip_proto::{MemberKey, Source};
+use gossip_driver::{ReceiveBatch, SendBatch, Transport, TransportEvent};
+use gossip_tls::Credentials;
+
+use crate::limits::Limits;
+use crate::shared::{self, Shared};
+use crate::stream::QuicStream;
+use crate::{accept, dial, endpoint};
+
+/// QUIC on one UDP socket: unreliable datagrams for gossip and probes, bidirectional streams for exchanges.
+pub struct QuicTransport {
+    shared: Arc<Shared>,
+    local: SocketAddr,
+    closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl QuicTransport {
+    /// Takes over a bound socket. `label` is the cluster's; nodes with another one do not even shake hands. `secret` must
+    /// be random.
+    pub(crate) fn new(
+        socket: UdpSocket,
+        runtime: Arc<dyn quinn::Runtime>,
+        credentials: Credentials,
+        label: &[u8],
+        limits: Limits,
+        secret: &[u8; 32],
+    ) -> io::Result<Self> {
+        let local = socket.local_addr()?;
+        let endpoint = endpoint::new(socket, runtime.clone(), &credentials, label, &limits)?;
+        let shared = Shared::new(endpoint, runtime.clone(), credentials, limits, secret);
+        shared.spawn(accept::accept(shared.clone()));
+        shared.spawn(shared::sweep(Arc::downgrade(&shared), runtime));
+        Ok(Self { shared, local, closing: None })
+    }
+}
+
+impl Transport for QuicTransport {
+    type Stream = QuicStream;
+
+    fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>, batch: &mut ReceiveBatch) -> Poll<()> {
+        self.shared.with(|state| {
+            let mut used = 0;
+            while batch.len() < RECEIVE {
+                let room = batch.memory().len() - used;
+                let Some((source, bytes)) = state.take(room) else { break };
+                let range = used..used + bytes.len();
+                batch.memory()[range.clone()].copy_from_slice(&bytes);
+                used = range.end;
+                batch.push(source, range);
+            }
+            if batch.is_empty() {
+                state.wait_receive(cx);
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+    }
+
+    /// Always: each connection has a buffer of its own, and what would wait in it for long is dropped there.
+    fn poll_send_ready(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
+    fn poll_send(&mut self, _: &mut Context<'_>, batch: &mut SendBatch) -> Poll<()> {
+        let mut begun = Vec::new();
+        self.shared.with(|state| {
+            while let Some((transmit, bytes)) = batch.front() {
+                if state.send(transmit, bytes) {
+                    begun.push(transmit.to);
+                }
+                batch.advance(1);
+            }
+        });
+        for to in begun {
+            dial::begin(&self.shared, to);
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<(QuicStream, Source)> {
+        self.shared.with(|state| state.poll_accepted(cx))
+    }
+
+    fn open(&mut self, to: SocketAddr, _: Option<MemberKey>) -> QuicStream {
+        QuicStream::opening(self.shared.clone().open(to))
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<TransportEvent> {
+        self.shared.with(|state| state.poll_event(cx))
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let closing = self.closing.get_or_insert_with(|| {
+            self.shared.close();
+            let endpoint = self.shared.endpoint.clone();
+            Box::pin(async move { endpoint.wait_idle().await })
+        });
+        closing.as_mut().poll(cx)
+    }
+}
+
+impl Drop for QuicTransport {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl fmt::Debug for QuicTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (connections, opening, handshakes) = self.shared.with(|state| state.census());
+        f.debug_struct("QuicTransport")
+            .field("local", &self.local)
+            .field("connections", &connections)
+            .field("opening", &opening)
+            .field("handshakes", &handshakes)
+            .finish()
+    }
+}
+
+/// Datagrams handed over at once.
+const RECEIVE: usize = 64;
