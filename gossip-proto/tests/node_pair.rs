@@ -59,6 +59,26 @@ fn a_fresh_node_knows_itself_and_nothing_else() {
     assert_eq!(fresh.local().tags().next().expect("a tag").1, &b"db"[..]);
 }
 
+#[test]
+fn fixed_tags_stay_whatever_is_set() {
+    let shown = |node: &Node| -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        node.local().tags().map(|(name, value)| (text(&name), text(&value))).collect()
+    };
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    };
+    let mut node = try_node("a", 1, |services| {
+        services.tags(tags(&[("role", "web"), ("key", "mine")])).fixed_tags(tags(&[("key", "7f")]));
+    })
+    .expect("a node");
+    assert_eq!(shown(&node), pairs(&[("role", "web"), ("key", "7f")]));
+    node.set_tags(Instant::ORIGIN, tags(&[("key", "other"), ("role", "db")])).expect("tags");
+    assert_eq!(shown(&node), pairs(&[("role", "db"), ("key", "7f")]));
+    node.set_tags(Instant::ORIGIN, Vec::new()).expect("tags");
+    assert_eq!(shown(&node), pairs(&[("key", "7f")]));
+}
+
 // upstream: TestSerf_Create_badProtocolVersion
 #[test]
 fn protocol_versions_outside_the_range_are_refused() {

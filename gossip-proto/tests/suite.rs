@@ -12,6 +12,7 @@ mod membership_counters;
 mod membership_experiment;
 mod membership_gossip;
 mod membership_pair;
+mod membership_paths;
 mod membership_probe;
 mod membership_relay;
 mod membership_state;

@@ -204,3 +204,10 @@ impl From<ConfigError> for StartError {
         Self::Config(error)
     }
 }
+
+/// Random bytes from the operating system.
+pub(crate) fn entropy() -> Result<[u8; 32], StartError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(StartError::Entropy)?;
+    Ok(bytes)
+}

@@ -12,12 +12,12 @@ use crate::shared::Shared;
 use crate::timer::within;
 
 /// Opens a connection in a task of its own. The path is noted as opening already.
-pub(crate) fn begin(shared: &Arc<Shared>, to: SocketAddr) {
+pub(crate) fn begin(shared: &Arc<Shared>, to: SocketAddr, attempt: u64) {
     let task = shared.clone();
-    shared.spawn(async move { dial(&task, to).await });
+    shared.spawn(async move { dial(&task, to, attempt).await });
 }
 
-async fn dial(shared: &Arc<Shared>, to: SocketAddr) {
+async fn dial(shared: &Arc<Shared>, to: SocketAddr, attempt: u64) {
     // Members are known by their certificates, not by host names; with an address no name is sent.
     let connecting = match shared.endpoint.connect(to, "0.0.0.0") {
         Ok(connecting) => connecting,
@@ -26,14 +26,19 @@ async fn dial(shared: &Arc<Shared>, to: SocketAddr) {
                 ConnectError::InvalidRemoteAddress(_) => TransmitFailure::Unreachable,
                 _ => TransmitFailure::Local,
             };
-            return shared.with(|state| state.dial_failed(to, why, None));
+            return shared.with(|state| state.dial_failed(to, attempt, why, None));
         }
     };
     let error = match within(&*shared.runtime, shared.limits.open_timeout, connecting).await {
         Some(Ok(connection)) => match link::begin(shared, connection, to, true) {
             Ok(()) => return shared.with(|state| state.dial_ended()),
             Err(refused) => {
-                return shared.with(|state| state.dial_failed(to, TransmitFailure::Unreachable, refused));
+                // Without a refusal it was this node that had no place for it.
+                let why = match refused {
+                    Some(_) => TransmitFailure::Unreachable,
+                    None => TransmitFailure::Local,
+                };
+                return shared.with(|state| state.dial_failed(to, attempt, why, refused));
             }
         },
         Some(Err(error)) => error,
@@ -43,5 +48,5 @@ async fn dial(shared: &Arc<Shared>, to: SocketAddr) {
         ConnectionError::LocallyClosed | ConnectionError::CidsExhausted => TransmitFailure::Local,
         _ => TransmitFailure::Unreachable,
     };
-    shared.with(|state| state.dial_failed(to, why, refusal(&error)));
+    shared.with(|state| state.dial_failed(to, attempt, why, refusal(&error)));
 }

@@ -66,5 +66,6 @@ const INITIAL_MTU: u16 = 1200;
 /// within the probe's half second.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// The longest gossip datagram that fits a packet of [`INITIAL_MTU`]: the rest is the packet's header, with the longest
-/// connection id that nodes use, the frame's, and the seal.
-pub(crate) const FIRST_DATAGRAM: usize = 1200 - (1 + 8 + 4) - 1 - 16;
+/// connection id that nodes use and the longest packet number, the seal, and the frame's header, for which quinn sets
+/// aside a type and a length of 8 bytes.
+pub(crate) const FIRST_DATAGRAM: usize = INITIAL_MTU as usize - (1 + 8 + 4) - 16 - (1 + 8);

@@ -12,13 +12,15 @@ use crate::refusal::UNTRUSTED;
 use crate::shared::Shared;
 use crate::stream::{Open, QuicStream};
 
-/// Takes a connection whose handshake is done. If it is not kept, why the peer is refused, if that is the reason.
+/// Takes a connection whose handshake is done. If it is not kept, why the peer is refused; nothing if this node had no place
+/// for it.
 pub(crate) fn begin(
     shared: &Arc<Shared>,
     connection: Connection,
     addr: SocketAddr,
     dialled: bool,
 ) -> Result<(), Option<String>> {
+    let generation = shared.credentials.generation();
     let peer = match check(shared, &connection, dialled) {
         Ok(peer) => peer,
         Err(refusal) => {
@@ -35,6 +37,10 @@ pub(crate) fn begin(
         shared.with(|state| state.opened(connection.clone(), addr, identity, tie, dialled)).ok_or(None)?;
     shared.spawn(read_datagrams(shared.clone(), connection.clone(), id));
     shared.spawn(accept_streams(shared.clone(), connection, id));
+    if shared.credentials.generation() != generation {
+        // Those who looked through all connections may have missed this one.
+        check_all(shared);
+    }
     Ok(())
 }
 

@@ -87,14 +87,14 @@ impl Shared {
         }
         let dial = match self.with(|state| state.find(to, !*asked, Some(cx.waker()))) {
             Found::Open(found) => return Poll::Ready(Ok(found)),
-            Found::Opening => false,
-            Found::Begun => true,
+            Found::Opening => None,
+            Found::Begun(attempt) => Some(attempt),
             Found::Full => return Poll::Ready(Err(StreamFailure::Local)),
             Found::Failed => return Poll::Ready(Err(StreamFailure::Unreachable)),
         };
         *asked = true;
-        if dial {
-            dial::begin(self, to);
+        if let Some(attempt) = dial {
+            dial::begin(self, to, attempt);
         }
         Poll::Pending
     }

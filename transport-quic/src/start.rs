@@ -8,7 +8,7 @@ use gossip_driver::gossip_proto::{
 };
 use gossip_driver::{Cluster, Options, Runtime, SnapshotFile};
 
-use crate::bind::{Bind, StartError};
+use crate::bind::{Bind, StartError, entropy};
 use crate::endpoint::FIRST_DATAGRAM;
 use crate::transport::QuicTransport;
 
@@ -147,7 +147,7 @@ fn launch_on<L: Launch, R: Runtime>(
     let socket = bind.socket()?;
     let bound = socket.local_addr().map_err(StartError::Endpoint)?;
     let advertise = bind.advertised(bound)?;
-    let seed = match bind.seed.clone() {
+    let seed = match bind.seed {
         Some(seed) => seed,
         None => Seed::new(entropy()?),
     };
@@ -161,10 +161,4 @@ fn launch_on<L: Launch, R: Runtime>(
         recording.open().map_err(|error| StartError::Recording { path, error })?;
     }
     Ok(launch.run(transport, runtime, bind.options))
-}
-
-fn entropy() -> Result<[u8; 32], StartError> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(StartError::Entropy)?;
-    Ok(bytes)
 }

@@ -13,6 +13,7 @@ use gossip_driver::gossip_proto::{MemberKey, Source};
 use gossip_driver::{ReceiveBatch, SendBatch, Transport, TransportEvent};
 use gossip_tls::Credentials;
 
+use crate::bind::{Bind, StartError, entropy};
 use crate::limits::Limits;
 use crate::shared::{self, Shared};
 use crate::stream::QuicStream;
@@ -26,6 +27,28 @@ pub struct QuicTransport {
 }
 
 impl QuicTransport {
+    /// Binds the socket, for who starts a machine by hand or tests a driver; nodes are started with [`crate::start_node`].
+    /// Runs on tokio if it is called within tokio, otherwise on async-std, and so must the driver. `label` is the
+    /// cluster's, empty if it has none; of `bind` only the address, the size of the buffers, the credentials and the limits
+    /// count.
+    pub fn bind(bind: &Bind, label: &[u8]) -> Result<Self, StartError> {
+        bind.limits.check().map_err(StartError::Limits)?;
+        #[cfg(feature = "runtime-tokio")]
+        if tokio::runtime::Handle::try_current().is_ok() {
+            return Self::bind_on(bind, Arc::new(quinn::TokioRuntime), label);
+        }
+        #[cfg(feature = "runtime-async-std")]
+        return Self::bind_on(bind, Arc::new(crate::async_std_runtime::AsyncStdQuic), label);
+        #[cfg(not(feature = "runtime-async-std"))]
+        Err(StartError::NoRuntime)
+    }
+
+    fn bind_on(bind: &Bind, runtime: Arc<dyn quinn::Runtime>, label: &[u8]) -> Result<Self, StartError> {
+        let socket = bind.socket()?;
+        Self::new(socket, runtime, bind.credentials.clone(), label, bind.limits.clone(), &entropy()?)
+            .map_err(StartError::Endpoint)
+    }
+
     /// Takes over a bound socket. `label` is the cluster's; nodes with another one do not even shake hands. `secret` must
     /// be random.
     pub(crate) fn new(
@@ -80,14 +103,14 @@ impl Transport for QuicTransport {
         let mut begun = Vec::new();
         self.shared.with(|state| {
             while let Some((transmit, bytes)) = batch.front() {
-                if state.send(transmit, bytes) {
-                    begun.push(transmit.to);
+                if let Some(attempt) = state.send(transmit, bytes) {
+                    begun.push((transmit.to, attempt));
                 }
                 batch.advance(1);
             }
         });
-        for to in begun {
-            dial::begin(&self.shared, to);
+        for (to, attempt) in begun {
+            dial::begin(&self.shared, to, attempt);
         }
         Poll::Ready(())
     }

@@ -22,7 +22,7 @@ async fn two_nodes_meet() {
     assert!(rtt.is_some(), "one answers");
     let tags = one.members().await;
     let tag = |name: &str| {
-        let member = tags.iter().find(|member| member.name.to_string() == name).unwrap();
+        let member = tags.iter().find(|member| member.name.as_bytes() == name.as_bytes()).unwrap();
         member.tags.iter().find(|(tag, _)| tag == "fingerprint").map(|(_, value)| value.clone())
     };
     assert!(tag("one").is_some() && tag("two").is_some() && tag("one") != tag("two"));

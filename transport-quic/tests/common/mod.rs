@@ -76,7 +76,7 @@ pub(crate) async fn node_at(addr: SocketAddr, name: &str, credentials: Credentia
 
 pub(crate) async fn status_of(node: &Cluster<Node>, name: &str) -> Option<Status> {
     let members = node.members().await;
-    members.into_iter().find(|member| member.name.to_string() == name).map(|member| member.status)
+    members.into_iter().find(|member| member.name.as_bytes() == name.as_bytes()).map(|member| member.status)
 }
 
 pub(crate) async fn alive(node: &Cluster<Node>) -> usize {
