@@ -101,7 +101,7 @@ impl Loss {
     }
 }
 
-/// What a link carries at a time.
+/// What a link, or a node's own line, carries at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// Bytes of payload in a second, at least 1.
@@ -109,6 +109,13 @@ pub struct Rate {
     /// How many bytes may wait for their turn. A datagram that finds no room is lost (drop-tail); an idle link takes one of
     /// any size. What a stream sends waits for its turn however long the queue is: its sender would hold it back itself.
     pub buffer: usize,
+}
+
+impl Rate {
+    /// Panics if it is none.
+    pub(crate) fn check(&self) {
+        assert!(self.bytes_per_second > 0, "a rate is at least 1 byte a second");
+    }
 }
 
 impl Conditions {
@@ -196,7 +203,7 @@ impl Conditions {
             }
             _ => {}
         }
-        assert!(self.rate.is_none_or(|rate| rate.bytes_per_second > 0), "a rate is at least 1 byte a second");
+        self.rate.iter().for_each(Rate::check);
     }
 }
 

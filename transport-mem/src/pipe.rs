@@ -1,5 +1,6 @@
 //! One direction of a stream: bytes in order, some of them still under way.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use gossip_proto::Instant;
@@ -22,6 +23,8 @@ pub(crate) struct Pipe {
 #[derive(Clone, Copy, Debug)]
 struct Segment {
     at: Instant,
+    /// It has had its turn on the reader's line.
+    turned: bool,
     what: What,
 }
 
@@ -84,6 +87,12 @@ impl Pipe {
         self.send(at, What::Reset);
     }
 
+    /// Breaks it off behind what was written, so that a reader who is there can read all of it.
+    pub(crate) fn break_off(&mut self, at: Instant) {
+        let last = self.flight.back().map_or(at, |last| last.at + Duration::from_nanos(1));
+        self.reset(at.max(last));
+    }
+
     /// Whether the writer has ended it, one way or the other.
     pub(crate) fn is_done(&self) -> bool {
         self.writer_done
@@ -91,7 +100,7 @@ impl Pipe {
 
     fn send(&mut self, at: Instant, what: What) {
         let at = self.flight.back().map_or(at, |last| last.at.max(at));
-        self.flight.push_back(Segment { at, what });
+        self.flight.push_back(Segment { at, turned: false, what });
     }
 
     /// When the next segment arrives.
@@ -103,6 +112,18 @@ impl Pipe {
     pub(crate) fn hold_until(&mut self, at: Instant) {
         for segment in &mut self.flight {
             segment.at = segment.at.max(at);
+        }
+    }
+
+    /// Gives what is due its turn on the reader's line, which says how much later so many bytes arrive.
+    pub(crate) fn take_turns(&mut self, now: Instant, mut turn: impl FnMut(usize) -> Duration) {
+        let mut last = now;
+        for segment in self.flight.iter_mut().take_while(|segment| segment.at <= now) {
+            if !core::mem::replace(&mut segment.turned, true) {
+                let bytes = if let What::Bytes(count) = segment.what { count } else { 0 };
+                segment.at = last.max(now + turn(bytes));
+                last = segment.at;
+            }
         }
     }
 

@@ -26,6 +26,7 @@
 mod clock;
 pub mod device;
 mod faults;
+mod happen;
 mod node;
 pub mod observe;
 mod pace;
@@ -40,16 +41,14 @@ use core::fmt;
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
-use gossip_proto::{Instant, JoinTarget, Machine, Name, NonceSecret, OperationId, Seed, StreamFailure};
+use gossip_proto::{Instant, JoinTarget, Machine, Name, NonceSecret, OperationId, Seed};
 
-use crate::conn::{ConnKey, Side, State};
-use crate::link::RETRANSMIT;
 pub use clock::Clock;
 pub use device::{
     Delivery, Device, DeviceId, FaultInjection, Injected, Kind, Packet, Pcap, TextTrace, Verdict,
 };
+use node::Node;
 pub use node::Start;
-use node::{Node, Power};
 use observe::Looks;
 pub use observe::{Observer, StreamPath, Watch};
 pub use pace::Bursts;
@@ -59,7 +58,7 @@ pub use trace::Trace;
 use trace::{Entry, NOBODY};
 pub use view::Seen;
 pub use world::Traffic;
-use world::{Event, World};
+use world::World;
 
 use crate::rng::{Purpose, Rng};
 
@@ -301,99 +300,6 @@ impl<M: Machine> Network<M> {
             self.nodes[number as usize].drive(&mut self.world);
         }
         self.dirty = dirty;
-    }
-
-    fn happen(&mut self, event: Event) {
-        let world = &mut self.world;
-        match event {
-            Event::Datagram { to, from, buffer } => self.nodes[to as usize].datagram(from, buffer, world),
-            Event::Wake { node } => self.nodes[node as usize].wake(world),
-            Event::Turn { node } => self.nodes[node as usize].turn(world),
-            Event::Request { conn } => self.request(conn),
-            Event::Answer { conn, accepted } => {
-                let Some((opener, other)) = world.conns.ends(conn, 0) else { return };
-                if !world.links.connected(other, opener) {
-                    return world.queue.push(world.later(RETRANSMIT), event);
-                }
-                let result = if accepted { Ok(()) } else { Err(StreamFailure::Unreachable) };
-                self.nodes[opener as usize].answer(conn, result, world);
-            }
-            Event::GiveUp { conn: key } => {
-                let Some(conn) = world.conns.get(key) else { return };
-                if let (State::Connecting, Some(node)) = (conn.ends[0].state, conn.ends[0].node) {
-                    self.nodes[node as usize].answer(key, Err(StreamFailure::TimedOut), world);
-                }
-            }
-            Event::Segment { conn, writer } => self.segment(conn, writer),
-            Event::Room { conn: key, writer } => {
-                let Some(conn) = world.conns.get(key) else { return };
-                if let (State::Open, Some(node)) = (conn.ends[writer].state, conn.ends[writer].node) {
-                    self.nodes[node as usize].writable(key, writer, world);
-                }
-            }
-        }
-    }
-
-    /// A request to connect arrives, or is lost and repeated.
-    fn request(&mut self, key: ConnKey) {
-        let world = &mut self.world;
-        let Some(conn) = world.conns.get(key) else { return };
-        if conn.ends[0].state != State::Connecting {
-            return;
-        }
-        let ends = world.conns.ends(key, 0);
-        let reached = ends.filter(|&(opener, other)| {
-            world.links.connected(opener, other) && self.nodes[other as usize].power != Power::Vanished
-        });
-        let Some((_, other)) = reached else {
-            return world.queue.push(world.later(RETRANSMIT), Event::Request { conn: key });
-        };
-        let node = &mut self.nodes[other as usize];
-        let accepted = node.is_reachable();
-        if accepted {
-            if !node.accept(key, world) {
-                return world.queue.push(world.later(RETRANSMIT), Event::Request { conn: key });
-            }
-            if let Some(conn) = world.conns.get(key) {
-                conn.ends[1].state = State::Backlog;
-            }
-        }
-        world.reply(key, accepted);
-    }
-
-    /// Bytes of a stream arrive, or are held up.
-    fn segment(&mut self, key: ConnKey, writer: Side) {
-        let world = &mut self.world;
-        let reader = 1 - writer;
-        let Some((from, to)) = world.conns.ends(key, writer) else { return };
-        let flows = world.links.streams_flow(from, to);
-        let held = world.later(RETRANSMIT);
-        let Some(conn) = world.conns.get(key) else { return };
-        if conn.scheduled[writer] != Some(world.now) {
-            return; // an earlier arrival was scheduled after this one
-        }
-        conn.scheduled[writer] = None;
-        let power = self.nodes[to as usize].power;
-        if !flows || (conn.ends[reader].state == State::Gone && power == Power::Vanished) {
-            conn.pipes[writer].hold_until(held);
-            return world.arm(key, writer);
-        }
-        let arrived = conn.pipes[writer].arrive(world.now);
-        let end = &mut conn.ends[reader];
-        match end.state {
-            State::Gone => {
-                // The machine is back and knows nothing of this stream: its kernel resets it.
-                end.state = State::Closed;
-                return world.end_writing(key, reader, true);
-            }
-            State::Closed => world.discard(key, reader),
-            _ if arrived && !end.own.notified => {
-                end.own.notified = true;
-                self.nodes[to as usize].readable(key, reader, world);
-            }
-            _ => {}
-        }
-        world.arm(key, writer);
     }
 
     fn node(&self, node: NodeId) -> &Node<M> {

@@ -1,4 +1,8 @@
-//! Faults, each measured against what was asked for.
+//! The virtual network itself, and each of its faults, measured against what was asked for.
 
 mod clocks;
+mod harness;
 mod pace;
+mod rates;
+mod streams;
+mod support;

@@ -70,6 +70,10 @@ pub(crate) struct Node<M> {
     pub(crate) power: Power,
     /// The sockets work; without, the process runs on but neither sends nor receives.
     pub(crate) io: bool,
+    /// Nobody listens for streams.
+    pub(crate) refuses: bool,
+    /// Bytes that it reads of each stream in a second; `None` if as fast as they come.
+    pub(crate) read_rate: Option<u64>,
     pub(crate) starts: u32,
     inbox: VecDeque<Input>,
     inbox_bytes: usize,
@@ -97,6 +101,8 @@ impl<M: Machine> Node<M> {
             name: Name::default(),
             power: Power::Crashed,
             io: true,
+            refuses: false,
+            read_rate: None,
             starts: 0,
             inbox: VecDeque::new(),
             inbox_bytes: 0,

@@ -1,15 +1,24 @@
 //! The node's ends of streams.
 
+use core::time::Duration;
+
 use gossip_proto::{Machine, Source, StreamAction, StreamFailure};
 
 use crate::conn::{ConnKey, Side, State};
 use crate::net::node::{Input, Node};
 use crate::net::observe::StreamPath;
-use crate::net::world::{EPHEMERAL, Held, World};
+use crate::net::world::{EPHEMERAL, Event, Held, World};
 use crate::pipe::End;
 
 /// What one write to a stream takes at most.
 const WRITE: usize = 16 << 10;
+/// In how many pieces a slow reader reads what it reads in a second, if that is so many bytes.
+const PIECES: u64 = 100;
+
+/// How long so many bytes take at so many in a second.
+fn nanos(bytes: u64, rate: u64) -> Duration {
+    Duration::from_nanos((u128::from(bytes) * 1_000_000_000 / u128::from(rate)) as u64)
+}
 
 impl<M: Machine> Node<M> {
     pub(super) fn may_accept(&self, machine: &M) -> bool {
@@ -61,7 +70,19 @@ impl<M: Machine> Node<M> {
                 return world.discard(key, side);
             }
             let readable = pipe.readable();
-            let piece = &readable[..readable.len().min(world.settings.max_segment)];
+            let mut most = world.settings.max_segment;
+            if let Some(rate) = self.read_rate {
+                most = most.min(usize::try_from(rate / PIECES).unwrap_or(usize::MAX).max(1));
+                let own = &mut conn.ends[side].own;
+                if own.busy > world.now {
+                    if own.told.is_none() {
+                        own.told = Some(own.busy);
+                        world.queue.push(own.busy, Event::Read { conn: key, reader: side });
+                    }
+                    return;
+                }
+            }
+            let piece = &readable[..readable.len().min(most)];
             let fin = pipe.end() == End::Finished && piece.len() == pipe.available();
             if piece.is_empty() && !fin {
                 return;
@@ -76,6 +97,9 @@ impl<M: Machine> Node<M> {
                         world.observers.tell(|observer| observer.read(at, path, &piece[..taken]));
                     }
                     conn.ends[side].own.deaf = fin && taken == given;
+                    if let Some(rate) = self.read_rate {
+                        conn.ends[side].own.busy = world.now + nanos(taken as u64, rate);
+                    }
                     if pipe.consume(taken) {
                         world.make_room(key, 1 - side);
                     }

@@ -1,11 +1,10 @@
-//! What can go wrong: with nodes, with links, and how sockets behave.
+//! What can go wrong with nodes.
 
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use gossip_proto::{Instant, Machine};
 
-use crate::conditions::Conditions;
 use crate::net::clock::Clock;
 use crate::net::node::{Node, Power};
 use crate::net::pace::{Bursts, Pace};
@@ -14,8 +13,6 @@ use crate::net::world::World;
 use crate::net::{Network, NodeId};
 
 impl<M: Machine> Network<M> {
-    // Faults of nodes.
-
     /// Stops a node's process without ending it: no input, no timer. Its kernel goes on: datagrams wait in the socket
     /// buffer, and streams are accepted.
     pub fn pause(&mut self, node: NodeId) {
@@ -108,6 +105,25 @@ impl<M: Machine> Network<M> {
         self.set_clock(node, "set_clock_back", |clock, now| clock.set_back(now, by));
     }
 
+    /// Makes a node's port refuse streams at once, as if nobody listened, while those that there are go on, and datagrams
+    /// too. It stays across restarts.
+    pub fn refuse_streams(&mut self, node: NodeId, on: bool) {
+        self.nodes[node.number()].refuses = on;
+        self.world.fault(Some(node), "refuse_streams");
+    }
+
+    /// Makes a node a slow reader: of each stream it reads so many bytes in a second, in pieces of a hundredth of that, or
+    /// of one byte if that is less. What it has not read fills the sender's buffer, until that must wait (256 KiB are
+    /// under way or unread at most). `None`, the default, reads whatever comes. It stays across restarts.
+    ///
+    /// # Panics
+    /// If it would read nothing: that is [`Network::stall_streams`].
+    pub fn set_read_rate(&mut self, node: NodeId, bytes_per_second: Option<u64>) {
+        assert!(bytes_per_second != Some(0), "a reader reads at least 1 byte a second");
+        self.nodes[node.number()].read_rate = bytes_per_second;
+        self.world.fault(Some(node), "set_read_rate");
+    }
+
     fn set_clock(&mut self, node: NodeId, what: &'static str, how: impl FnOnce(&mut Clock, Instant)) {
         let (now, clock) = (self.world.now, &mut self.nodes[node.number()].clock);
         how(clock, now);
@@ -143,112 +159,5 @@ impl<M: Machine> Network<M> {
         self.world.fault(Some(node), what);
         self.world.mark(node.0);
         self.settle();
-    }
-
-    // Faults of links.
-
-    /// Sets how all links behave that have no conditions of their own. The default is [`Conditions::LAN`]. A link's own
-    /// conditions ([`Network::set_link`]) go before those of its zones ([`Network::set_zone_link`]), and these before those
-    /// of all.
-    ///
-    /// # Panics
-    /// As the other two: if a probability is not from 0 to 1, or a parameter of [`Conditions`] is outside of its range.
-    pub fn set_conditions(&mut self, conditions: Conditions) {
-        self.world.fault(None, "set_conditions");
-        self.world.links.set_everywhere(conditions);
-    }
-
-    /// Gives one direction of a link conditions of its own, or takes them away.
-    pub fn set_link(&mut self, from: NodeId, to: NodeId, conditions: Option<Conditions>) {
-        self.world.fault(None, "set_link");
-        self.world.links.set_pair(from.0, to.0, conditions);
-    }
-
-    /// Puts a node into a zone: a data centre, a rack, anything that links depend on. All are in zone 0 at first.
-    pub fn set_zone(&mut self, node: NodeId, zone: u32) {
-        self.world.fault(Some(node), "set_zone");
-        self.world.links.set_zone(node.0, zone);
-    }
-
-    /// The zone a node is in.
-    pub fn zone(&self, node: NodeId) -> u32 {
-        self.world.links.zone(node.0)
-    }
-
-    /// Gives all links from one zone to another, or within one, conditions of their own, or takes them away. One
-    /// direction: call it twice for both.
-    pub fn set_zone_link(&mut self, from: u32, to: u32, conditions: Option<Conditions>) {
-        self.world.fault(None, "set_zone_link");
-        self.world.links.set_zones(from, to, conditions);
-    }
-
-    /// Lets nothing through from one zone to another, or everything again. One direction; [`Network::heal`] ends it.
-    pub fn cut_zones(&mut self, from: u32, to: u32, on: bool) {
-        self.world.fault(None, "cut_zones");
-        self.world.links.cut_zones(from, to, on);
-    }
-
-    /// Loses a share of what a node sends and of what it receives, on top of what its links lose.
-    pub fn set_loss(&mut self, node: NodeId, outbound: f64, inbound: f64) {
-        self.world.fault(Some(node), "set_loss");
-        self.world.links.set_loss_at(node.0, outbound, inbound);
-    }
-
-    /// Splits the network: nodes in different groups do not reach each other. Nodes in none of them are one more group.
-    pub fn partition(&mut self, groups: &[&[NodeId]]) {
-        self.world.fault(None, "partition");
-        let groups: Vec<Vec<u32>> =
-            groups.iter().map(|group| group.iter().map(|node| node.0).collect()).collect();
-        self.world.links.partition(groups.iter().map(Vec::as_slice));
-    }
-
-    /// Ends partitions, cuts, stalls and blocks of datagrams. Conditions and losses stay.
-    pub fn heal(&mut self) {
-        self.world.fault(None, "heal");
-        self.world.links.heal();
-    }
-
-    /// Lets nothing through from one node to another, or everything again.
-    pub fn cut(&mut self, from: NodeId, to: NodeId, on: bool) {
-        self.world.fault(None, "cut");
-        self.world.links.cut(from.0, to.0, on);
-    }
-
-    /// Lets no datagrams through from one node to another, while streams work.
-    pub fn block_datagrams(&mut self, from: NodeId, to: NodeId, on: bool) {
-        self.world.fault(None, "block_datagrams");
-        self.world.links.block_datagrams(from.0, to.0, on);
-    }
-
-    /// Lets no bytes of streams through from one node to another. Connections are made, and stay open.
-    pub fn stall_streams(&mut self, from: NodeId, to: NodeId, on: bool) {
-        self.world.fault(None, "stall_streams");
-        self.world.links.stall_streams(from.0, to.0, on);
-    }
-
-    /// Limits the datagrams that one path carries; who sends a larger one is told at once. `None` lifts the limit.
-    pub fn set_path(&mut self, from: NodeId, to: NodeId, max_datagram: Option<usize>) {
-        self.world.fault(None, "set_path");
-        self.world.links.set_limit(from.0, to.0, max_datagram);
-    }
-
-    /// Whether sockets report that no process listens at a destination, as those of one machine do. Default off.
-    pub fn report_unreachable(&mut self, on: bool) {
-        self.world.settings.report_unreachable = on;
-    }
-
-    /// The most bytes of a stream that arrive at a time; 1 hands streams over byte by byte. At least 1.
-    pub fn set_max_segment(&mut self, bytes: usize) {
-        self.world.settings.max_segment = bytes.max(1);
-    }
-
-    /// The most bytes of datagrams that wait for a process that does not read. Default 2 MiB.
-    pub fn set_socket_buffer(&mut self, bytes: usize) {
-        self.world.settings.socket_buffer = bytes;
-    }
-
-    /// Whether streams tell the reader when the writer is done, as QUIC's do and TCP's here do not. Default off.
-    pub fn set_half_close(&mut self, on: bool) {
-        self.world.settings.half_close = on;
     }
 }

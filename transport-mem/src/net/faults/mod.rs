@@ -1,0 +1,4 @@
+//! What can go wrong.
+
+mod links;
+mod nodes;
