@@ -23,6 +23,11 @@ fn gossiping(names: &[&str], configure: impl FnOnce(&mut Config)) -> Script {
     script
 }
 
+/// Lets one gossip interval pass.
+fn tick(script: &mut Script) {
+    script.at(script.now + ms(200));
+}
+
 // upstream: TestMemberlist_Gossip, TestRetransmitLimit
 #[test]
 fn a_rumor_is_sent_as_often_as_the_cluster_is_large() {
@@ -30,7 +35,7 @@ fn a_rumor_is_sent_as_often_as_the_cluster_is_large() {
     script.hear(&plain_alive("f", 6, 1));
     let (mut copies, mut ticks) = (0, 0);
     for _ in 0..10 {
-        script.next();
+        tick(&mut script);
         let sent = script.sent();
         ticks += usize::from(!sent.is_empty());
         for sent in sent {
@@ -57,7 +62,7 @@ fn the_dead_get_gossip_for_a_while_and_the_left_never() {
         script.hear(&plain_alive("d", 4, 1));
         let mut to_dead = false;
         for _ in 0..5 {
-            script.next();
+            tick(&mut script);
             to_dead |= script.sent().iter().any(|sent| sent.to == addr(2));
         }
         assert_eq!(to_dead, expected, "{leave} {later}");
@@ -75,7 +80,7 @@ fn a_compound_never_has_more_messages_than_its_count_can_say() {
     }
     let mut heard = 0;
     for _ in 0..20 {
-        script.next();
+        tick(&mut script);
         for sent in script.sent() {
             assert!(sent.messages.len() <= 255);
             heard += sent.messages.len();
@@ -215,12 +220,45 @@ fn checksums_go_to_those_that_check_them() {
 }
 
 #[test]
-fn nothing_to_tell_means_nothing_sent() {
+fn nothing_to_tell_means_nothing_sent_and_no_wake_up() {
     let mut script = gossiping(&["b", "c"], |_| {});
-    for _ in 0..50 {
-        script.next();
-        assert!(script.sent().is_empty());
+    tick(&mut script);
+    assert!(script.sent().is_empty());
+    assert_eq!(script.machine.poll_timeout(), None);
+}
+
+#[test]
+fn gossip_that_rested_goes_on_in_step() {
+    for waited in [1, 199, 200, 201, 10_300, 1_000_000] {
+        let mut script = gossiping(&["b"], |_| {});
+        script.hear(&plain_alive("c", 3, 1));
+        let before = script.machine.poll_timeout().unwrap();
+        script.drain(addr(2));
+        tick(&mut script);
+        assert_eq!(script.machine.poll_timeout(), None);
+        script.now += ms(waited);
+        script.hear(&plain_alive("d", 4, 1));
+        let after = script.machine.poll_timeout().unwrap();
+        assert!((script.now..script.now + ms(200)).contains(&after), "{waited}: {after:?}");
+        assert_eq!((after - before).as_nanos() % ms(200).as_nanos(), 0, "{waited}");
+        script.at(after);
+        assert!(!script.sent().is_empty());
     }
+}
+
+/// The tick is what a stall is noticed by soon (contract rule 6), so it does not rest while there is something to judge.
+#[test]
+fn gossip_does_not_rest_while_a_suspicion_runs() {
+    let mut script = gossiping(&["b", "c"], |_| {});
+    script.hear(&suspect("b", 1, "x"));
+    script.drain(addr(3));
+    for _ in 0..5 {
+        tick(&mut script);
+    }
+    let due = script.machine.poll_timeout().unwrap();
+    assert!(due <= script.now + ms(200));
+    script.late(due + ms(400));
+    assert_eq!(script.machine.stats().stalls, 1);
 }
 
 #[test]

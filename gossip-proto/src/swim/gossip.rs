@@ -43,6 +43,7 @@ impl Swim {
         let lane = if subject.is_some() && self.config.experiment.one_lane { Lane::Alive } else { lane };
         self.rumors.insert(lane, subject, len, rumor, waiter.map(Waiter::pack));
         self.retire();
+        self.wake_gossip();
     }
 
     /// Queues a service's message for gossip, type byte `08` in front (serf.md 1.3).
@@ -72,6 +73,7 @@ impl Swim {
         // Before anything is retired: the lane may be full of what was sent less often, and this one the last in order.
         self.subjects.insert(subject, id);
         self.retire();
+        self.wake_gossip();
     }
 
     /// Longest service message that gossip can carry; anything longer would sit in the queue for ever (serf.md Q19).

@@ -85,6 +85,7 @@ impl Swim {
                 self.push_outgoing(Outgoing::Probe);
             }
             self.ticks.set(Tick::Phase, self.now + self.probe_span());
+            self.wake_gossip();
             return;
         }
     }
@@ -247,6 +248,7 @@ impl Swim {
         if self.probe_due {
             self.begin_probe();
         }
+        self.rest_gossip();
     }
 
     /// An acknowledgement with the probe's number came, directly or forwarded.

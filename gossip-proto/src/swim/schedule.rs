@@ -7,6 +7,7 @@ use crate::Instant;
 use crate::config::Config;
 use crate::output::Wakeup;
 use crate::rng::Rng;
+use crate::time::nanos;
 use crate::timer::TimerId;
 
 /// The timers there is one of.
@@ -36,7 +37,13 @@ pub(crate) enum Deadline {
 
 /// When each tick is due; never is [`Instant::MAX`].
 #[derive(Debug)]
-pub(crate) struct Ticks([Instant; 4]);
+pub(crate) struct Ticks {
+    due: [Instant; 4],
+    /// The gossip tick has nothing to do. When it would be due is kept, so that it goes on in step.
+    gossip_rests: bool,
+}
+
+const NANOSECOND: Duration = Duration::from_nanos(1);
 
 const ORDER: [Tick; 4] = [Tick::Probe, Tick::Phase, Tick::Gossip, Tick::Exchange];
 
@@ -56,11 +63,11 @@ impl Ticks {
             Duration::ZERO,
         );
         let exchange = first(config.push_pull_interval, config.push_pull_interval);
-        Self([probe, Instant::MAX, gossip, exchange])
+        Self { due: [probe, Instant::MAX, gossip, exchange], gossip_rests: false }
     }
 
     pub(crate) fn set(&mut self, tick: Tick, at: Instant) {
-        self.0[tick as usize] = at;
+        self.due[tick as usize] = at;
     }
 
     pub(crate) fn clear(&mut self, tick: Tick) {
@@ -68,13 +75,13 @@ impl Ticks {
     }
 
     pub(crate) fn delay(&mut self, tick: Tick, by: Duration) {
-        self.0[tick as usize] += by;
+        self.due[tick as usize] += by;
     }
 
     fn next(&self) -> (Instant, Tick) {
-        let mut best = (self.0[0], ORDER[0]);
-        for (&at, tick) in self.0.iter().zip(ORDER).skip(1) {
-            if at < best.0 {
+        let mut best = (self.due[0], ORDER[0]);
+        for (&at, tick) in self.due.iter().zip(ORDER).skip(1) {
+            if at < best.0 && !(self.gossip_rests && tick == Tick::Gossip) {
                 best = (at, tick);
             }
         }
@@ -151,11 +158,35 @@ impl Swim {
             Tick::Gossip => {
                 self.ticks.set(tick, next(self.config.gossip_interval));
                 self.gossip_tick();
+                self.rest_gossip();
             }
             Tick::Exchange => {
                 self.ticks.clear(tick);
                 self.exchange_tick();
             }
+        }
+    }
+
+    /// Lets the gossip tick rest if it has nothing to say. While a probe or a suspicion runs it goes on, because its being
+    /// late is what tells a stall of this process soon.
+    pub(crate) fn rest_gossip(&mut self) {
+        if self.rumors.is_empty() && self.suspicions.len() == 0 && self.probe.is_none() {
+            self.ticks.gossip_rests = true;
+        }
+    }
+
+    /// The gossip tick goes on at the next of the times at which it would have been due.
+    pub(crate) fn wake_gossip(&mut self) {
+        if !core::mem::replace(&mut self.ticks.gossip_rests, false) {
+            return;
+        }
+        let due = self.ticks.due[Tick::Gossip as usize];
+        // What was due up to the last call has been.
+        let from = if self.settled == self.now { self.now.saturating_add(NANOSECOND) } else { self.now };
+        if due < from {
+            let interval = nanos(self.config.gossip_interval).max(1);
+            let missed = nanos(from - due).div_ceil(interval);
+            self.ticks.set(Tick::Gossip, due + Duration::from_nanos(missed.saturating_mul(interval)));
         }
     }
 
