@@ -49,6 +49,17 @@ impl QuicTransport {
             .map_err(StartError::Endpoint)
     }
 
+    /// Moves to another bound socket, as after a change of network. Connections that this node has opened move along, and
+    /// their streams with them; peers that have opened one to here find it silent and open another. The caller sees to it
+    /// that the machine advertises an address that reaches here.
+    pub fn rebind(&mut self, socket: UdpSocket) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
+        let local = socket.local_addr()?;
+        self.shared.endpoint.rebind(socket)?;
+        self.local = local;
+        Ok(())
+    }
+
     /// Takes over a bound socket. `label` is the cluster's; nodes with another one do not even shake hands. `secret` must
     /// be random.
     pub(crate) fn new(

@@ -47,7 +47,7 @@ pub(super) async fn in_use<F: Factory>(lab: &Lab<'_, F>) -> Outcome {
         Some(Err(error)) => return Err(format!("the endpoint could not be moved: {error}")),
         Some(Ok(())) => {}
     }
-    let before = core::mem::replace(&mut a.addr, a.transport.local_addr());
+    let before = a.moved();
     ensure!(a.addr != before, "an endpoint that was moved says that it is still at {before}");
     let rest = out.take(30_000);
     let write = async {

@@ -69,6 +69,8 @@ fn byte(key: u64, at: u64) -> u8 {
 pub(super) struct Endpoint<T> {
     pub(super) transport: T,
     pub(super) addr: SocketAddr,
+    /// Where it was before it moved.
+    before: Option<SocketAddr>,
     /// Datagrams that were said not to have been sent, and why.
     pub(super) failed: Vec<(TransmitId, TransmitFailure)>,
     received: ReceiveBatch,
@@ -81,7 +83,19 @@ impl<T: Transport> Endpoint<T> {
         let received = ReceiveBatch::new(transport.receive_memory());
         // Numbers of two endpoints differ, for as long as a check lasts.
         let number = u64::from(addr.port()) << 32;
-        Self { transport, addr, failed: Vec::new(), received, number }
+        Self { transport, addr, before: None, failed: Vec::new(), received, number }
+    }
+
+    /// It has moved; where it was before.
+    pub(super) fn moved(&mut self) -> SocketAddr {
+        let before = core::mem::replace(&mut self.addr, self.transport.local_addr());
+        self.before = Some(before);
+        before
+    }
+
+    /// Whether that is what others may know it by: who has known it before it moved may go on calling it by that address.
+    pub(super) fn is(&self, addr: SocketAddr) -> bool {
+        addr == self.addr || self.before == Some(addr)
     }
 
     /// A number that nothing else of this check has.

@@ -92,7 +92,7 @@ impl<'f, F: Factory> Lab<'f, F> {
                 let Some((source, received)) = self.until(RESEND, to.receive()).await else { continue };
                 if sent.contains(&received) {
                     ensure!(
-                        source.addr == from.addr,
+                        from.is(source.addr),
                         "a datagram from {} is said to be from {}",
                         from.addr,
                         source.addr
@@ -226,6 +226,25 @@ pub(super) async fn both<A>(
                 Poll::Pending
             }
         }
+    })
+    .await
+}
+
+/// Runs both until the second one has found something. A failure ends them as well.
+pub(super) async fn beside<A>(
+    first: impl Future<Output = Outcome>,
+    second: impl Future<Output = Outcome<A>>,
+) -> Outcome<A> {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let mut first_done = false;
+    poll_fn(move |cx| {
+        if !first_done && let Poll::Ready(outcome) = first.as_mut().poll(cx) {
+            if let Err(what) = outcome {
+                return Poll::Ready(Err(what));
+            }
+            first_done = true;
+        }
+        second.as_mut().poll(cx)
     })
     .await
 }
