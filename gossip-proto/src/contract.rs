@@ -20,7 +20,7 @@ macro_rules! machine {
             use $crate::swim::outline;
             use $crate::swim::{KeyChange, Swim};
             use $crate::tap::{Input, Key, Payload};
-            use $crate::{Config, Instant, Member, Members, MergeMember, Stats};
+            use $crate::{Config, Instant, KnownMember, Member, Members, MergeMember, Stats};
 
             impl sealed::Sealed for $type {}
 
@@ -155,6 +155,14 @@ macro_rules! machine {
                     self.swim.advance(now);
                     self.swim.record(|now| Input::SetSeeds { now, seeds: seeds.into() });
                     self.swim.set_seeds(seeds);
+                }
+
+                fn know(&mut self, now: Instant, members: &[KnownMember]) -> usize {
+                    self.swim.advance(now);
+                    self.swim.record(|now| Input::Know { now, members: members.into() });
+                    let known = self.swim.know(&mut self.upper, members);
+                    self.swim.settle(&mut self.upper);
+                    known
                 }
 
                 fn accept(&mut self, now: Instant, id: RequestId) -> Result<(), CommandError> {

@@ -122,4 +122,4 @@ pub use service::{Expression, Snapshot};
 pub use stats::Stats;
 pub use tap::{MAX_TAP_FRAME, Recording};
 pub use time::Instant;
-pub use view::{Member, Members, MergeMember};
+pub use view::{KnownMember, Member, Members, MergeMember};

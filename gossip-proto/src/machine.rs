@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::error::{CommandError, PacketError, Refused, StreamError};
 use crate::output::*;
-use crate::view::{Member, Members, MergeMember};
+use crate::view::{KnownMember, Member, Members, MergeMember};
 use crate::{Config, Instant, Name, Stats};
 
 /// Where to join: an address, and the name of the node there if it is known.
@@ -164,6 +164,12 @@ pub trait Machine: sealed::Sealed {
     /// Replaces the addresses that are joined now and again whenever no alive member has them; see
     /// [`Config::seeds`].
     fn set_seeds(&mut self, now: Instant, seeds: &[SocketAddr]);
+
+    /// For simulations and tests that begin with a cluster that has stood for long: takes members as alive and known, and
+    /// says how many of them were new. Unlike with a merge, no change is reported and nothing is gossiped about them, nor
+    /// about this node, so call it before anything else. Who is known already, or would be refused if a peer brought
+    /// it (admission rules, allowed networks, a full roster, odd versions), is left out, the latter counted as ever.
+    fn know(&mut self, now: Instant, members: &[KnownMember]) -> usize;
 
     /// Accepts a merge; see [`Machine::merge_members`].
     fn accept(&mut self, now: Instant, id: RequestId) -> Result<(), CommandError>;

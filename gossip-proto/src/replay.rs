@@ -108,6 +108,9 @@ fn call<M: Parts>(machine: &mut M, input: Input<'_>) -> Result<Given, ReplayErro
             ));
         }
         Input::SetSeeds { now, seeds } => machine.set_seeds(now, &seeds),
+        Input::Know { now, members } => {
+            let _ = machine.know(now, &members);
+        }
         Input::PollTransmit { now, len } => {
             let mut out = machine.parts().0.replay_buffer(len.min(MAX_BUFFER));
             let transmit = machine.poll_transmit(now, &mut out);

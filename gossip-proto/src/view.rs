@@ -77,6 +77,33 @@ impl MergeMember {
     }
 }
 
+/// A member that a node is told to know, see [`crate::Machine::know`]: what an alive message would say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownMember {
+    /// Its name.
+    pub name: Name,
+    /// Its address for datagrams and streams.
+    pub addr: SocketAddr,
+    /// Its metadata: raw bytes, at most 512; of a [`crate::Node`] the encoded tags.
+    pub metadata: Bytes,
+    /// Its incarnation.
+    pub incarnation: u32,
+    /// pmin, pmax, pcur, dmin, dmax, dcur (spec 3.1).
+    pub versions: [u8; 6],
+}
+
+impl From<Member<'_>> for KnownMember {
+    fn from(member: Member<'_>) -> Self {
+        Self {
+            name: member.name.clone(),
+            addr: member.addr,
+            metadata: Bytes::copy_from_slice(member.metadata),
+            incarnation: member.incarnation,
+            versions: member.versions,
+        }
+    }
+}
+
 /// Iterator over members, in slot order.
 #[derive(Clone, Debug)]
 pub struct Members<'a> {

@@ -161,7 +161,7 @@ impl Swim {
     }
 
     /// Takes a new name into the table; `None` if it is full.
-    fn admit(&mut self, claim: &AliveClaim<'_>) -> Option<u32> {
+    pub(super) fn admit(&mut self, claim: &AliveClaim<'_>) -> Option<u32> {
         let slot =
             self.roster.find(claim.name).or_else(|| self.roster.insert(claim.name, claim.addr, claim.port));
         match slot {

@@ -16,6 +16,7 @@ mod hashing;
 mod health;
 mod inbound;
 mod keyring;
+mod known;
 mod merge;
 mod outgoing;
 pub(crate) mod outline;

@@ -12,7 +12,7 @@ use super::scrub::Scrub;
 use crate::machine::{JoinTarget, QueryParams};
 use crate::output::*;
 use crate::wire::stream::Pending;
-use crate::{Instant, Name};
+use crate::{Instant, KnownMember, Name};
 
 /// The format written here; a reader refuses any other.
 pub(crate) const FORMAT: u8 = 2;
@@ -86,6 +86,7 @@ inputs! {
     40 PersistKeyring { on: bool }
     41 KeyringStored { now: Instant, id: u64, failed: Option<&'a [u8]> }
     42 SetSeeds { now: Instant, seeds: Cow<'a, [SocketAddr]> }
+    43 Know { now: Instant, members: Cow<'a, [KnownMember]> }
     50 SetMetadata { now: Instant, metadata: &'a [u8] }
     51 Broadcast { now: Instant, payload: Payload<'a> }
     52 SetUserState { state: &'a [u8] }
@@ -136,6 +137,7 @@ impl Input<'_> {
             | Self::RemoveKey { now, .. }
             | Self::KeyringStored { now, .. }
             | Self::SetSeeds { now, .. }
+            | Self::Know { now, .. }
             | Self::SetMetadata { now, .. }
             | Self::Broadcast { now, .. }
             | Self::BroadcastAbout { now, .. }
@@ -536,6 +538,26 @@ impl<'a> Item<'a> for Name {
 
     fn take(input: &mut Parser<'a>) -> Option<Self> {
         <&[u8]>::take(input).map(Self::new)
+    }
+}
+
+impl<'a> Item<'a> for KnownMember {
+    fn put(&self, out: &mut Writer<'_>) {
+        self.name.put(out);
+        self.addr.put(out);
+        self.metadata.put(out);
+        self.incarnation.put(out);
+        self.versions.put(out);
+    }
+
+    fn take(input: &mut Parser<'a>) -> Option<Self> {
+        Some(Self {
+            name: Item::take(input)?,
+            addr: Item::take(input)?,
+            metadata: Item::take(input)?,
+            incarnation: Item::take(input)?,
+            versions: Item::take(input)?,
+        })
     }
 }
 

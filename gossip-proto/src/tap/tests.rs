@@ -1,7 +1,7 @@
 use super::*;
 use crate::output::{IdentityId, MemberKey, Source, StreamFailure, TransmitFailure};
 use crate::wire::stream::Pending;
-use crate::{Bytes, JoinTarget};
+use crate::{Bytes, JoinTarget, KnownMember};
 use alloc::{format, vec};
 
 const NOW: Instant = Instant::from_nanos(u64::MAX - 7);
@@ -26,6 +26,13 @@ fn inputs() -> Vec<Input<'static>> {
     let (now, to) = (NOW, MemberKey { slot: 1, epoch: u32::MAX });
     let v4 = Source { addr: "10.0.0.1:7946".parse().unwrap(), identity: Some(IdentityId(1 << 63)) };
     let v6 = Source { addr: "[fe80::1%3]:1".parse().unwrap(), identity: None };
+    let known = KnownMember {
+        name: "n".into(),
+        addr: v4.addr,
+        metadata: Bytes::from_static(b"m"),
+        incarnation: u32::MAX,
+        versions: [1, 5, 2, 2, 5, 4],
+    };
     let targets = vec![JoinTarget { addr: v6.addr, name: Some("n".into()) }, v4.addr.into()];
     vec![
         Input::Datagram { now, source: v4 },
@@ -38,6 +45,7 @@ fn inputs() -> Vec<Input<'static>> {
         Input::StreamData { now, id: 300, len: usize::MAX, fin: true },
         Input::Join { now, targets: targets.clone().into() },
         Input::JoinIgnoringOld { now, targets: targets.into() },
+        Input::Know { now, members: vec![known].into() },
         Input::Send { now, to, payload: Payload(b"hello") },
         Input::SetUserState { state: &[] },
         Input::SetTags { now, tags: vec![(Bytes::from_static(b"role"), Bytes::new())].into() },

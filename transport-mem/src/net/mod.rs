@@ -41,7 +41,7 @@ use core::fmt;
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
-use gossip_proto::{Instant, JoinTarget, Machine, Name, NonceSecret, OperationId, Seed};
+use gossip_proto::{Instant, JoinTarget, KnownMember, Machine, Name, NonceSecret, OperationId, Seed};
 
 pub use clock::Clock;
 pub use device::{
@@ -78,6 +78,9 @@ pub const PORT: u16 = 7946;
 
 /// How often [`Network::run_until`] looks.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// How many members a node is told of at a time by [`Network::form`], so that an entry of a recording stays small.
+const INTRODUCED: usize = 256;
 
 /// Nodes, and the network between them.
 pub struct Network<M> {
@@ -208,6 +211,44 @@ impl<M: Machine> Network<M> {
     pub fn join(&mut self, node: NodeId, via: &[NodeId]) -> OperationId {
         let targets: Vec<JoinTarget> = via.iter().map(|via| self.addr(*via).into()).collect();
         self.with(node, |machine, now| machine.join(now, &targets)).expect("a join is possible")
+    }
+
+    /// Has all running nodes know each other, as if they had been one cluster for long: a large one need not be joined
+    /// together first. No change is reported of it and nothing is gossiped about it; probes, gossip and exchanges go
+    /// on as they would. For nodes that were just added; to others it brings whom they do not know.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use gossip_proto::{Config, Membership, Seed};
+    /// use transport_mem::net::{Network, NodeId};
+    ///
+    /// let mut net = Network::new(Seed::from_u64(1));
+    /// let nodes: Vec<NodeId> = (0..300)
+    ///     .map(|number| {
+    ///         net.add_node(move |start| {
+    ///             let config = Config::lan(format!("node-{number}").as_str(), start.addr);
+    ///             Membership::new(start.now, config, start.seed, start.nonces).unwrap()
+    ///         })
+    ///     })
+    ///     .collect();
+    /// net.form();
+    /// assert!(net.agrees());
+    /// ```
+    pub fn form(&mut self) {
+        let members: Vec<KnownMember> =
+            self.nodes.iter().filter_map(|node| Some(node.machine.as_ref()?.local().into())).collect();
+        for node in &mut self.nodes {
+            let (now, number) = (node.now(&self.world), node.number());
+            let Some(mut machine) = node.machine.take() else { continue };
+            for some in members.chunks(INTRODUCED) {
+                machine.know(now, some);
+                node.keep_recorded(&mut *machine);
+            }
+            node.machine = Some(machine);
+            self.world.trace.bytes(Entry::Power, self.world.now, number, NOBODY, b"form");
+            self.world.mark(number);
+        }
+        self.settle();
     }
 
     // Time.

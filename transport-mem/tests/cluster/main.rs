@@ -3,6 +3,7 @@
 mod coordinates;
 mod determinism;
 mod failures;
+mod forming;
 mod healing;
 mod joining;
 mod keys;

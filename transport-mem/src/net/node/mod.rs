@@ -118,6 +118,10 @@ impl<M: Machine> Node<M> {
         }
     }
 
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
     pub(crate) fn start(&mut self, start: Start, world: &mut World) {
         let now = start.now;
         let mut machine = (self.factory)(start);
