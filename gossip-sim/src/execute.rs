@@ -184,13 +184,11 @@ fn run_one(task: &Task<'_>) -> Result<Outcomes, String> {
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
         Err(format!("a defect of this program: {text}"))
     });
-    result.map_err(|error| {
-        let mut filter: Vec<_> = task.cell.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        filter.push(format!("variant={}", task.variant.name));
-        let (name, seed, filter) = (&task.scenario.name, task.seed, filter.join(","));
-        format!(
-            "{error}\nrepeat it with: gossip-sim run {name} --seeds 1 --first-seed {seed} --filter {filter}"
-        )
+    let line = task.line();
+    // Broken invariants say it themselves.
+    result.map_err(|error| match error.ends_with(&line) {
+        true => error,
+        false => format!("{error}\nrepeat it with: {line}"),
     })
 }
 

@@ -56,6 +56,9 @@
 //! pool = [["n"]]                     # rows that keep n apart and pool everything else
 //! show = ["first_detection"]         # what the table shows; the report has everything
 //!
+//! [check]
+//! budget = 40000                     # bytes of datagrams that a node may send in a second
+//!
 //! [[variant]]                        # run with each of these
 //! name = "ours"
 //! [[variant]]
@@ -85,6 +88,14 @@
 //! (`false_positives_healthy`): the sense of the Lifeguard paper. *Detection* is the first declaration at any node; *full*
 //! detection is when every healthy node has declared it itself. All metrics with their units and meanings are in
 //! [`metrics::METRICS`].
+//!
+//! # What must hold
+//!
+//! Every run is watched by the invariants of `transport-mem` ([`transport_mem::net::observe::Rule`]): the incarnation of a member
+//! at one address never falls, a node probes once an interval, no queue and no datagram is longer than it may be; and, where
+//! the protocol promises it and the run lasts long enough, all agree in the end. `[check]` adds a budget of bytes, and says
+//! whether the end is to be judged ([`scenario::Check`]). A run that breaks a rule ends the command with what was seen and the
+//! line that repeats that run.
 //!
 //! # Reports
 //!

@@ -96,6 +96,9 @@ fields! {
     lockstep: bool,
 }
 
+/// What `ServiceConfig` begins with, and does not tell.
+const RECONNECT: Duration = Duration::from_secs(30);
+
 struct Label(gossip_proto::Bytes);
 struct Base(Logarithm);
 struct Compressed(Compression);
@@ -156,9 +159,19 @@ impl NodeSettings {
         if interval.is_zero() { 0.0 } else { 2.5 / interval.as_secs_f64() }
     }
 
+    /// How often members that were lost are tried again.
+    pub(crate) fn reconnect_interval(&self) -> Duration {
+        time_in(&self.service, "reconnect_interval").unwrap_or(RECONNECT)
+    }
+
+    /// Whether nodes probe, gossip and exchange all they know.
+    pub(crate) fn repairs(&self) -> bool {
+        let interval = |name| self.config_time(name).is_none_or(|interval| !interval.is_zero());
+        ["probe_interval", "gossip_interval", "push_pull_interval"].into_iter().all(interval)
+    }
+
     fn config_time(&self, name: &str) -> Option<Duration> {
-        let value = self.config.iter().rfind(|(known, _)| known == name).map(|(_, value)| value);
-        value.and_then(|value| Duration::from_scalar(value).ok())
+        time_in(&self.config, name)
     }
 
     /// The configuration of a node.
@@ -188,6 +201,12 @@ impl NodeSettings {
         }
         Ok((config, service))
     }
+}
+
+/// A time among settings; the last of several counts.
+fn time_in(settings: &[(String, Scalar)], name: &str) -> Option<Duration> {
+    let value = settings.iter().rfind(|(known, _)| known == name).map(|(_, value)| value);
+    value.and_then(|value| Duration::from_scalar(value).ok())
 }
 
 /// Makes a machine of the settings and drops it, to learn what it refuses.

@@ -212,3 +212,35 @@ fn clusters_form_in_every_way() {
     let text = base.replacen("settle = \"5s\"", "how = \"strangers\"", 1);
     assert_eq!(mean(&run(&text, 2), "agreed"), 0.0);
 }
+
+fn error_of(text: &str, overrides: &Overrides) -> String {
+    let scenario = Scenario::parse("test.toml", text, overrides).unwrap();
+    let options = Options { first_seed: 7, seeds: Some(1), jobs: 1, filter: None };
+    execute(&scenario, &options, &|_, _| {}).unwrap_err()
+}
+
+#[test]
+fn a_run_that_breaks_a_rule_fails_and_says_how_to_repeat_it() {
+    let text = one_step("node", "do = \"crash\"\nnodes = \"some\"", "after = \"20s\"");
+    let overrides = Overrides {
+        nodes: Some(9),
+        set: vec![("check.budget".into(), "300".into()), ("label".into(), "a b".into())],
+    };
+    let error = error_of(&text, &overrides);
+    assert!(error.contains("Budget broken at") && error.contains("300 may be"), "{error}");
+    let line = "repeat it with: gossip-sim run test.toml --nodes 9 --set check.budget=300 --set 'label=a b' --seeds 1 \
+                --first-seed 7 --filter variant=ours";
+    assert!(error.ends_with(line) && error.matches("repeat it with").count() == 1, "{error}");
+}
+
+#[test]
+fn nodes_that_never_agree_break_a_rule_where_they_are_to_agree() {
+    let split = "do = \"partition\"\ngroups = [\"some\"]\nfor = \"200s\"";
+    let stop = "after = \"15m\"\nwhen = \"agreed\"";
+    // memberlist's machine has forgotten the other side by then, and looks for nobody.
+    let membership = one_step("membership", split, stop);
+    assert_eq!(mean(&run_seeds(&membership, 1, 1), "agreed"), 0.0, "nothing is promised");
+    let error = error_of(&format!("{membership}[check]\neventually = true\n"), &Overrides::default());
+    assert!(error.contains("Disagreement broken at") && error.contains("views at"), "{error}");
+    assert_eq!(mean(&run_seeds(&one_step("node", split, stop), 1, 1), "agreed"), 1.0);
+}

@@ -3,6 +3,7 @@
 mod act;
 mod form;
 pub(crate) mod kind;
+mod rules;
 
 use core::cell::RefCell;
 use core::time::Duration;
@@ -10,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use gossip_proto::{Completion, Instant, Membership, Node, OperationId, Outcome, Seed};
+use transport_mem::net::observe::Invariants;
 use transport_mem::net::{Network, News, NodeId, Watch};
 use transport_mem::{Conditions, Latency, Loss};
 
@@ -31,6 +33,16 @@ pub(crate) struct Task<'a> {
     pub(crate) series: bool,
 }
 
+impl Task<'_> {
+    /// The line that repeats the run.
+    pub(crate) fn line(&self) -> String {
+        let mut filter: Vec<_> = self.cell.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        filter.push(format!("variant={}", self.variant.name));
+        let (called, seed, filter) = (self.scenario.command(), self.seed, filter.join(","));
+        format!("gossip-sim run {called} --seeds 1 --first-seed {seed} --filter {filter}")
+    }
+}
+
 /// What came out of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcomes {
@@ -47,7 +59,8 @@ pub(crate) struct Outcomes {
 /// Runs it.
 ///
 /// # Errors
-/// A value that the scenario's check did not see through; the scenario is at fault.
+/// A value that the scenario's check did not see through, where the scenario is at fault; or an invariant that was broken,
+/// which is a defect of the machine, or of the rule.
 pub(crate) fn run(task: &Task<'_>) -> Result<Outcomes, String> {
     match task.scenario.cluster.machine {
         MachineKind::Node => Sim::<Node>::new(task)?.run(),
@@ -109,6 +122,7 @@ struct Sim<'a, K> {
     away: BTreeSet<usize>,
     events: usize,
     tellers: Option<Watch<Tellers>>,
+    rules: Watch<Invariants>,
     retry: Duration,
     agreed_since: Option<Instant>,
     formed: bool,
@@ -127,9 +141,12 @@ impl<'a, K: Kind> Sim<'a, K> {
         let settings = Rc::new(NodeSettings::new(scenario, task.variant, &parameters)?);
         let size = scenario.cluster.nodes.get(&parameters)?;
         let steps = || scenario.steps.iter().map(toml::Spanned::get_ref);
+        let mut net = Network::new(Seed::from_u64(task.seed));
+        let rules = net.observe(rules::watch(&net, task, &settings, &parameters)?);
         let mut sim = Self {
             task,
-            net: Network::new(Seed::from_u64(task.seed)),
+            net,
+            rules,
             settings,
             size,
             nodes: Vec::new(),
@@ -160,6 +177,7 @@ impl<'a, K: Kind> Sim<'a, K> {
     fn run(mut self) -> Result<Outcomes, String> {
         let scenario = self.task.scenario;
         self.form()?;
+        self.rules_hold()?;
         // Who told whom is of interest from time 0 on.
         self.tellers = self.task.series.then(|| self.net.observe(Tellers::default()));
         let began = self.net.now();
@@ -208,6 +226,7 @@ impl<'a, K: Kind> Sim<'a, K> {
                 next = next.min(after);
             }
             self.net.run_for(next.saturating_duration_since(now));
+            self.rules_hold()?;
         }
         Ok(self.finish())
     }

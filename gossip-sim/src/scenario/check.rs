@@ -203,6 +203,9 @@ fn check_run(scenario: &Scenario, parameters: &Parameters) -> Result<(), Wrong> 
     if scenario.measure.every.is_some() && every < Duration::from_millis(1) {
         return Err((None, "measure.every: at least 1ms".into()));
     }
+    if have_value(&scenario.check.budget, parameters).map_err(general("check.budget"))? == Some(0) {
+        return Err((None, "check.budget: at least 1 byte per second".into()));
+    }
     let network = &scenario.network;
     time("network.latency", &network.latency)?;
     time("network.jitter", &network.jitter)?;
@@ -295,6 +298,13 @@ fn check_step_values(
         }
     }
     Ok(())
+}
+
+fn have_value<T: FromScalar + Clone>(
+    value: &Option<Val<T>>,
+    parameters: &Parameters,
+) -> Result<Option<T>, String> {
+    value.as_ref().map(|value| value.get(parameters)).transpose()
 }
 
 fn have<T: FromScalar + Clone>(value: &Option<Val<T>>, parameters: &Parameters) -> Result<(), String> {

@@ -149,7 +149,29 @@ impl Scenario {
             check::check(&scenario)
                 .map_err(|(_, message)| wrong(None, format!("with what is set: {message}")))?;
         }
+        (scenario.file, scenario.overrides) = (file.to_owned(), overrides.clone());
         Ok(scenario)
+    }
+
+    /// What to put after `gossip-sim run`, so that the same scenario is run with the same options set.
+    pub(crate) fn command(&self) -> String {
+        let mut command = quoted(&self.file);
+        if let Some(nodes) = self.overrides.nodes {
+            command.push_str(&format!(" --nodes {nodes}"));
+        }
+        for (key, value) in &self.overrides.set {
+            command.push_str(&format!(" --set {}", quoted(&format!("{key}={value}"))));
+        }
+        command
+    }
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=.,:/+%@".contains(&byte);
+    match word.bytes().all(plain) && !word.is_empty() {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 

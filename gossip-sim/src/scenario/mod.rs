@@ -64,12 +64,21 @@ pub struct Scenario {
     /// What is measured.
     #[serde(default)]
     pub measure: Measure,
+    /// What must hold in every run, besides what always must.
+    #[serde(default)]
+    pub check: Check,
     /// Named differences of configuration; the scenario is run with each. Without any there is one, `ours`.
     #[serde(default, rename = "variant")]
     pub variants: Vec<Spanned<Variant>>,
     /// Published figures, to stand beside ours.
     #[serde(default, rename = "published")]
     pub published: Vec<Spanned<Published>>,
+    /// What it was found by.
+    #[serde(skip)]
+    file: String,
+    /// What options changed.
+    #[serde(skip)]
+    overrides: Overrides,
 }
 
 /// The machine that runs on every node.
@@ -262,6 +271,22 @@ pub struct Measure {
     /// For each list of parameters: rows that keep these apart and pool all others.
     #[serde(default)]
     pub pool: Vec<Vec<String>>,
+}
+
+/// What must hold in every run, besides what always must: [`transport_mem::net::observe::Rule`] lists it. A run that breaks it
+/// ends, and the command with it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// The most bytes of datagrams that a node may send in one second. Default without limit: what a node that stood still
+    /// answers when it goes on, or what all answer a query, may be any number.
+    pub budget: Option<Val<usize>>,
+    /// Whether all nodes must agree with those they are connected to, and nobody connected be dead, once no fault happened
+    /// for so long as the protocol's parameters say at worst ([`transport_mem::net::observe::Bound`], some minutes: runs that
+    /// end sooner are not judged). Default: where the protocol promises it, which is not where losses or other obstacles
+    /// last to the end, where `experiment` or intervals of zero take parts away, or where a `membership` is split, which
+    /// does not look for members that it gave up.
+    pub eventually: Option<bool>,
 }
 
 /// A named difference of configuration.

@@ -178,6 +178,11 @@ impl Action {
         )
     }
 
+    /// Whether the protocol may take it for a fault of a node at any time as long as it lasts, though all are connected.
+    pub(crate) fn hampers(self) -> bool {
+        matches!(self, Self::Loss | Self::Cut | Self::BlockDatagrams)
+    }
+
     /// Whether nodes that it is done to are faulty: what the others say against them is not false.
     pub fn makes_faulty(self) -> bool {
         matches!(

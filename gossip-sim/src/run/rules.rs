@@ -1,0 +1,80 @@
+//! What must hold in every run: the invariants of `transport-mem`.
+
+use core::time::Duration;
+
+use gossip_proto::Machine;
+use transport_mem::net::Network;
+use transport_mem::net::observe::{Bound, Invariants};
+
+use crate::run::kind::Kind;
+use crate::run::{Sim, Task, get};
+use crate::scenario::{Action, Forming, MachineKind, Scenario, Variant};
+use crate::settings::NodeSettings;
+use crate::value::Parameters;
+
+/// So many rounds of reconnecting find whoever is lost: in each, a lost node is tried by nobody with probability 1/e.
+const ROUNDS: u32 = 20;
+
+/// Begins to watch.
+pub(super) fn watch<M: Machine>(
+    net: &Network<M>,
+    task: &Task<'_>,
+    settings: &NodeSettings,
+    parameters: &Parameters,
+) -> Result<Invariants, String> {
+    debug_assert_eq!(net.nodes().count(), 0, "pings are counted from the first on");
+    let scenario = task.scenario;
+    let mut rules = Invariants::new(task.line()).collecting();
+    if let Some(budget) = get(&scenario.check.budget, parameters)? {
+        rules = rules.budget(budget as u64);
+    }
+    let eventually = scenario.check.eventually;
+    if eventually.unwrap_or_else(|| is_promised(scenario, task.variant, settings, parameters)) {
+        let (config, _) = settings.configure("check", ([127, 0, 0, 1], 7946).into())?;
+        let reconnect = match scenario.cluster.machine {
+            MachineKind::Node => settings.reconnect_interval() * ROUNDS,
+            MachineKind::Membership => Duration::ZERO,
+        };
+        rules = rules.within(Bound::of(&config, scenario.cluster.nodes.get(parameters)?, reconnect));
+    }
+    Ok(rules)
+}
+
+/// Whether the protocol promises that all agree some time after the last fault. It does not where something goes on that it
+/// may take for a fault at any time; where the papers' switches take parts away, or the configuration does; and where nobody
+/// looks for members that were given up: [`gossip_proto::Membership`] without seeds, once it is split.
+fn is_promised(
+    scenario: &Scenario,
+    variant: &Variant,
+    settings: &NodeSettings,
+    parameters: &Parameters,
+) -> bool {
+    let network = &scenario.network;
+    let quiet = matches!(get(&network.loss, parameters), Ok(None))
+        || matches!(get(&network.loss, parameters), Ok(Some(loss)) if loss.0 == 0.0);
+    let limited = network.rate.is_some() || network.mtu.is_some() || network.socket_buffer.is_some();
+    let whole = scenario.cluster.experiment.is_empty() && variant.experiment.is_empty();
+    let steps = || scenario.steps.iter().map(toml::Spanned::get_ref);
+    let mends = scenario.cluster.machine == MachineKind::Node && !settings.reconnect_interval().is_zero();
+    let for_ever = |step: &crate::scenario::Step| step.action.hampers() && step.lasts.is_none();
+    let splits = |action: Action| {
+        action.hampers() || matches!(action, Action::Partition | Action::Pause | Action::StopIo)
+    };
+    quiet
+        && !limited
+        && whole
+        && settings.repairs()
+        && scenario.start.how != Forming::Strangers
+        && !steps().any(for_ever)
+        && (mends || !steps().any(|step| splits(step.action)))
+}
+
+impl<K: Kind> Sim<'_, K> {
+    /// Whether no rule was broken until now.
+    ///
+    /// # Errors
+    /// The first one that was, and what was seen.
+    pub(super) fn rules_hold(&self) -> Result<(), String> {
+        self.net[self.rules].broken().first().map_or(Ok(()), |broken| Err(broken.to_string()))
+    }
+}
