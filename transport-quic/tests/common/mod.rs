@@ -1,10 +1,13 @@
 //! What the tests on real sockets share: each runs on every runtime that is compiled in.
-#![allow(dead_code, reason = "not every test needs all of it")]
+#![allow(dead_code, unused_imports, reason = "not every test needs all of it")]
+
+mod relay;
 
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::time::Instant;
 
+pub(crate) use relay::Relay;
 use transport_quic::{
     Authorities, Authority, Bind, Cluster, Config, Credentials, Node, Notice, ServiceConfig, Status,
     Subscription, start_node,
