@@ -21,6 +21,7 @@ mod file;
 #[cfg(feature = "interfaces")]
 mod interfaces;
 mod keyring;
+mod lines;
 mod log;
 mod notice;
 mod options;
@@ -45,6 +46,7 @@ pub use file::replace_file;
 pub use gossip_proto;
 #[cfg(feature = "interfaces")]
 pub use interfaces::private_address;
+pub use lines::SnapshotLines;
 pub use notice::{MemberInfo, Notice};
 pub use options::Options;
 pub use recording::RecordingOptions;

@@ -7,7 +7,6 @@ use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::{Context, Poll};
 use core::time::Duration;
-use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -20,6 +19,7 @@ use gossip_proto::{ChangeKind, Clocks, Instant, Name, Node, Restore, Snapshot, S
 
 use crate::ending::Nothing;
 use crate::file::replace_file;
+use crate::lines::SnapshotLines;
 use crate::log::emit;
 use crate::notice::Notice;
 use crate::runtime::{Runtime, Timer};
@@ -143,7 +143,7 @@ pub(crate) async fn keep<R: Runtime>(
 ) {
     let mut keeper = Keeper::new(&runtime, opened);
     for member in core::mem::take(&mut news.members) {
-        keeper.member(&member.name, member.addr, is_up(member.status));
+        keeper.lines.member(&member.name, member.addr, member.status, None);
     }
     let mut timer = runtime.timer();
     timer.set(runtime.now() + INTERVAL);
@@ -152,9 +152,9 @@ pub(crate) async fn keep<R: Runtime>(
         let next = poll_fn(|cx| next(cx, &feed, left, &mut timer, &mut news)).await;
         if matches!(next, Next::Leave) {
             left = true;
-            keeper.snapshot.leave(&mut keeper.pending);
+            keeper.lines.leave();
         }
-        keeper.snapshot.clocks(feed.clocks(), &mut keeper.pending);
+        keeper.lines.clocks(feed.clocks());
         match next {
             // Before the farewell is out: a crash in between must not bring the node back (serf.md 4.8).
             Next::Leave => keeper.flush(true).await,
@@ -163,9 +163,9 @@ pub(crate) async fn keep<R: Runtime>(
                 keeper.learn(&feed.latest());
                 keeper.flush(false).await;
             }
-            Next::Member(name, addr, up) => {
-                keeper.member(&name, addr, up);
-                if keeper.pending.len() > MAX_PENDING {
+            Next::Member(name, addr, status, kind) => {
+                keeper.lines.member(&name, addr, status, Some(kind));
+                if keeper.lines.pending() > MAX_PENDING {
                     keeper.flush(false).await;
                 }
             }
@@ -181,8 +181,8 @@ pub(crate) async fn keep<R: Runtime>(
 enum Next {
     Leave,
     Tick,
-    /// A member that is there, or is not.
-    Member(Name, SocketAddr, bool),
+    /// A member that changed.
+    Member(Name, SocketAddr, Status, ChangeKind),
     /// News of no interest here.
     Other,
     End,
@@ -204,8 +204,7 @@ fn next<T: Timer>(
     }
     news.poll_recv(cx).map(|notice| match notice {
         Some(Notice::Change { member, kind, .. }) => {
-            let down = matches!(kind, ChangeKind::Failed | ChangeKind::Left);
-            Next::Member(member.name, member.addr, !down && is_up(member.status))
+            Next::Member(member.name, member.addr, member.status, kind)
         }
         Some(_) => Next::Other,
         None => Next::End,
@@ -217,58 +216,29 @@ struct Keeper<'r, R> {
     path: PathBuf,
     /// Taken out while it is written to; gone once it could not be replaced.
     file: Option<File>,
-    snapshot: Snapshot,
-    pending: Vec<u8>,
+    lines: SnapshotLines,
     /// The file lacks lines; it is to be written anew, not before this.
     behind: Option<Instant>,
-    /// Alive in an earlier life, and not met yet in this one.
-    unmet: BTreeSet<Name>,
-    /// Those of them whose address was still tried when we looked last.
-    sought: BTreeSet<Name>,
-    learnt_version: u64,
 }
 
 impl<'r, R: Runtime> Keeper<'r, R> {
     fn new(runtime: &'r R, opened: SnapshotFile) -> Self {
         let SnapshotFile { path, file, snapshot } = opened;
-        let unmet = snapshot.alive().map(|(name, _)| name.clone()).collect();
-        let file = Some(file);
-        let (pending, sought) = (Vec::new(), BTreeSet::new());
-        Self { runtime, path, file, snapshot, pending, behind: None, unmet, sought, learnt_version: 0 }
-    }
-
-    fn member(&mut self, name: &Name, addr: SocketAddr, up: bool) {
-        if up {
-            self.unmet.remove(name);
-            self.snapshot.joined(name, addr, &mut self.pending);
-        } else {
-            self.snapshot.gone(name, &mut self.pending);
-        }
+        Self { runtime, path, file: Some(file), lines: SnapshotLines::new(snapshot), behind: None }
     }
 
     fn learn(&mut self, learnt: &Learnt) {
-        if learnt.version == self.learnt_version {
-            return;
-        }
-        self.learnt_version = learnt.version;
-        // Its time is up; it was alive in an earlier life, and this one has sought it in vain.
-        let listed: BTreeSet<&Name> = learnt.addresses.iter().map(|(name, ..)| name).collect();
-        for name in self.sought.iter().filter(|name| !listed.contains(name) && self.unmet.contains(*name)) {
-            self.snapshot.gone(name, &mut self.pending);
-        }
-        self.sought = listed.into_iter().filter(|name| self.unmet.contains(*name)).cloned().collect();
-        let addresses = learnt.addresses.iter().map(|(name, addr, left)| (name, *addr, *left));
-        self.snapshot.learnt(addresses, unix_time(), &mut self.pending);
+        self.lines.learnt(learnt.version, &learnt.addresses, unix_time());
     }
 
     /// Writes what is pending; in the place of a file that has grown too long, or lacks something, a new one.
     async fn flush(&mut self, sync: bool) {
         let now = self.runtime.now();
         let due = self.behind.is_some_and(|at| sync || at <= now);
-        if due || (self.behind.is_none() && self.snapshot.wants_rewrite()) {
+        if due || (self.behind.is_none() && self.lines.wants_rewrite()) {
             return self.rewrite(now).await;
         }
-        let pending = core::mem::take(&mut self.pending);
+        let pending = self.lines.take();
         if self.behind.is_some() || (pending.is_empty() && !sync) {
             return; // what is pending will be part of the new file
         }
@@ -285,9 +255,7 @@ impl<'r, R: Runtime> Keeper<'r, R> {
     }
 
     async fn rewrite(&mut self, now: Instant) {
-        let mut content = Vec::new();
-        self.snapshot.rewrite(&mut content);
-        self.pending.clear();
+        let content = self.lines.rewrite();
         let path = self.path.clone();
         let work = self.runtime.blocking(move || replace(&path, &content));
         match pin!(work).await {
@@ -306,10 +274,6 @@ impl<'r, R: Runtime> Keeper<'r, R> {
 fn replace(path: &Path, content: &[u8]) -> io::Result<File> {
     replace_file(path, content)?;
     OpenOptions::new().append(true).open(fs::canonicalize(path)?)
-}
-
-fn is_up(status: Status) -> bool {
-    matches!(status, Status::Alive | Status::Suspect | Status::Leaving)
 }
 
 fn unix_time() -> u64 {

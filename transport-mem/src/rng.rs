@@ -19,6 +19,7 @@ pub(crate) enum Purpose {
     Reorder = 9,
     Inject = 10,
     Pace = 11,
+    Disk = 12,
 }
 
 /// splitmix64: one addition and a finaliser per number. Its output is part of what a seed promises to reproduce.

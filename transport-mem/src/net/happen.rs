@@ -16,6 +16,7 @@ impl<M: Machine> Network<M> {
             Event::Datagram { to, from, buffer } => self.nodes[to as usize].datagram(from, buffer, world),
             Event::Wake { node } => self.nodes[node as usize].wake(world),
             Event::Turn { node } => self.nodes[node as usize].turn(world),
+            Event::Disk { node, life } => self.nodes[node as usize].write_disk(life, world),
             Event::Request { conn } => self.request(conn),
             Event::Answer { conn, accepted } => {
                 let Some((opener, other)) = world.conns.ends(conn, 0) else { return };

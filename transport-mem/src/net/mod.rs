@@ -25,6 +25,7 @@
 
 mod clock;
 pub mod device;
+mod disk;
 mod faults;
 mod happen;
 mod node;
@@ -47,6 +48,7 @@ pub use clock::Clock;
 pub use device::{
     Delivery, Device, DeviceId, FaultInjection, Injected, Kind, Packet, Pcap, TextTrace, Verdict,
 };
+pub use disk::{Persistent, Saved};
 use node::Node;
 pub use node::Start;
 use observe::Looks;
@@ -138,6 +140,7 @@ impl<M: Machine> Network<M> {
             restarts,
             seed: Seed::new(Rng::new(&self.seed, Purpose::Node, index).bytes()),
             nonces: NonceSecret::new(Rng::new(&self.seed, Purpose::Nonce, index).bytes()),
+            saved: node.saved(self.world.now),
         };
         self.world.trace.bytes(Entry::Power, self.world.now, number, NOBODY, b"start");
         node.start(start, &mut self.world);

@@ -1,6 +1,6 @@
 //! The loop of the driver: what arrived is handed over, what is due is done, what there is to say is taken.
 
-use gossip_proto::{Instant, Machine, Source, TransmitFailure};
+use gossip_proto::{Completion, Instant, Machine, Source, TransmitFailure};
 
 use crate::conn::State;
 use crate::net::NodeId;
@@ -187,11 +187,13 @@ impl<M: Machine> Node<M> {
     fn flush_outputs(&mut self, machine: &mut M, world: &mut World) -> bool {
         let (now, number, keep) = (world.now, self.number, world.settings.keep_log);
         let mut any = false;
+        self.note_leave(machine, now);
         while let Some(change) = machine.poll_membership() {
             any = true;
             let change = Change::new(now, change, machine);
             world.trace.value(Entry::Membership, now, number, &change);
             world.observers.tell(|observer| observer.changed(NodeId(number), &change));
+            self.note(&change);
             if keep {
                 self.log.changes.push(change);
             }
@@ -200,6 +202,9 @@ impl<M: Machine> Node<M> {
             any = true;
             world.trace.value(Entry::Completion, now, number, &completion);
             world.observers.tell(|observer| observer.completed(now, NodeId(number), &completion));
+            if let Completion::KeyringChanged { id, keyring } = &completion {
+                self.store_keyring(machine, *id, keyring, self.now(world));
+            }
             if keep {
                 self.log.completions.push((now, completion));
             }

@@ -14,6 +14,7 @@ use gossip_proto::{Instant, Machine, Name, NonceSecret, Seed, StreamFailure, Str
 use crate::conn::{ConnKey, Side, State};
 use crate::net::clock::Clock;
 use crate::net::device::Delivery;
+use crate::net::disk::{Disk, Saved};
 use crate::net::pace::Pace;
 use crate::net::record::Log;
 use crate::net::world::{Event, World};
@@ -34,6 +35,8 @@ pub struct Start {
     pub seed: Seed,
     /// Derived as well, so that sealed traffic repeats too; nothing outside a simulation may do that.
     pub nonces: NonceSecret,
+    /// What the node finds on its disk: nothing if it has none, see [`crate::net::Network::add_disk`].
+    pub saved: Saved,
 }
 
 /// The state of a node's process.
@@ -63,7 +66,7 @@ enum Input {
 const BACKLOG: usize = 1024;
 
 pub(crate) struct Node<M> {
-    number: u32,
+    pub(crate) number: u32,
     pub(crate) factory: Box<dyn FnMut(Start) -> M>,
     pub(crate) machine: Option<Box<M>>,
     pub(crate) name: Name,
@@ -87,6 +90,7 @@ pub(crate) struct Node<M> {
     pub(crate) clock: Clock,
     /// What holds the process up; `None` if nothing ever did.
     pub(crate) pace: Option<Box<Pace>>,
+    pub(crate) disk: Option<Box<Disk<M>>>,
     pub(crate) log: Log,
     pub(crate) records: bool,
     pub(crate) recording: Vec<u8>,
@@ -112,6 +116,7 @@ impl<M: Machine> Node<M> {
             wake: None,
             clock: Clock::default(),
             pace: None,
+            disk: None,
             log: Log::default(),
             records: false,
             recording: Vec::new(),
@@ -131,6 +136,10 @@ impl<M: Machine> Node<M> {
         self.power = Power::Up;
         self.io = true;
         self.starts += 1;
+        if let Some(mut machine) = self.machine.take() {
+            self.open_disk(&mut machine, world);
+            self.machine = Some(machine);
+        }
         if let Some(pace) = &mut self.pace {
             pace.restart();
         }
@@ -142,6 +151,7 @@ impl<M: Machine> Node<M> {
     pub(crate) fn stop(&mut self, power: Power, world: &mut World) {
         self.machine = None;
         self.power = power;
+        self.close_disk(power, world.now);
         world.alive[self.number as usize] = false;
         self.wake = None;
         self.inbox_bytes = 0;

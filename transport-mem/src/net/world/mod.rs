@@ -42,6 +42,8 @@ pub(crate) enum Event {
     Segment { conn: ConnKey, writer: Side },
     /// A slow reader may read on.
     Read { conn: ConnKey, reader: Side },
+    /// A node's process writes to its disk, if it is that life.
+    Disk { node: u32, life: u32 },
     /// The reader made room for that side to write.
     Room { conn: ConnKey, writer: Side },
 }
