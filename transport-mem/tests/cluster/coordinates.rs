@@ -43,14 +43,28 @@ fn truth(per_site: usize, a: NodeId, b: NodeId) -> Duration {
     Duration::from_millis(1 + 40 * steps as u64)
 }
 
+/// What one measurement of the round trip between two nodes gives: its mean, and its deviation, in milliseconds. Each way
+/// takes up to a twentieth more than its least, uniformly.
+fn measured(per_site: usize, a: NodeId, b: NodeId) -> (f64, f64) {
+    let truth = truth(per_site, a, b).as_secs_f64() * 1e3;
+    let jitter = truth / 2.0 / 20.0;
+    (truth + jitter, jitter / 12.0_f64.sqrt() * 2.0_f64.sqrt())
+}
+
+// The samples of all pairs move one set of points, so that the noise of the longest round trips shows in the estimates of all,
+// those of a millisecond too: a figure relative to each pair's own round trip says how many short pairs there are. So errors
+// are counted in deviations of the noisiest pair's samples, as in upstream's own measure with noise (serf.md 6.8, random:
+// round trips of 100 ms with a deviation of 10): the mean of all pairs is at most 0.75 deviations, the worst 3.3. Seeds 0 to 15
+// gave means from 0.19 to 0.40 and worst pairs from 0.7 to 2.1.
 #[test]
 fn estimates_approach_the_latencies_of_the_network() {
-    for seed in seeds(0..3) {
+    for seed in seeds(0..4) {
         let replay =
             Replay::new("cluster", "coordinates::estimates_approach_the_latencies_of_the_network", seed, 15);
         let (mut net, nodes) = sites(&replay, 5, |_, _| {});
         net.run_for(900 * SECOND);
-        let mut errors = Vec::new();
+        let noise = measured(5, nodes[0], nodes[nodes.len() - 1]).1;
+        let (mut errors, mut near, mut far) = (Vec::new(), 0.0_f64, f64::MAX);
         for (i, a) in nodes.iter().enumerate() {
             let node = net.machine(*a).expect("it runs");
             assert_eq!((node.stats().coordinates_rejected, node.stats().coordinate_resets), (0, 0));
@@ -59,20 +73,23 @@ fn estimates_approach_the_latencies_of_the_network() {
             // Of pairs that this node is in, and of pairs that it is not.
             for b in &nodes[i + 1..] {
                 let there = node.coordinate_of(net.name(*b).as_bytes()).expect("it was probed");
-                let actual = truth(5, *a, *b).as_secs_f64();
-                errors
-                    .push((distance(own, there).expect("a distance").as_secs_f64() - actual).abs() / actual);
                 let observer = net.machine(nodes[(i + 7) % nodes.len()]).expect("it runs");
-                let of = |node: &NodeId| observer.coordinate_of(net.name(*node).as_bytes());
-                let (there, here) = (of(a).expect("known"), of(b).expect("known"));
-                errors
-                    .push((distance(there, here).expect("a distance").as_secs_f64() - actual).abs() / actual);
+                let of = |node: &NodeId| observer.coordinate_of(net.name(*node).as_bytes()).expect("known");
+                for estimate in [distance(own, there), distance(of(a), of(b))] {
+                    let estimate = estimate.expect("a distance").as_secs_f64() * 1e3;
+                    errors.push((estimate - measured(5, *a, *b).0).abs() / noise);
+                    match a.number() / 5 == b.number() / 5 {
+                        true => near = near.max(estimate),
+                        false => far = far.min(estimate),
+                    }
+                }
             }
         }
         errors.sort_by(f64::total_cmp);
-        let (median, worst) = (errors[errors.len() / 2], errors[errors.len() - 1]);
-        // Between sites, where it matters, a few per cent; one of a millisecond may be missed by two.
-        assert!(median < 0.05 && worst < 2.0, "median {median}, worst {worst}");
+        let (mean, worst) = (errors.iter().sum::<f64>() / errors.len() as f64, errors[errors.len() - 1]);
+        println!("seed {seed}: mean {mean:.2}, worst {worst:.2} deviations of {noise:.3} ms");
+        assert!(mean < 0.75 && worst < 3.3, "seed {seed}: mean {mean:.2}, worst {worst:.2} deviations");
+        assert!(near * 5.0 < far, "within a site at most {near:.2} ms, between two at least {far:.2} ms");
     }
 }
 
