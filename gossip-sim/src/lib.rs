@@ -53,6 +53,7 @@
 //! when = "detected"                  # or sooner: "agreed", "informed", "steps-done"; never before the steps are over
 //!
 //! [measure]
+//! until = "40s"                      # traffic counts until then; from `from` on, which is 0 unless it is given
 //! pool = [["n"]]                     # rows that keep n apart and pool everything else
 //! show = ["first_detection"]         # what the table shows; the report has everything
 //!

@@ -176,6 +176,16 @@ impl FromScalar for u32 {
     }
 }
 
+impl FromScalar for i32 {
+    fn from_scalar(scalar: &Scalar) -> Result<Self, String> {
+        match scalar {
+            Scalar::Int(value) => Self::try_from(*value).ok(),
+            _ => None,
+        }
+        .ok_or_else(|| format!("a whole number is wanted, not {scalar}"))
+    }
+}
+
 impl FromScalar for bool {
     fn from_scalar(scalar: &Scalar) -> Result<Self, String> {
         match scalar {

@@ -4,9 +4,10 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use gossip_proto::{ChangeKind, Instant, Machine, Name, Status};
-use transport_mem::net::{Change, Network, NodeId, Traffic};
+use transport_mem::net::{Change, Network};
 
 use crate::measure::series::{self, Curve, Mark, Series, Told, View};
+use crate::measure::traffic::Measured;
 
 /// Samples by metric.
 pub(crate) type Samples = BTreeMap<&'static str, Vec<f64>>;
@@ -61,17 +62,9 @@ pub(crate) struct Meter {
     sizes: BTreeSet<usize>,
     last_change: Instant,
     changed: bool,
-    baseline: Option<Baseline>,
+    traffic: Measured,
     series: Option<Series>,
     tellers: BTreeMap<(Instant, usize), usize>,
-}
-
-/// The counters when measuring began.
-#[derive(Debug)]
-struct Baseline {
-    at: Instant,
-    nodes: Vec<[u64; 6]>,
-    traffic: Traffic,
 }
 
 impl Meter {
@@ -88,7 +81,7 @@ impl Meter {
             sizes: BTreeSet::new(),
             last_change: Instant::ORIGIN,
             changed: true,
-            baseline: None,
+            traffic: Measured::default(),
             series: keep_series.then(Series::default),
             tellers: BTreeMap::new(),
         }
@@ -325,8 +318,12 @@ impl Meter {
 
     /// From now on traffic counts.
     pub(crate) fn measure<M: Machine>(&mut self, net: &Network<M>) {
-        let nodes = net.nodes().map(|node| counters(net, node)).collect();
-        self.baseline = Some(Baseline { at: net.now(), nodes, traffic: net.traffic() });
+        self.traffic.begin(net);
+    }
+
+    /// From now on traffic does not count any more.
+    pub(crate) fn stop_measuring<M: Machine>(&mut self, net: &Network<M>) {
+        self.traffic.end(net);
     }
 
     /// Looks at the sizes of views.
@@ -369,7 +366,13 @@ impl Meter {
         let rumors = self.rumors.len();
         self.finish_rumors();
         self.finish_views(net);
-        self.finish_traffic(net, probe_interval, rumors);
+        core::mem::take(&mut self.traffic).finish(
+            net,
+            probe_interval,
+            rumors,
+            &mut self.samples,
+            &mut self.series,
+        );
         self.finish_costs(net);
         for metric in [
             "false_positives",
@@ -497,53 +500,6 @@ impl Meter {
         }
     }
 
-    fn finish_traffic<M: Machine>(&mut self, net: &Network<M>, probe_interval: Duration, rumors: usize) {
-        let Some(baseline) = self.baseline.take() else { return };
-        let seconds = net.now().saturating_duration_since(baseline.at).as_secs_f64();
-        // Counters of a machine that was replaced began anew; those nodes tell nothing about traffic.
-        let mut nodes = Vec::new();
-        for node in net.running() {
-            let before = baseline.nodes.get(node.number()).copied().unwrap_or_default();
-            let after = counters(net, node);
-            if after.iter().zip(&before).all(|(after, before)| after >= before) {
-                nodes.push(core::array::from_fn::<f64, 6, _>(|i| (after[i] - before[i]) as f64));
-            }
-        }
-        if seconds <= 0.0 || nodes.is_empty() {
-            return;
-        }
-        let mean = |i: usize| nodes.iter().map(|node| node[i]).sum::<f64>() / nodes.len() as f64 / seconds;
-        let [sent, bytes_sent, received, bytes_received, messages] = [0, 1, 2, 3, 4].map(mean);
-        self.sample("datagrams_sent", sent);
-        self.sample("datagrams_received", received);
-        if !probe_interval.is_zero() {
-            self.sample("datagrams_per_period", sent * probe_interval.as_secs_f64());
-        }
-        self.sample("bytes_sent", bytes_sent);
-        self.sample("bytes_received", bytes_received);
-        self.sample("messages_received", messages);
-        if rumors > 0 {
-            self.sample("event_sends", mean(5) * seconds / rumors as f64);
-        }
-        self.sample("busiest_sent", nodes.iter().map(|node| node[1]).fold(0.0, f64::max) / seconds);
-        if sent > 0.0 {
-            self.sample("datagram_size", bytes_sent / sent);
-        }
-        let running = net.running().count().max(1) as f64;
-        let traffic = net.traffic();
-        let streams = (traffic.streams - baseline.traffic.streams) as f64;
-        self.sample("streams", streams / running / seconds);
-        let stream_bytes = (traffic.stream_bytes - baseline.traffic.stream_bytes) as f64;
-        self.sample("stream_bytes", stream_bytes / running / seconds);
-        let overflowed = traffic.datagrams_overflowed - baseline.traffic.datagrams_overflowed;
-        self.sample("overflowed", overflowed as f64);
-        if let Some(series) = &mut self.series {
-            series.bytes_sent = thin(nodes.iter().map(|node| node[1]).collect());
-            series.bytes_received = thin(nodes.iter().map(|node| node[3]).collect());
-            series.nodes = self.subjects.len();
-        }
-    }
-
     fn finish_costs<M: Machine>(&mut self, net: &Network<M>) {
         let machines: Vec<_> = net.running().filter_map(|node| net.machine(node)).collect();
         if machines.is_empty() {
@@ -560,22 +516,8 @@ impl Meter {
     }
 }
 
-/// Datagrams and bytes sent and received, messages received, user messages sent.
-fn counters<M: Machine>(net: &Network<M>, node: NodeId) -> [u64; 6] {
-    let Some(machine) = net.machine(node) else { return [0; 6] };
-    let stats = machine.stats();
-    [
-        stats.datagrams_sent,
-        stats.bytes_sent,
-        stats.datagrams_received,
-        stats.bytes_received,
-        stats.messages_received,
-        stats.user_messages_sent,
-    ]
-}
-
 /// Every so-many-th value of a long list, the last one included.
-fn thin(values: Vec<f64>) -> Vec<f64> {
+pub(super) fn thin(values: Vec<f64>) -> Vec<f64> {
     if values.len() <= series::NODES {
         return values;
     }

@@ -4,6 +4,7 @@ mod meter;
 pub mod metrics;
 pub mod series;
 mod tellers;
+mod traffic;
 
 pub(crate) use meter::Meter;
 pub(crate) use tellers::Tellers;

@@ -3,15 +3,11 @@
 use core::time::Duration;
 
 use gossip_proto::Instant;
-use transport_mem::net::NodeId;
 
 use crate::run::kind::Kind;
 use crate::run::{Due, Sim, get};
 use crate::scenario::{Action, Step};
 use crate::value::Val;
-
-/// How long a replaced node is away unless the scenario says otherwise.
-const AWAY: Duration = Duration::from_secs(5);
 
 impl<K: Kind> Sim<'_, K> {
     /// Does what is due.
@@ -22,7 +18,7 @@ impl<K: Kind> Sim<'_, K> {
             Due::Part { step: number, node, undo } => {
                 let step = self.step(number);
                 self.mark(step, undo, &[node], now);
-                self.apply(step, &[node], !undo, now)?;
+                self.apply(number, &[node], !undo, now)?;
                 if let (false, Some(lasts)) = (undo, get(&step.lasts, &self.parameters)?) {
                     self.enter(now + lasts, Due::Part { step: number, node, undo: true });
                 }
@@ -50,14 +46,20 @@ impl<K: Kind> Sim<'_, K> {
                 self.away.remove(&node);
                 self.restart(self.step(number), node)
             }
-            Due::Measure | Due::Look => Ok(()),
+            Due::Measure | Due::StopMeasuring | Due::Look => Ok(()),
         }
     }
 
     /// Marks the nodes that will have a fault: what is said against them is not false, before it either.
-    pub(super) fn expect_faults(&mut self, step: &Step) -> Result<(), String> {
-        if step.action.makes_faulty() {
-            for node in self.targets(&step.nodes)? {
+    pub(super) fn expect_faults(&mut self, number: usize) -> Result<(), String> {
+        let step = self.step(number);
+        if step.action == Action::Churn {
+            return self.draw_replaced(number);
+        }
+        if step.action.makes_faulty()
+            && let Some(name) = get(&step.nodes, &self.parameters)?
+        {
+            for node in self.named_of(&name, self.size)? {
                 self.meter.expect_fault(node);
             }
         }
@@ -77,6 +79,9 @@ impl<K: Kind> Sim<'_, K> {
         }
         if step.action == Action::Churn {
             self.mark(step, false, &[], now);
+            if round > 0 {
+                self.draw_replaced(number)?;
+            }
             let until = now + lasts.unwrap_or_default();
             self.enter(now, Due::Replace { step: number, until });
             return Ok(());
@@ -89,7 +94,7 @@ impl<K: Kind> Sim<'_, K> {
             return Ok(());
         }
         self.mark(step, false, &nodes, now);
-        self.apply(step, &nodes, true, now)?;
+        self.apply(number, &nodes, true, now)?;
         if let Some(lasts) = lasts {
             self.enter(now + lasts, Due::Undo { step: number, round });
         }
@@ -100,7 +105,7 @@ impl<K: Kind> Sim<'_, K> {
         let step = self.step(number);
         let nodes = self.targets(&step.nodes)?;
         self.mark(step, true, &nodes, now);
-        self.apply(step, &nodes, false, now)?;
+        self.apply(number, &nodes, false, now)?;
         if let Some(off) = get(&step.off, &self.parameters)? {
             let over = get(&step.until, &self.parameters)?.is_some_and(|until| now >= self.zero + until);
             if !over && round + 1 < get(&step.times, &self.parameters)?.unwrap_or(usize::MAX) {
@@ -116,7 +121,8 @@ impl<K: Kind> Sim<'_, K> {
     }
 
     /// Does something to nodes, or undoes it.
-    fn apply(&mut self, step: &Step, nodes: &[usize], on: bool, now: Instant) -> Result<(), String> {
+    fn apply(&mut self, number: usize, nodes: &[usize], on: bool, now: Instant) -> Result<(), String> {
+        let step = self.step(number);
         let name = step.action.name();
         match step.action {
             Action::Crash | Action::Vanish => {
@@ -135,44 +141,6 @@ impl<K: Kind> Sim<'_, K> {
                     }
                     self.restart(step, node)?;
                 }
-            }
-            Action::Pause | Action::StopIo => {
-                for &node in nodes {
-                    let id = self.nodes[node];
-                    match (step.action, on) {
-                        (Action::Pause, true) => self.net.pause(id),
-                        (Action::Pause, false) => self.net.resume(id),
-                        (_, true) => self.net.stop_io(id),
-                        (_, false) => self.net.start_io(id),
-                    }
-                    if on {
-                        self.meter.fault(node, now, name, false);
-                    }
-                }
-            }
-            Action::Loss => {
-                let out = get(&step.out, &self.parameters)?.map_or(0.0, |share| share.0);
-                let inbound = get(&step.inbound, &self.parameters)?.map_or(0.0, |share| share.0);
-                for &node in nodes {
-                    let (out, inbound) = if on { (out, inbound) } else { (0.0, 0.0) };
-                    self.net.set_loss(self.nodes[node], out, inbound);
-                    if on {
-                        self.meter.fault(node, now, name, false);
-                    }
-                }
-            }
-            Action::Cut | Action::BlockDatagrams => self.cut(step, on)?,
-            Action::Partition if on => {
-                let groups = step.groups.as_deref().unwrap_or_default();
-                let groups = groups.iter().map(|group| self.named(group)).collect::<Result<Vec<_>, _>>()?;
-                let ids: Vec<Vec<NodeId>> =
-                    groups.iter().map(|group| group.iter().map(|node| self.nodes[*node]).collect()).collect();
-                self.net.partition(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>());
-                self.meter.sides(&groups);
-            }
-            Action::Partition | Action::Heal => {
-                self.net.heal();
-                self.meter.sides(&[]);
             }
             Action::Join => {
                 let via = self.via(step)?;
@@ -209,11 +177,12 @@ impl<K: Kind> Sim<'_, K> {
                 }
             }
             Action::Churn => {}
+            _ => self.fault(number, nodes, on, now)?,
         }
         Ok(())
     }
 
-    fn stop(&mut self, node: usize, crash: bool, now: Instant, what: &'static str) {
+    pub(super) fn stop(&mut self, node: usize, crash: bool, now: Instant, what: &'static str) {
         let id = self.nodes[node];
         let Some(machine) = self.net.machine(id) else { return };
         if self.keeps_state {
@@ -276,7 +245,7 @@ impl<K: Kind> Sim<'_, K> {
         }
     }
 
-    fn leave(&mut self, node: usize, now: Instant) {
+    pub(super) fn leave(&mut self, node: usize, now: Instant) {
         let id = self.nodes[node];
         if self.net.machine(id).is_none() || !self.leaving.insert(node) {
             return;
@@ -319,74 +288,30 @@ impl<K: Kind> Sim<'_, K> {
         }
     }
 
-    fn cut(&mut self, step: &Step, on: bool) -> Result<(), String> {
-        let (from, to) = (self.targets(&step.from)?, self.targets(&step.to)?);
-        let both_ways = get(&step.both_ways, &self.parameters)?.unwrap_or(false);
-        for &a in &from {
-            for &b in to.iter().filter(|b| **b != a) {
-                let (a, b) = (self.nodes[a], self.nodes[b]);
-                for (a, b) in [(a, b), (b, a)].into_iter().take(if both_ways { 2 } else { 1 }) {
-                    match step.action {
-                        Action::Cut => self.net.cut(a, b, on),
-                        _ => self.net.block_datagrams(a, b, on),
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// One node goes, to come back later; and the next follows.
-    fn replace(&mut self, number: usize, until: Instant, now: Instant) -> Result<(), String> {
-        let step = self.step(number);
-        let nodes =
-            if step.nodes.is_some() { self.targets(&step.nodes)? } else { (1..self.nodes.len()).collect() };
-        let there: Vec<usize> = nodes
-            .into_iter()
-            .filter(|node| {
-                let runs = self.net.machine(self.nodes[*node]).is_some();
-                runs && !self.away.contains(node) && !self.leaving.contains(node)
-            })
-            .collect();
-        if !there.is_empty() {
-            let node = there[self.net.random(there.len() as u64) as usize];
-            let graceful = get(&step.graceful, &self.parameters)?.map_or(0.0, |share| share.0);
-            self.away.insert(node);
-            if (self.net.random(1 << 32) as f64) < graceful * (1u64 << 32) as f64 {
-                self.leave(node, now);
-            } else {
-                self.stop(node, true, now, "churn");
-            }
-            let away = get(&step.away, &self.parameters)?.unwrap_or(AWAY);
-            self.enter(now + away, Due::Return { step: number, node });
-        }
-        let rate = step.rate.as_ref().map_or(Ok(1.0), |rate| rate.get(&self.parameters))?;
-        let next = now + Duration::from_secs_f64(1.0 / rate);
-        if next < until {
-            self.enter(next, Due::Replace { step: number, until });
-        }
-        Ok(())
-    }
-
     // Who.
 
     /// The nodes that a field names, as far as they are there yet; nobody if it is not there.
-    fn targets(&self, field: &Option<Val<String>>) -> Result<Vec<usize>, String> {
+    pub(super) fn targets(&self, field: &Option<Val<String>>) -> Result<Vec<usize>, String> {
         match get(field, &self.parameters)? {
             Some(name) => self.named(&name),
             None => Ok(Vec::new()),
         }
     }
 
-    fn named(&self, name: &str) -> Result<Vec<usize>, String> {
+    pub(super) fn named(&self, name: &str) -> Result<Vec<usize>, String> {
+        self.named_of(name, self.nodes.len())
+    }
+
+    /// The same, of the first so many nodes.
+    pub(super) fn named_of(&self, name: &str, count: usize) -> Result<Vec<usize>, String> {
         if name == "all" {
-            return Ok((0..self.nodes.len()).collect());
+            return Ok((0..count).collect());
         }
         if let Some(group) = self.groups.get(name) {
-            return Ok(group.iter().copied().filter(|node| *node < self.nodes.len()).collect());
+            return Ok(group.iter().copied().filter(|node| *node < count).collect());
         }
         let number = name.strip_prefix("node-").and_then(|number| number.parse().ok());
         let number: usize = number.ok_or_else(|| format!("{name:?} names no nodes"))?;
-        Ok(if number < self.nodes.len() { vec![number] } else { Vec::new() })
+        Ok(if number < count { vec![number] } else { Vec::new() })
     }
 }

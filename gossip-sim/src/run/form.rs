@@ -9,7 +9,7 @@ use transport_mem::Conditions;
 use transport_mem::net::{NodeId, Start};
 
 use crate::run::kind::{Kind, Saved};
-use crate::run::{Due, Sim, get};
+use crate::run::{Due, Sim, get, links};
 use crate::scenario::{Forming, Group};
 use crate::settings::NodeSettings;
 
@@ -32,17 +32,16 @@ impl<K: Kind> Sim<'_, K> {
             self.net.report_unreachable(on);
         }
         let settle = get(&scenario.start.settle, &self.parameters)?;
+        let conditions = links::conditions(network, &self.parameters)?;
         match scenario.start.how {
             Forming::Formed => {
                 self.add_all();
                 self.know_each_other()?;
-                let conditions = self.conditions()?;
                 self.net.set_conditions(conditions);
                 self.net.run_for(settle.unwrap_or_default());
                 self.collect();
             }
             Forming::SeedThenAll => {
-                let conditions = self.conditions()?;
                 self.net.set_conditions(conditions);
                 self.add_node();
                 self.net.run_for(settle.unwrap_or_default());
@@ -76,6 +75,10 @@ impl<K: Kind> Sim<'_, K> {
         let settings = Rc::clone(&self.settings);
         let id = self.net.add_node(move |start| boot(&settings, &saved, start));
         self.nodes.push(id);
+        let zone = self.zones.iter().find(|(name, _)| self.groups[*name].contains(&id.number()));
+        if let Some((_, &zone)) = zone {
+            self.net.set_zone(id, zone);
+        }
         let name = self.net.name(id).clone();
         self.meter.added(id.number(), name);
         id
@@ -130,6 +133,17 @@ impl<K: Kind> Sim<'_, K> {
         for group in &self.task.scenario.groups {
             let group = group.get_ref();
             let nodes = self.draw(group)?;
+            if group.zone {
+                let taken = |node: &&usize| self.zones.keys().any(|zone| self.groups[zone].contains(node));
+                if let Some(node) = nodes.iter().find(taken) {
+                    return Err(format!(
+                        "group {:?}: node-{node} is in a zone already; `except` leaves out the nodes of other groups",
+                        group.name
+                    ));
+                }
+                // All others are in zone 0.
+                self.zones.insert(group.name.clone(), self.zones.len() as u32 + 1);
+            }
             self.groups.insert(group.name.clone(), nodes);
         }
         Ok(())

@@ -1,24 +1,26 @@
 //! One run: a cluster, its timeline, and what came out.
 
 mod act;
+mod churn;
+mod faults;
 mod form;
 pub(crate) mod kind;
+pub(crate) mod links;
 mod rules;
 
 use core::cell::RefCell;
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use gossip_proto::{Completion, Instant, Membership, Node, OperationId, Outcome, Seed};
 use transport_mem::net::observe::Invariants;
 use transport_mem::net::{Network, News, NodeId, Watch};
-use transport_mem::{Conditions, Latency, Loss};
 
 use crate::measure::series::Series;
 use crate::measure::{Meter, Tellers, metrics};
 use crate::run::kind::{Kind, Saved};
-use crate::scenario::{Condition, Forming, Link, MachineKind, Scenario, Step, Variant};
+use crate::scenario::{Condition, Forming, MachineKind, Scenario, Step, Variant};
 use crate::settings::NodeSettings;
 use crate::value::{Parameters, Val};
 
@@ -87,6 +89,8 @@ enum Due {
     Return { step: usize, node: usize },
     /// Traffic counts from now on.
     Measure,
+    /// Traffic counts until now.
+    StopMeasuring,
     /// Views are looked at.
     Look,
 }
@@ -94,7 +98,7 @@ enum Due {
 impl Due {
     /// Whether steps are not over while it is due.
     fn is_step(&self) -> bool {
-        !matches!(self, Self::Measure | Self::Look)
+        !matches!(self, Self::Measure | Self::StopMeasuring | Self::Look)
     }
 }
 
@@ -120,6 +124,12 @@ struct Sim<'a, K> {
     queries: BTreeMap<(usize, OperationId), usize>,
     /// Nodes that are away to be replaced.
     away: BTreeSet<usize>,
+    /// Whom each step of churn is still going to replace.
+    replaced: BTreeMap<usize, VecDeque<usize>>,
+    /// The step whose partition the network is in.
+    split: Option<usize>,
+    /// The numbers of zones.
+    zones: BTreeMap<String, u32>,
     events: usize,
     tellers: Option<Watch<Tellers>>,
     rules: Watch<Invariants>,
@@ -162,6 +172,9 @@ impl<'a, K: Kind> Sim<'a, K> {
             leaving: BTreeSet::new(),
             queries: BTreeMap::new(),
             away: BTreeSet::new(),
+            replaced: BTreeMap::new(),
+            split: None,
+            zones: BTreeMap::new(),
             events: 0,
             retry: get(&scenario.start.retry, &parameters)?.unwrap_or(Duration::from_secs(1)),
             agreed_since: None,
@@ -184,15 +197,17 @@ impl<'a, K: Kind> Sim<'a, K> {
         self.zero = began;
         self.last_step = began;
         self.meter.begin(began);
-        let conditions = self.conditions()?;
-        self.net.set_conditions(conditions);
+        self.net.set_conditions(links::conditions(&scenario.network, &self.parameters)?);
         for (number, step) in scenario.steps.iter().enumerate() {
             let step = step.get_ref();
-            self.expect_faults(step)?;
+            self.expect_faults(number)?;
             let at = get(&step.at, &self.parameters)?.unwrap_or_default();
             self.later(at, Due::Do { step: number, round: 0 });
         }
         self.later(get(&scenario.measure.from, &self.parameters)?.unwrap_or_default(), Due::Measure);
+        if let Some(until) = get(&scenario.measure.until, &self.parameters)? {
+            self.later(until, Due::StopMeasuring);
+        }
         self.later(Duration::ZERO, Due::Look);
 
         let after = began + scenario.stop.after.get(&self.parameters)?;
@@ -287,6 +302,7 @@ impl<'a, K: Kind> Sim<'a, K> {
             }
             match due {
                 Due::Measure => self.meter.measure(&self.net),
+                Due::StopMeasuring => self.meter.stop_measuring(&self.net),
                 Due::Look => {
                     self.meter.look(&self.net);
                     let every = get(&self.task.scenario.measure.every, &self.parameters)?;
@@ -402,46 +418,6 @@ impl<'a, K: Kind> Sim<'a, K> {
             let at = self.meter.last_change().saturating_duration_since(self.zero);
             self.meter.sample("formed", at.as_secs_f64());
         }
-    }
-
-    fn conditions(&self) -> Result<Conditions, String> {
-        let network = &self.task.scenario.network;
-        let mut conditions = match network.preset {
-            Link::Lan => Conditions::LAN,
-            Link::Wan => Conditions::WAN,
-            Link::Loopback => Conditions::PERFECT.delay(Duration::from_micros(100), Duration::ZERO),
-            Link::Perfect => Conditions::PERFECT,
-        };
-        let latency = get(&network.latency, &self.parameters)?;
-        let jitter = get(&network.jitter, &self.parameters)?;
-        if latency.is_some() || jitter.is_some() {
-            let (least, spread) = match conditions.latency {
-                Latency::Uniform { least, spread } => (least, spread),
-                _ => (Duration::ZERO, Duration::ZERO),
-            };
-            conditions = conditions.delay(latency.unwrap_or(least), jitter.unwrap_or(spread));
-        }
-        if let Some(loss) = get(&network.loss, &self.parameters)? {
-            let burst = get(&network.burst, &self.parameters)?.unwrap_or(1.0);
-            if burst < 1.0 || (burst > 1.0 && loss.0 >= 1.0) {
-                return Err("network.burst: at least 1, and with a loss below 1".into());
-            }
-            conditions = match burst > 1.0 && loss.0 > 0.0 {
-                true => conditions.losing(Loss::bursts(loss.0, burst)),
-                false => conditions.loss(loss.0),
-            };
-        }
-        if let Some(rate) = get(&network.rate, &self.parameters)? {
-            let buffer = get(&network.buffer, &self.parameters)?.unwrap_or(64 << 10);
-            conditions = conditions.rate(rate.max(1) as u64, buffer);
-        }
-        if let Some(mtu) = get(&network.mtu, &self.parameters)? {
-            conditions = conditions.mtu(mtu);
-        }
-        if let Some(duplicate) = get(&network.duplicate, &self.parameters)? {
-            conditions = conditions.duplicate(duplicate.0);
-        }
-        Ok(conditions)
     }
 }
 

@@ -8,7 +8,7 @@ use transport_mem::net::observe::{Bound, Invariants};
 
 use crate::run::kind::Kind;
 use crate::run::{Sim, Task, get};
-use crate::scenario::{Action, Forming, MachineKind, Scenario, Variant};
+use crate::scenario::{Action, Forming, MachineKind, Scenario, Step, Variant};
 use crate::settings::NodeSettings;
 use crate::value::Parameters;
 
@@ -56,9 +56,9 @@ fn is_promised(
     let whole = scenario.cluster.experiment.is_empty() && variant.experiment.is_empty();
     let steps = || scenario.steps.iter().map(toml::Spanned::get_ref);
     let mends = scenario.cluster.machine == MachineKind::Node && !settings.reconnect_interval().is_zero();
-    let for_ever = |step: &crate::scenario::Step| step.action.hampers() && step.lasts.is_none();
-    let splits = |action: Action| {
-        action.hampers() || matches!(action, Action::Partition | Action::Pause | Action::StopIo)
+    let for_ever = |step: &Step| step.hampers() && step.lasts.is_none();
+    let splits = |step: &Step| {
+        step.hampers() || matches!(step.action, Action::Partition | Action::Pause | Action::StopIo)
     };
     quiet
         && !limited
@@ -66,7 +66,7 @@ fn is_promised(
         && settings.repairs()
         && scenario.start.how != Forming::Strangers
         && !steps().any(for_ever)
-        && (mends || !steps().any(|step| splits(step.action)))
+        && (mends || !steps().any(splits))
 }
 
 impl<K: Kind> Sim<'_, K> {

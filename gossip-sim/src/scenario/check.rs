@@ -5,7 +5,8 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 
 use crate::measure::metrics;
-use crate::scenario::{Condition, Forming, Group, Published, Scenario, Step};
+use crate::run::links;
+use crate::scenario::{Action, Condition, Forming, Group, Published, Scenario, Step};
 use crate::settings;
 use crate::value::{FromScalar, Parameters, Val};
 
@@ -14,6 +15,8 @@ type Wrong = (Option<Range<usize>>, String);
 
 /// No run is longer: sums of times stay far from the end of the clock.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Who is replaced by churn is drawn ahead.
+const REPLACED: f64 = 1e6;
 
 pub(super) fn check(scenario: &Scenario) -> Result<(), Wrong> {
     let general = |message: String| (None, message);
@@ -123,10 +126,10 @@ fn check_step(step: &Step) -> Result<(), String> {
     if !repeats && (step.until.is_some() || step.times.is_some()) {
         return Err("`until` and `times` are for what is repeated: add `every`, or `for` and `off`".into());
     }
-    if action == crate::scenario::Action::Churn && step.lasts.is_none() {
+    if action == Action::Churn && step.lasts.is_none() {
         return Err("`for` is missing: how long it goes on".into());
     }
-    if action == crate::scenario::Action::Loss && step.inbound.is_none() && step.out.is_none() {
+    if action == Action::Loss && step.inbound.is_none() && step.out.is_none() {
         return Err("`in` or `out` is missing".into());
     }
     Ok(())
@@ -198,7 +201,10 @@ fn check_run(scenario: &Scenario, parameters: &Parameters) -> Result<(), Wrong> 
             "start.every: a sequential start needs the time from one join to the next".into(),
         ));
     }
-    time("measure.from", &scenario.measure.from)?;
+    let from = time("measure.from", &scenario.measure.from)?;
+    if scenario.measure.until.is_some() && time("measure.until", &scenario.measure.until)? <= from {
+        return Err((None, "measure.until: later than measure.from, which is 0 unless it is given".into()));
+    }
     let every = time("measure.every", &scenario.measure.every)?;
     if scenario.measure.every.is_some() && every < Duration::from_millis(1) {
         return Err((None, "measure.every: at least 1ms".into()));
@@ -209,8 +215,8 @@ fn check_run(scenario: &Scenario, parameters: &Parameters) -> Result<(), Wrong> 
     let network = &scenario.network;
     time("network.latency", &network.latency)?;
     time("network.jitter", &network.jitter)?;
-    have(&network.loss, parameters).map_err(general("network.loss"))?;
-    have(&network.duplicate, parameters).map_err(general("network.duplicate"))?;
+    time("network.reorder_by", &network.reorder_by)?;
+    links::conditions(network, parameters).map_err(general("network"))?;
     have(&network.socket_buffer, parameters).map_err(general("network.socket_buffer"))?;
     have(&network.report_unreachable, parameters).map_err(general("network.report_unreachable"))?;
     let mut left: Vec<(&str, usize)> = Vec::new();
@@ -254,6 +260,12 @@ fn check_step_values(
         ("until", &step.until),
         ("over", &step.over),
         ("away", &step.away),
+        ("per_call", &step.per_call),
+        ("awake", &step.awake),
+        ("least", &step.least),
+        ("most", &step.most),
+        ("forward", &step.forward),
+        ("back", &step.back),
     ];
     for (name, value) in times {
         let Some(value) = value else { continue };
@@ -296,6 +308,45 @@ fn check_step_values(
         if !(rate > 0.0 && rate <= 1e6) {
             return Err(format!("rate: more than 0 and at most a million nodes per second, not {rate}"));
         }
+        let replaced = rate * cycle(&step.lasts)?.as_secs_f64();
+        if replaced > REPLACED {
+            return Err(format!("{replaced} nodes would be replaced; at most {REPLACED} can be"));
+        }
+    }
+    check_fault_values(step, parameters)
+}
+
+/// What only faults have.
+fn check_fault_values(step: &Step, parameters: &Parameters) -> Result<(), String> {
+    let field = |name: &'static str| move |message: String| format!("{name}: {message}");
+    let (least, most) = (have_value(&step.least, parameters)?, have_value(&step.most, parameters)?);
+    if least.is_some_and(|least| least < Duration::from_millis(1)) || least > most {
+        return Err("least: at least 1ms, and not more than `most`".into());
+    }
+    if have_value(&step.ppm, parameters).map_err(field("ppm"))?.is_some_and(|ppm| ppm <= -1_000_000) {
+        return Err("ppm: more than -1000000, or the clock would not go forward".into());
+    }
+    if step.action == Action::SetClock && step.forward.is_some() == step.back.is_some() {
+        return Err("give either `forward` or `back`".into());
+    }
+    if step.action == Action::Line && step.up.is_none() && step.down.is_none() {
+        return Err("`up` or `down` is missing".into());
+    }
+    have(&step.buffer, parameters).map_err(field("buffer"))?;
+    for (name, value) in [("up", &step.up), ("down", &step.down), ("bytes", &step.bytes)] {
+        let value = have_value(value, parameters).map_err(field(name))?;
+        if value == Some(0) && step.action != Action::BreakStreams {
+            return Err(format!("{name}: at least 1"));
+        }
+    }
+    if let Some(network) = &step.conditions {
+        if network.socket_buffer.is_some() || network.report_unreachable.is_some() {
+            return Err("conditions: sockets are not a matter of links; [network] says how they are".into());
+        }
+        for value in [&network.latency, &network.jitter, &network.reorder_by].into_iter().flatten() {
+            check_time(value.get(parameters)).map_err(field("conditions"))?;
+        }
+        links::conditions(network, parameters).map_err(field("conditions"))?;
     }
     Ok(())
 }

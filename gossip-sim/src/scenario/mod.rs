@@ -131,7 +131,7 @@ pub struct Cluster {
 /// Settings by name.
 pub type Settings = BTreeMap<String, Val<Scalar>>;
 
-/// What is between the nodes.
+/// What is between the nodes, or between some of them in a step `link`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
@@ -154,6 +154,10 @@ pub struct Network {
     pub mtu: Option<Val<usize>>,
     /// Share of datagrams that arrive twice.
     pub duplicate: Option<Val<Share>>,
+    /// Share of datagrams that are held back, so that later ones overtake them.
+    pub reorder: Option<Val<Share>>,
+    /// How much longer those take. Default 10 ms.
+    pub reorder_by: Option<Val<Duration>>,
     /// Bytes of datagrams that wait for a process that does not read. Default 2 MiB.
     pub socket_buffer: Option<Val<usize>>,
     /// Whether sockets report that nobody listens, as those of one machine do.
@@ -224,6 +228,10 @@ pub struct Group {
     /// Only nodes that are not in any of these groups, which stand above this one in the file.
     #[serde(default)]
     pub except: Vec<String>,
+    /// They are a zone, such as a data centre: `link` and `cut` between two zones are cheap in large clusters, and hold for
+    /// nodes that start later as well. No node is in two.
+    #[serde(default)]
+    pub zone: bool,
 }
 
 /// When a run ends.
@@ -262,8 +270,10 @@ pub struct Measure {
     /// The only metrics that the table for people shows; the report has all.
     #[serde(default)]
     pub show: Vec<String>,
-    /// Traffic and views count from then on. Default 0.
+    /// Traffic counts from then on. Default 0.
     pub from: Option<Val<Duration>>,
+    /// Traffic does not count any more from then on, such as when something breaks. Default: it counts to the end.
+    pub until: Option<Val<Duration>>,
     /// How often views are looked at. Default 1 s.
     pub every: Option<Val<Duration>>,
     /// Whether the report has the series that pictures are made of. Default yes.

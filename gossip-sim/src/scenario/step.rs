@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use serde::Deserialize;
 
+use crate::scenario::Network;
 use crate::value::{Scalar, Share, Val};
 
 /// One step: what, to whom, when, and how often. Which fields a step may have depends on its action; [`Action::fields`].
@@ -49,6 +50,30 @@ pub struct Step {
     pub via: Option<Val<String>>,
     /// Nodes are affected one after the other, in random order, spread over that time.
     pub over: Option<Val<Duration>>,
+    /// How links behave: as under `[network]`, the preset included.
+    pub conditions: Option<Network>,
+    /// How long each call of a machine takes: a datagram, a piece of a stream, a timer.
+    pub per_call: Option<Val<Duration>>,
+    /// How long a process runs at a time.
+    pub awake: Option<Val<Duration>>,
+    /// The shortest time that it then waits, at least a millisecond.
+    pub least: Option<Val<Duration>>,
+    /// The longest; each wait is drawn uniformly.
+    pub most: Option<Val<Duration>>,
+    /// Millionths by which a clock is too fast; below 0, too slow.
+    pub ppm: Option<Val<i32>>,
+    /// A clock is set forward by that.
+    pub forward: Option<Val<Duration>>,
+    /// A clock is set back by that.
+    pub back: Option<Val<Duration>>,
+    /// Bytes: per second that are read of a stream; after which it breaks; of the largest datagram of a path.
+    pub bytes: Option<Val<usize>>,
+    /// Bytes per second that a node's line carries of what it sends. Default without limit.
+    pub up: Option<Val<usize>>,
+    /// The same of what it receives.
+    pub down: Option<Val<usize>>,
+    /// Bytes that wait at each end of a line. Default 64 KiB.
+    pub buffer: Option<Val<usize>>,
     /// Churn: nodes that are replaced per second.
     pub rate: Option<Val<f64>>,
     /// Churn: share of nodes that say good-bye before they go. Default none.
@@ -79,10 +104,34 @@ pub enum Action {
     StopIo,
     /// Loses a share of what the nodes send and receive.
     Loss,
+    /// Each call of the machine takes its time.
+    Slow,
+    /// The process runs in bursts, and stands still between them.
+    Bursts,
+    /// The clock goes too fast or too slow.
+    SkewClock,
+    /// The clock jumps.
+    SetClock,
+    /// The port refuses streams.
+    RefuseStreams,
+    /// The process reads streams slowly.
+    SlowReader,
+    /// What the nodes send and receive goes over a line of a certain rate.
+    Line,
+    /// Links from some nodes to others have conditions of their own.
+    Link,
     /// Lets nothing through from some nodes to others.
     Cut,
     /// Lets no datagrams through from some nodes to others, while streams work.
     BlockDatagrams,
+    /// Lets no bytes of streams through from some nodes to others; they are opened, and stay open.
+    StallStreams,
+    /// Lets no request for a stream through from some nodes to others.
+    BlockConnects,
+    /// Breaks each stream that carried so many bytes from some nodes to others.
+    BreakStreams,
+    /// Limits the datagrams from some nodes to others; who sends a larger one is told.
+    LimitPath,
     /// Splits the network.
     Partition,
     /// Ends partitions and cuts.
@@ -103,15 +152,27 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 28] = [
         Self::Crash,
         Self::Vanish,
         Self::Restart,
         Self::Pause,
         Self::StopIo,
         Self::Loss,
+        Self::Slow,
+        Self::Bursts,
+        Self::SkewClock,
+        Self::SetClock,
+        Self::RefuseStreams,
+        Self::SlowReader,
+        Self::Line,
+        Self::Link,
         Self::Cut,
         Self::BlockDatagrams,
+        Self::StallStreams,
+        Self::BlockConnects,
+        Self::BreakStreams,
+        Self::LimitPath,
         Self::Partition,
         Self::Heal,
         Self::Join,
@@ -131,8 +192,20 @@ impl Action {
             Self::Pause => "pause",
             Self::StopIo => "stop-io",
             Self::Loss => "loss",
+            Self::Slow => "slow",
+            Self::Bursts => "bursts",
+            Self::SkewClock => "skew-clock",
+            Self::SetClock => "set-clock",
+            Self::RefuseStreams => "refuse-streams",
+            Self::SlowReader => "slow-reader",
+            Self::Line => "line",
+            Self::Link => "link",
             Self::Cut => "cut",
             Self::BlockDatagrams => "block-datagrams",
+            Self::StallStreams => "stall-streams",
+            Self::BlockConnects => "block-connects",
+            Self::BreakStreams => "break-streams",
+            Self::LimitPath => "limit-path",
             Self::Partition => "partition",
             Self::Heal => "heal",
             Self::Join => "join",
@@ -149,10 +222,19 @@ impl Action {
         match self {
             Self::Crash | Self::Vanish => (&["nodes"], &["over", "state", "via"]),
             Self::Restart => (&["nodes"], &["over", "state", "via"]),
-            Self::Pause | Self::StopIo => (&["nodes"], &[]),
+            Self::Pause | Self::StopIo | Self::RefuseStreams => (&["nodes"], &[]),
             Self::Loss => (&["nodes"], &["in", "out"]),
-            Self::Cut => (&["from", "to"], &["both_ways"]),
-            Self::BlockDatagrams => (&["from", "to"], &["both_ways"]),
+            Self::Slow => (&["nodes", "per_call"], &[]),
+            Self::Bursts => (&["nodes", "awake", "least", "most"], &[]),
+            Self::SkewClock => (&["nodes", "ppm"], &[]),
+            Self::SetClock => (&["nodes"], &["forward", "back"]),
+            Self::SlowReader => (&["nodes", "bytes"], &[]),
+            Self::Line => (&["nodes"], &["up", "down", "buffer"]),
+            Self::Link => (&["from", "to", "conditions"], &["both_ways"]),
+            Self::Cut | Self::BlockDatagrams | Self::StallStreams | Self::BlockConnects => {
+                (&["from", "to"], &["both_ways"])
+            }
+            Self::BreakStreams | Self::LimitPath => (&["from", "to", "bytes"], &["both_ways"]),
             Self::Partition => (&["groups"], &[]),
             Self::Heal => (&[], &[]),
             Self::Join => (&["nodes"], &["via", "over"]),
@@ -169,6 +251,7 @@ impl Action {
         !matches!(
             self,
             Self::Restart
+                | Self::SetClock
                 | Self::Heal
                 | Self::Join
                 | Self::Leave
@@ -176,11 +259,6 @@ impl Action {
                 | Self::Query
                 | Self::SetTag
         )
-    }
-
-    /// Whether the protocol may take it for a fault of a node at any time as long as it lasts, though all are connected.
-    pub(crate) fn hampers(self) -> bool {
-        matches!(self, Self::Loss | Self::Cut | Self::BlockDatagrams)
     }
 
     /// Whether nodes that it is done to are faulty: what the others say against them is not false.
@@ -193,6 +271,14 @@ impl Action {
                 | Self::Pause
                 | Self::StopIo
                 | Self::Loss
+                | Self::Slow
+                | Self::Bursts
+                | Self::SkewClock
+                | Self::SetClock
+                | Self::RefuseStreams
+                | Self::SlowReader
+                | Self::Line
+                | Self::Churn
                 | Self::Leave
         )
     }
@@ -205,6 +291,26 @@ impl fmt::Display for Action {
 }
 
 impl Step {
+    /// Whether the protocol may take it for a fault of a node at any time as long as it lasts, though all are connected.
+    pub(crate) fn hampers(&self) -> bool {
+        match self.action {
+            Action::Link => self.conditions.as_ref().is_some_and(|links| {
+                links.loss.is_some() || links.rate.is_some() || links.mtu.is_some() || links.latency.is_some()
+            }),
+            Action::Slow
+            | Action::Bursts
+            | Action::SkewClock
+            | Action::SetClock
+            | Action::RefuseStreams
+            | Action::SlowReader
+            | Action::Line
+            | Action::Loss => true,
+            Action::Cut | Action::BlockDatagrams | Action::StallStreams => true,
+            Action::BlockConnects | Action::BreakStreams | Action::LimitPath => true,
+            _ => false,
+        }
+    }
+
     /// The fields that this step has, times aside.
     pub(crate) fn given(&self) -> Vec<&'static str> {
         let fields = [
@@ -218,6 +324,18 @@ impl Step {
             ("state", self.state.is_some()),
             ("via", self.via.is_some()),
             ("over", self.over.is_some()),
+            ("conditions", self.conditions.is_some()),
+            ("per_call", self.per_call.is_some()),
+            ("awake", self.awake.is_some()),
+            ("least", self.least.is_some()),
+            ("most", self.most.is_some()),
+            ("ppm", self.ppm.is_some()),
+            ("forward", self.forward.is_some()),
+            ("back", self.back.is_some()),
+            ("bytes", self.bytes.is_some()),
+            ("up", self.up.is_some()),
+            ("down", self.down.is_some()),
+            ("buffer", self.buffer.is_some()),
             ("rate", self.rate.is_some()),
             ("graceful", self.graceful.is_some()),
             ("away", self.away.is_some()),

@@ -1,5 +1,7 @@
 //! Scenario files: what they may say, what their steps do, and that a report depends on nothing else.
 
+mod steps;
+
 use gossip_sim::compare::compare;
 use gossip_sim::scenario::{Action, Overrides, Scenario, builtins};
 use gossip_sim::{Options, Report, Row, execute};
@@ -52,7 +54,7 @@ fn the_scenarios_that_come_along_are_sound_and_have_names_of_their_own() {
 
 #[test]
 fn the_example_of_the_documentation_is_a_scenario() {
-    let source = include_str!("../src/lib.rs");
+    let source = include_str!("../../src/lib.rs");
     let example: String = source
         .lines()
         .skip_while(|line| *line != "//! ```toml")

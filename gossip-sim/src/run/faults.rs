@@ -1,0 +1,163 @@
+//! What breaks nodes and links, and mends them again.
+
+use gossip_proto::Instant;
+use transport_mem::Rate;
+use transport_mem::net::{Bursts, NodeId};
+
+use crate::run::kind::Kind;
+use crate::run::{Sim, get, links};
+use crate::scenario::{Action, Step};
+use crate::value::Share;
+
+impl<K: Kind> Sim<'_, K> {
+    /// Does it, or undoes it.
+    pub(super) fn fault(
+        &mut self,
+        number: usize,
+        nodes: &[usize],
+        on: bool,
+        now: Instant,
+    ) -> Result<(), String> {
+        let step = self.step(number);
+        match step.action {
+            Action::Heal => {
+                self.net.heal();
+                self.split = None;
+                self.meter.sides(&[]);
+                Ok(())
+            }
+            Action::Partition => self.split(number, on),
+            Action::Link
+            | Action::Cut
+            | Action::BlockDatagrams
+            | Action::StallStreams
+            | Action::BlockConnects
+            | Action::BreakStreams
+            | Action::LimitPath => self.links(step, on),
+            _ => nodes.iter().try_for_each(|&node| {
+                if on {
+                    self.meter.fault(node, now, step.action.name(), false);
+                }
+                self.hinder(step, node, on)
+            }),
+        }
+    }
+
+    /// Hinders one node, or lets go of it.
+    fn hinder(&mut self, step: &Step, node: usize, on: bool) -> Result<(), String> {
+        let (net, id, parameters) = (&mut self.net, self.nodes[node], &self.parameters);
+        let time = |value| get(value, parameters).map(|value| value.filter(|_| on).unwrap_or_default());
+        match (step.action, on) {
+            (Action::Pause, true) => net.pause(id),
+            (Action::Pause, false) => net.resume(id),
+            (Action::StopIo, true) => net.stop_io(id),
+            (Action::StopIo, false) => net.start_io(id),
+            (Action::Loss, _) => {
+                let share = |value| {
+                    get(value, parameters)
+                        .map(|share| share.filter(|_| on).map_or(0.0, |share: Share| share.0))
+                };
+                net.set_loss(id, share(&step.out)?, share(&step.inbound)?);
+            }
+            (Action::Slow, _) => net.set_slow(id, time(&step.per_call)?),
+            (Action::Bursts, _) => {
+                let (awake, least, most) = (time(&step.awake)?, time(&step.least)?, time(&step.most)?);
+                net.set_bursts(id, on.then_some(Bursts { awake, least, most }));
+            }
+            (Action::SkewClock, _) => {
+                let ppm = get(&step.ppm, parameters)?.filter(|_| on).unwrap_or(0);
+                net.skew_clock(id, ppm);
+            }
+            (Action::SetClock, _) => match (get(&step.forward, parameters)?, get(&step.back, parameters)?) {
+                (Some(by), _) => net.set_clock_forward(id, by),
+                (_, by) => net.set_clock_back(id, by.unwrap_or_default()),
+            },
+            (Action::RefuseStreams, _) => net.refuse_streams(id, on),
+            (Action::SlowReader, _) => {
+                let rate = get(&step.bytes, parameters)?.filter(|_| on);
+                net.set_read_rate(id, rate.map(|rate| rate as u64));
+            }
+            (Action::Line, _) => {
+                let buffer = get(&step.buffer, parameters)?.unwrap_or(links::BUFFER);
+                let rate = |value| {
+                    get(value, parameters).map(|rate| {
+                        let rate = rate.filter(|_| on);
+                        rate.map(|rate: usize| Rate { bytes_per_second: rate as u64, buffer })
+                    })
+                };
+                net.set_uplink(id, rate(&step.up)?);
+                net.set_downlink(id, rate(&step.down)?);
+            }
+            (action, _) => return Err(format!("{action} is not done to one node")),
+        }
+        Ok(())
+    }
+
+    /// Splits the network, or ends that, unless another split has taken its place.
+    fn split(&mut self, number: usize, on: bool) -> Result<(), String> {
+        if !on {
+            if self.split == Some(number) {
+                self.split = None;
+                // No groups: all are on one side. What else was cut stays so.
+                self.net.partition(&[]);
+                self.meter.sides(&[]);
+            }
+            return Ok(());
+        }
+        let groups = self.step(number).groups.as_deref().unwrap_or_default();
+        let groups = groups.iter().map(|group| self.named(group)).collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<Vec<NodeId>> =
+            groups.iter().map(|group| group.iter().map(|node| self.nodes[*node]).collect()).collect();
+        self.net.partition(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        self.meter.sides(&groups);
+        self.split = Some(number);
+        Ok(())
+    }
+
+    /// Changes links from some nodes to others.
+    fn links(&mut self, step: &Step, on: bool) -> Result<(), String> {
+        let parameters = &self.parameters;
+        let ways = if get(&step.both_ways, parameters)?.unwrap_or(false) { 2 } else { 1 };
+        let conditions = match &step.conditions {
+            Some(network) if on => Some(links::conditions(network, parameters)?),
+            _ => None,
+        };
+        let bytes = get(&step.bytes, parameters)?.filter(|_| on);
+        let zone = |field| {
+            let name: Option<String> = get(field, parameters)?;
+            Ok::<_, String>(name.and_then(|name| self.zones.get(&name).copied()))
+        };
+        if let (Some(from), Some(to)) = (zone(&step.from)?, zone(&step.to)?)
+            && matches!(step.action, Action::Link | Action::Cut)
+        {
+            for (from, to) in [(from, to), (to, from)].into_iter().take(ways) {
+                match step.action {
+                    Action::Link => self.net.set_zone_link(from, to, conditions),
+                    _ => self.net.cut_zones(from, to, on),
+                }
+            }
+            return Ok(());
+        }
+        let (from, to) = (self.targets(&step.from)?, self.targets(&step.to)?);
+        for &a in &from {
+            for &b in to.iter().filter(|b| **b != a) {
+                let (a, b) = (self.nodes[a], self.nodes[b]);
+                for (a, b) in [(a, b), (b, a)].into_iter().take(ways) {
+                    match step.action {
+                        Action::Link => self.net.set_link(a, b, conditions),
+                        Action::Cut => self.net.cut(a, b, on),
+                        Action::BlockDatagrams => self.net.block_datagrams(a, b, on),
+                        Action::StallStreams => self.net.stall_streams(a, b, on),
+                        Action::BlockConnects => self.net.block_connects(a, b, on),
+                        Action::BreakStreams => {
+                            self.net.break_streams(a, b, bytes.map(|bytes| bytes as u64));
+                        }
+                        Action::LimitPath => self.net.set_path(a, b, bytes),
+                        action => return Err(format!("{action} is not done to links")),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
