@@ -11,6 +11,18 @@ pub(crate) struct TimerId {
     generation: u32,
 }
 
+impl TimerId {
+    /// As one number, of which the lower half is an index.
+    pub(crate) fn pack(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    /// What was packed.
+    pub(crate) fn unpack(packed: u64) -> Self {
+        Self { index: packed as u32, generation: (packed >> 32) as u32 }
+    }
+}
+
 /// Deadlines that come and go with what they belong to: suspicions, open exchanges, queries.
 ///
 /// The heap is indexed: a deadline that is cancelled or moved leaves its place at once, in O(log n). So there are no

@@ -38,7 +38,7 @@ pub(crate) enum Reported {
     Left,
 }
 
-/// What is known of one member.
+/// What is known of one member. There may be tens of thousands: what few members have is kept elsewhere.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) name: Name,
@@ -55,23 +55,59 @@ pub(crate) struct Record {
     position: u32,
     /// Rumors, queued outputs and services that name this slot.
     pins: u32,
-    /// Key of the running suspicion.
-    pub(crate) suspicion: Option<u64>,
     /// The change that waits to be polled.
     pub(crate) pending: u32,
-    /// When SWIM forgets a dead or left member.
-    pub(crate) reap: Option<TimerId>,
-    pub(crate) identity: Option<IdentityId>,
+    /// What will end the standing: of a suspect its suspicion, of who is dead or left the timer by which SWIM forgets it.
+    due: u64,
     /// What the application was last told.
     pub(crate) reported: Reported,
     /// A service's word on the member, which then stands above SWIM's.
     pub(crate) says: Option<Status>,
-    used: bool,
 }
+
+/// Nothing is due; no key and no timer looks like that, because their lower half is an index into memory.
+const NOTHING: u64 = u64::MAX;
 
 impl Record {
     pub(crate) fn socket(&self) -> SocketAddr {
         self.addr.socket(self.port)
+    }
+
+    /// Whether the slot is in use: who is known has a name.
+    fn used(&self) -> bool {
+        !self.name.is_empty()
+    }
+
+    fn due(&self, is: impl FnOnce(Standing) -> bool) -> Option<u64> {
+        (self.due != NOTHING && is(self.standing)).then_some(self.due)
+    }
+
+    /// Key of the suspicion that runs against it.
+    pub(crate) fn suspicion(&self) -> Option<u64> {
+        self.due(|standing| standing == Standing::Suspect)
+    }
+
+    /// As [`Record::suspicion`], which ends here: before the standing changes.
+    pub(crate) fn take_suspicion(&mut self) -> Option<u64> {
+        self.suspicion().inspect(|_| self.due = NOTHING)
+    }
+
+    /// A suspicion runs; it is a suspect by now.
+    pub(crate) fn set_suspicion(&mut self, key: u64) {
+        debug_assert!(self.standing == Standing::Suspect);
+        self.due = key;
+    }
+
+    /// The timer by which SWIM forgets it, which is not armed any more: before the standing changes.
+    pub(crate) fn take_reap(&mut self) -> Option<TimerId> {
+        let due = self.due(|standing| matches!(standing, Standing::Dead | Standing::Left));
+        due.inspect(|_| self.due = NOTHING).map(TimerId::unpack)
+    }
+
+    /// SWIM forgets it when this comes due; it is dead or left by now.
+    pub(crate) fn set_reap(&mut self, timer: TimerId) {
+        debug_assert!(matches!(self.standing, Standing::Dead | Standing::Left));
+        self.due = timer.pack();
     }
 
     /// Whether SWIM lists it; false for a reaped member that a service still remembers.
@@ -106,6 +142,8 @@ pub(crate) struct Roster {
     keyed: Keyed,
     order: Order,
     ranges: VersionRanges,
+    /// By slot, as far as any are known.
+    identities: Vec<Option<IdentityId>>,
     members: usize,
     /// Grows with each change that a push/pull would show.
     version: u64,
@@ -124,6 +162,7 @@ impl Roster {
             keyed,
             order: Order::new(),
             ranges: VersionRanges::new(),
+            identities: Vec::new(),
             members: 0,
             version: 0,
             max,
@@ -179,7 +218,7 @@ impl Roster {
 
     /// The record in a slot, if the slot is in use.
     pub(crate) fn used(&self, slot: u32) -> Option<&Record> {
-        self.records.get(slot as usize).filter(|record| record.used)
+        self.records.get(slot as usize).filter(|record| record.used())
     }
 
     pub(crate) fn key(&self, slot: u32) -> MemberKey {
@@ -224,13 +263,10 @@ impl Roster {
             epoch: 0,
             position: NONE,
             pins: 0,
-            suspicion: None,
             pending: NONE,
-            reap: None,
-            identity: None,
+            due: NOTHING,
             reported: Reported::default(),
             says: None,
-            used: true,
         };
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -239,6 +275,7 @@ impl Roster {
                 slot
             }
             None => {
+                self.make_room();
                 self.records.push(record);
                 self.records.len() as u32 - 1
             }
@@ -247,6 +284,13 @@ impl Roster {
         names.insert_unique(keyed.bytes(name), slot, |&s| keyed.bytes(records[s as usize].name.as_bytes()));
         self.index_address(slot);
         Some(slot)
+    }
+
+    /// By an eighth at a time: doubling would leave a large cluster's table half empty.
+    fn make_room(&mut self) {
+        if self.records.len() == self.records.capacity() {
+            self.records.reserve_exact((self.records.len() / 8).max(8));
+        }
     }
 
     fn index_address(&mut self, slot: u32) {
@@ -283,7 +327,7 @@ impl Roster {
         let record = self.get_mut(slot);
         record.position = NONE;
         record.incarnation = 0;
-        record.identity = None;
+        self.set_identity(slot, None);
         self.version += 1;
         self.release(slot);
     }
@@ -300,7 +344,7 @@ impl Roster {
 
     fn release(&mut self, slot: u32) {
         let record = self.get(slot);
-        if slot == LOCAL || !record.used || record.tracked() || record.pins > 0 {
+        if slot == LOCAL || !record.used() || record.tracked() || record.pins > 0 {
             return;
         }
         let hash = self.keyed.bytes(record.name.as_bytes());
@@ -309,10 +353,25 @@ impl Roster {
         }
         self.unindex_address(slot);
         let record = self.get_mut(slot);
-        record.used = false;
         record.name = Name::default();
         record.metadata = Box::default();
         self.free.push(slot);
+    }
+
+    /// Under which identity a member speaks for itself, if one is known.
+    pub(crate) fn identity(&self, slot: u32) -> Option<IdentityId> {
+        self.identities.get(slot as usize).copied().flatten()
+    }
+
+    pub(crate) fn set_identity(&mut self, slot: u32, identity: Option<IdentityId>) {
+        let slot = slot as usize;
+        if slot >= self.identities.len() {
+            if identity.is_none() {
+                return;
+            }
+            self.identities.resize(slot + 1, None);
+        }
+        self.identities[slot] = identity;
     }
 
     /// A new standing, and when it began.
@@ -376,6 +435,7 @@ impl Roster {
         heap + self.records.capacity() * size_of::<Record>()
             + (self.names.capacity() + self.addresses.capacity()) * (size_of::<u32>() + 1)
             + self.order.memory()
+            + self.identities.capacity() * size_of::<Option<IdentityId>>()
             + self.free.capacity() * size_of::<u32>()
     }
 }

@@ -120,3 +120,9 @@ fn full_means_full() {
     add(&mut roster, 1);
     assert_eq!(roster.insert(b"c", WireAddr::new(&[1, 2, 3, 4]).unwrap(), 1), None);
 }
+
+/// Every node has one of these for each member of its cluster.
+#[test]
+fn a_record_stays_small() {
+    assert!(size_of::<Record>() <= 112, "{} bytes", size_of::<Record>());
+}

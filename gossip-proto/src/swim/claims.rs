@@ -94,7 +94,7 @@ impl Swim {
             is_self: slot == LOCAL,
             leaving: self.leaving && slot == LOCAL,
             reclaimable: !reclaim.is_zero() && self.now.saturating_duration_since(record.changed) > reclaim,
-            suspected: record.suspicion.is_some(),
+            suspected: record.suspicion().is_some(),
             same_address: true,
             same_content: true,
         }
@@ -197,11 +197,11 @@ impl Swim {
         }
         self.roster.set_content(slot, claim.addr, claim.port, claim.metadata, claim.versions);
         self.roster.set_incarnation(slot, claim.incarnation);
+        if let Some(timer) = self.roster.get_mut(slot).take_reap() {
+            self.timers.cancel(timer);
+        }
         if was != Standing::Alive || new {
             self.roster.set_standing(slot, Standing::Alive, self.now);
-        }
-        if let Some(timer) = self.roster.get_mut(slot).reap.take() {
-            self.timers.cancel(timer);
         }
         self.announce_alive(slot, None);
         let cause = via.cause(|| Cause::Alive { incarnation: claim.incarnation });
@@ -272,11 +272,11 @@ impl Swim {
         if let Some(running) = self.suspicions.get_mut(key) {
             running.timer = Some(timer);
         }
-        self.roster.get_mut(slot).suspicion = Some(key);
+        self.roster.get_mut(slot).set_suspicion(key);
     }
 
     fn confirm(&mut self, slot: u32, incarnation: u32, by: &[u8]) {
-        let Some(running) = self.roster.get(slot).suspicion.and_then(|key| self.suspicions.get_mut(key))
+        let Some(running) = self.roster.get(slot).suspicion().and_then(|key| self.suspicions.get_mut(key))
         else {
             return;
         };
@@ -292,7 +292,7 @@ impl Swim {
     }
 
     fn end_suspicion(&mut self, slot: u32) {
-        let Some(key) = self.roster.get_mut(slot).suspicion.take() else { return };
+        let Some(key) = self.roster.get_mut(slot).take_suspicion() else { return };
         if let Some(timer) = self.suspicions.remove(key).and_then(|running| running.timer) {
             self.timers.cancel(timer);
         }
@@ -341,7 +341,7 @@ impl Swim {
                 self.roster.set_standing(slot, standing, self.now);
                 let at = self.now + self.config.gossip_to_the_dead;
                 let timer = self.timers.arm(at, Deadline::Reap(slot));
-                self.roster.get_mut(slot).reap = Some(timer);
+                self.roster.get_mut(slot).set_reap(timer);
                 upper.changed(self, slot, News::Gone);
                 let kind = match self.roster.get(slot).status() {
                     crate::Status::Left => ChangeKind::Left,
@@ -360,7 +360,7 @@ impl Swim {
 
     /// SWIM forgets a member that is dead or left for long enough (spec 4.13, W-24). The own record stays.
     pub(crate) fn reap<U: Upper>(&mut self, upper: &mut U, slot: u32) {
-        self.roster.get_mut(slot).reap = None;
+        self.roster.get_mut(slot).take_reap();
         if slot == LOCAL || self.roster.get(slot).is_member() {
             return;
         }
@@ -411,7 +411,7 @@ impl Swim {
         if !self.config.identities || canonical(source.addr) != claimed {
             return true;
         }
-        let bound = known.and_then(|slot| self.roster.get(slot).identity);
+        let bound = known.and_then(|slot| self.roster.identity(slot));
         let fits = source.identity.is_some() && bound.is_none_or(|bound| Some(bound) == source.identity);
         if !fits {
             self.stats.identity_refused += 1;
@@ -429,9 +429,8 @@ impl Swim {
             Via::Datagram(source) if canonical(source.addr) == claimed => source.identity,
             _ => None,
         };
-        let record = self.roster.get_mut(slot);
-        if direct.is_some() || record.socket() != claimed {
-            record.identity = direct;
+        if direct.is_some() || self.roster.get(slot).socket() != claimed {
+            self.roster.set_identity(slot, direct);
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::output::{JoinFailure, StreamFailure};
 use crate::roster::{LOCAL, Standing};
 use crate::wire::message::{MessageType, NodeState, PushPullHeader};
 
-/// The node states of a push/pull, encoded once per version of the roster and shared by all exchanges.
+/// The node states of a push/pull, encoded once per version of the roster and shared by all exchanges that overlap. With
+/// the last stream it is let go: in a large cluster it is as large as the roster, and between exchanges of no use.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     version: Option<u64>,
@@ -38,6 +39,11 @@ impl Snapshot {
 
     pub(crate) fn memory(&self) -> usize {
         self.bytes.len() + self.building.as_ref().map_or(0, |building| building.bytes.capacity())
+    }
+
+    /// Lets go of what is encoded; what is being encoded for somebody goes on.
+    pub(crate) fn forget(&mut self) {
+        (self.version, self.bytes) = (None, Bytes::new());
     }
 
     pub(crate) fn is_building(&self) -> bool {

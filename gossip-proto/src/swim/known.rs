@@ -9,7 +9,9 @@ impl Swim {
     pub(crate) fn know<U: Upper>(&mut self, upper: &mut U, members: &[KnownMember]) -> usize {
         // What there was to say of this node has been said as well.
         self.retire_subject(LOCAL);
-        members.iter().filter(|member| self.know_one(upper, member)).count()
+        let known = members.iter().filter(|member| self.know_one(upper, member)).count();
+        self.spread_exchanges();
+        known
     }
 
     fn know_one<U: Upper>(&mut self, upper: &mut U, member: &KnownMember) -> bool {

@@ -215,6 +215,19 @@ impl Swim {
         }
     }
 
+    /// As it is in a cluster that has stood for long: the next push/pull is due at any time within its interval.
+    pub(crate) fn spread_exchanges(&mut self) {
+        // One that is under way sets the next.
+        if self.ticks.due[Tick::Exchange as usize] < Instant::MAX {
+            self.schedule_exchange();
+            if !self.config.experiment.lockstep {
+                let wait = self.ticks.due[Tick::Exchange as usize].saturating_duration_since(self.now);
+                let at = self.now + self.rng.duration_below(wait);
+                self.ticks.set(Tick::Exchange, at);
+            }
+        }
+    }
+
     /// Arms a timer of the layer above.
     pub(crate) fn arm_service(&mut self, at: Instant, timer: u64) -> TimerId {
         self.timers.arm(at, Deadline::Service(timer))

@@ -466,6 +466,9 @@ impl Swim {
             self.timers.cancel(timer);
         }
         self.release_stream_bytes(stream.held);
+        if self.streams.len() == 0 {
+            self.snapshot.forget();
+        }
         self.actions.push_back(StreamAction::Close { id: StreamId(key) });
     }
 
