@@ -27,7 +27,7 @@
 //! preset = "lan"                     # "wan", "loopback", "perfect"; or latency, jitter, loss, duplicate
 //!
 //! [start]
-//! how = "formed"                     # "seed-then-all", "sequential", "strangers"
+//! how = "formed"                     # "known", "seed-then-all", "sequential", "strangers"
 //! settle = "15s"
 //!
 //! [[group]]                          # nodes with a name: random, share, first, last or numbers; `except` other groups

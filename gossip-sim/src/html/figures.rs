@@ -7,7 +7,7 @@ use super::svg::{Axis, Plot};
 use crate::execute::title;
 use crate::measure::metrics;
 use crate::measure::series::{self, Series};
-use crate::report::{Comparison, Figures, Report, Row};
+use crate::report::{Comparison, Figures, Report, Row, cell_text};
 use crate::scenario::Stat;
 use crate::table::{number, stat, with_unit};
 use crate::value::Scalar;
@@ -200,6 +200,44 @@ fn value(scalar: &Scalar) -> Option<f64> {
         Scalar::Float(value) => Some(*value),
         Scalar::Bool(_) | Scalar::Text(_) => None,
     }
+}
+
+/// What a rumor did not reach against what was sent for it, and the law of blind pushing: e to the minus of the sends.
+pub(super) fn residue(report: &Report) -> Option<String> {
+    let mean = |row: &Row, metric: &str| Some(row.metrics.get(metric)?.summary.mean);
+    let points = |variant: &str| {
+        let of = report.rows.iter().filter(|row| row.variant == variant && row.pooled.is_empty());
+        let mut points: Vec<_> = of
+            .filter_map(|row| Some((mean(row, "event_sends")?, mean(row, "residue")?, cell_text(&row.cell))))
+            .collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points
+    };
+    let variants: Vec<_> = report.scenario.variants.iter().take(COLOURS).collect();
+    let most = variants.iter().flat_map(|(name, _)| points(name)).map(|point| point.0).fold(0.0, f64::max);
+    if variants.iter().all(|(name, _)| points(name).len() < 2) || most <= 0.0 {
+        return None;
+    }
+    let low = variants.iter().flat_map(|(name, _)| points(name)).map(|point| point.1);
+    let low = low.filter(|residue| *residue > 0.0).fold((-most).exp(), f64::min);
+    let mut plot = Plot::new(
+        Axis::linear("m: times that a node sent it, on average", 0.0, most),
+        Axis::log("share of the nodes that it never reached", low, 1.0),
+    );
+    let law: Vec<_> = (0..=60).map(|i| most * f64::from(i) / 60.0).map(|m| (m, (-m).exp())).collect();
+    plot.line(&law, "line dash c7", "e^-m");
+    plot.legend("line dash c7", "e^-m, the law of Demers et al.");
+    for (place, (name, _)) in variants.iter().enumerate() {
+        let points = points(name);
+        let line: Vec<_> = points.iter().map(|point| (point.0, point.1)).collect();
+        plot.line(&line, &format!("line c{place}"), name);
+        for (sends, residue, cell) in &points {
+            let text = format!("{name} {cell}: {} sends, {} not reached", number(*sends), number(*residue));
+            plot.dot(*sends, *residue, &format!("dot c{place}"), &text);
+        }
+        plot.legend(&format!("line c{place}"), name);
+    }
+    Some(plot.finish("residue by sends", "A dot is one cell, the mean of its runs. Lower is better."))
 }
 
 /// How many knew, over the time since it happened.

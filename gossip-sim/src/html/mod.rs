@@ -48,6 +48,8 @@ pub fn page(report: &Report) -> String {
         .filter_map(|metric| figures::by_concurrency(report, metric));
     section(&mut page, "False positives", "figures", drawn.collect());
 
+    section(&mut page, "Residue of rumors", "figures", figures::residue(report).into_iter().collect());
+
     let (runs, left) = runs(report);
     let note = |left: usize| match left {
         0 => String::new(),

@@ -141,6 +141,21 @@ fn what_was_published_is_drawn_and_far_figures_stand_out() {
 }
 
 #[test]
+fn residue_stands_against_the_law_where_sends_were_counted() {
+    let mut report = empty();
+    for (c, sends, residue) in [(1, 1.0, 0.4), (2, 2.0, 0.0)] {
+        let mut row = row("ours", at(c), "residue", &[residue]);
+        row.metrics.insert("event_sends".into(), figures(&[sends]));
+        report.rows.push(row);
+    }
+    let drawn = page(&report);
+    assert!(drawn.contains("e^-m") && drawn.matches("class=\"dot c0\"").count() == 2);
+    assert!(!drawn.contains("NaN"), "one cell that reached all has its place on the axis");
+    report.rows[1].metrics.remove("event_sends");
+    assert!(!page(&report).contains("e^-m"), "one dot is no line");
+}
+
+#[test]
 fn the_page_needs_nothing_else_and_text_is_text() {
     let page = page(&full());
     for forbidden in ["http", "<script", "<link", "<img", "@import", "url(", "src="] {

@@ -41,6 +41,13 @@ impl<K: Kind> Sim<'_, K> {
                 self.net.run_for(settle.unwrap_or_default());
                 self.collect();
             }
+            Forming::Known => {
+                self.net.set_conditions(conditions);
+                self.add_all();
+                self.net.form();
+                self.net.run_for(settle.unwrap_or_default());
+                self.collect();
+            }
             Forming::SeedThenAll => {
                 self.net.set_conditions(conditions);
                 self.add_node();

@@ -178,7 +178,7 @@ impl<'a, K: Kind> Sim<'a, K> {
             events: 0,
             retry: get(&scenario.start.retry, &parameters)?.unwrap_or(Duration::from_secs(1)),
             agreed_since: None,
-            formed: scenario.start.how == Forming::Formed,
+            formed: matches!(scenario.start.how, Forming::Formed | Forming::Known),
             meter: Meter::new(task.series),
             tellers: None,
             parameters,

@@ -211,6 +211,15 @@ fn clusters_form_in_every_way() {
         assert_eq!(mean(&report, "agreed"), 1.0, "{how}");
         assert!(mean(&report, "formed") > 0.0, "{how}");
     }
+    for machine in ["node", "membership"] {
+        let text =
+            one_step(machine, "do = \"crash\"\nnodes = \"some\"", "after = \"60s\"\nwhen = \"detected\"");
+        let text = text.replacen("settle = \"5s\"", "how = \"known\"", 1);
+        let report = run(&text, 2);
+        assert_eq!(mean(&report, "fully_detected"), 2.0, "{machine}: they knew each other");
+        assert!(!only(&report).metrics.contains_key("formed"));
+        assert_eq!(mean(&report, "false_positives"), 0.0);
+    }
     let text = base.replacen("settle = \"5s\"", "how = \"strangers\"", 1);
     assert_eq!(mean(&run(&text, 2), "agreed"), 0.0);
 }
