@@ -74,6 +74,7 @@ pub struct Saved {
 /// The disk, and what the process is about to write to it.
 pub(crate) struct Disk<M> {
     rejoin_after_leave: bool,
+    leaves: fn(&M) -> bool,
     look: fn(&M) -> Look,
     file: Vec<u8>,
     keyring: Option<Keyring>,
@@ -93,11 +94,10 @@ pub(crate) struct Disk<M> {
 struct Look {
     clocks: Clocks,
     learnt: (u64, Vec<(Name, SocketAddr, Duration)>),
-    leaves: bool,
 }
 
 fn look<M: Persistent>(machine: &M) -> Look {
-    Look { clocks: machine.lamport(), learnt: machine.addresses(), leaves: machine.leaves() }
+    Look { clocks: machine.lamport(), learnt: machine.addresses() }
 }
 
 impl<M: Persistent> Network<M> {
@@ -116,6 +116,7 @@ impl<M: Persistent> Network<M> {
         assert!(self.node(node).disk.is_none(), "{} has a disk", self.name(node));
         let disk = Disk {
             rejoin_after_leave,
+            leaves: M::leaves,
             look: look::<M>,
             file: Vec::new(),
             keyring: None,
@@ -217,9 +218,9 @@ impl<M: Machine> Node<M> {
     /// A farewell is written at once: a crash before it is out must not bring the node back (serf.md 4.8).
     pub(crate) fn note_leave(&mut self, machine: &M, now: Instant) {
         let Some(disk) = self.disk.as_mut().filter(|disk| !disk.left && disk.lines.is_some()) else { return };
-        let seen = (disk.look)(machine);
-        if seen.leaves {
+        if (disk.leaves)(machine) {
             disk.left = true;
+            let seen = (disk.look)(machine);
             if let Some(lines) = &mut disk.lines {
                 lines.leave();
                 lines.clocks(seen.clocks);
