@@ -92,6 +92,12 @@ async fn serve(
     let mut bind = Bind::from(settings.bind);
     bind.advertise = settings.advertise;
     bind.options.keyring_file.clone_from(&settings.keyring_file);
+    if let Some(tls) = &settings.tls {
+        match tls.transport(&settings.label) {
+            Ok(tls) => bind.tls = Some(tls),
+            Err(error) => return cli::fail(&format!("tls_cert (--tls-cert): {error}")),
+        }
+    }
     bind.options.snapshot.clone_from(&settings.snapshot);
     bind.options.recording = arguments.record.as_ref().map(|path| {
         RecordingOptions::new(path, arguments.record_limit.unwrap_or(RecordingOptions::DEFAULT_LIMIT))
@@ -343,6 +349,7 @@ impl Agent<'_> {
             Ok(fresh) => fresh,
             Err(problem) => return tracing::error!("agent: Failed to reload configs: {problem}"),
         };
+        self.reload_certificates(&fresh);
         self.log.set(fresh.log_level);
         self.handlers.set(&fresh);
         self.specs.send_replace(fresh.event_handlers);
@@ -354,6 +361,23 @@ impl Agent<'_> {
                 }
                 Err(error) => tracing::error!("agent: Failed to set the tags: {error}"),
             }
+        });
+    }
+
+    /// The files are those that the node was started with; their content counts from the next connection on.
+    fn reload_certificates(&self, fresh: &Settings) {
+        let files = |settings: &Settings| settings.tls.as_ref().map(|tls| tls.files.clone());
+        if files(fresh) != files(&self.settings) {
+            tracing::warn!(
+                "agent: tls_cert, tls_key or tls_ca name other files now: that counts after a restart, and the content of \
+                 the old ones until then"
+            );
+        }
+        let Some(tls) = self.settings.tls.clone() else { return };
+        tokio::task::spawn_blocking(move || match tls.reload() {
+            Ok(true) => tracing::info!("agent: Reloaded certificates"),
+            Ok(false) => {}
+            Err(error) => tracing::error!("agent: Failed to reload certificates: {error}; the old ones stay"),
         });
     }
 

@@ -114,6 +114,16 @@ pub(crate) struct AgentArgs {
     /// installed, used and removed
     #[arg(long, value_name = "FILE")]
     keyring_file: Option<String>,
+    /// TLS on TCP: this node's certificate, a PEM file. It hides and authenticates streams only; datagrams need a key. All
+    /// nodes of a cluster have it, or none. SIGHUP reads the files again
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// The certificate's private key, a PEM file
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// Certificates of the authorities that sign the members' certificates, a PEM file
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<String>,
     /// Label of the cluster: packets with another one are dropped; at most 255 bytes
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
@@ -187,6 +197,9 @@ impl AgentArgs {
             advertise: given.advertise,
             encrypt_key: given.encrypt,
             keyring_file: given.keyring_file,
+            tls_cert: given.tls_cert,
+            tls_key: given.tls_key,
+            tls_ca: given.tls_ca,
             tags_file: given.tags_file,
             snapshot_path: given.snapshot,
             rejoin_after_leave: given.rejoin,

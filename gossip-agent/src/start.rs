@@ -61,6 +61,9 @@ pub(crate) async fn ready(
     object.insert("addr".into(), cluster.local().await.addr.to_string().into());
     object.insert("bind".into(), cluster.local_addr().to_string().into());
     object.insert("encrypted".into(), settings.keyring.is_some().into());
+    if settings.tls.is_some() {
+        object.insert("tls".into(), true.into());
+    }
     object.insert("members".into(), events::members(&news.members));
     object
 }
@@ -68,9 +71,10 @@ pub(crate) async fn ready(
 /// What Serf prints.
 pub(crate) async fn banner(settings: &Settings, cluster: &Cluster<Node>, rpc: Option<SocketAddr>) -> String {
     let rpc = rpc.map(|rpc| format!("      RPC addr: '{rpc}'\n")).unwrap_or_default();
+    let tls = if settings.tls.is_some() { "           TLS: streams\n" } else { "" };
     format!(
         "==> Gossip agent running!\n     Node name: '{}'\n     Bind addr: '{}'\nAdvertise addr: '{}'\n{rpc}     \
-         Encrypted: {}\n       Profile: {}\n\n==> Log data will now stream in as it occurs:\n\n",
+         Encrypted: {}\n{tls}       Profile: {}\n\n==> Log data will now stream in as it occurs:\n\n",
         settings.node_name,
         cluster.local_addr(),
         cluster.local().await.addr,

@@ -14,7 +14,7 @@ use transport_tokio::gossip_proto::wire::keyring::Keyring;
 use transport_tokio::gossip_proto::wire::layers::Compression;
 use transport_tokio::gossip_proto::wire::serf::encode_tags;
 
-use super::{Layer, Problem, Profile, Settings, address, interface, keyring};
+use super::{Layer, Problem, Profile, Settings, address, interface, keyring, tls};
 use crate::handlers::Spec;
 use crate::log::Level;
 use crate::mdns::{Discovery, Service};
@@ -50,6 +50,14 @@ impl Settings {
         let advertise = advertise(layer.advertise.as_deref(), bind.port(), &mut warnings)?;
         let keyring_file = layer.keyring_file.as_ref().map(PathBuf::from);
         let keyring = keys(layer.encrypt_key, layer.keyring_file)?;
+        let tls = tls::read(layer.tls_cert, layer.tls_key, layer.tls_ca)?;
+        if tls.is_some() && keyring.is_none() {
+            warnings.push(
+                "TLS protects streams only: datagrams, with all probes and events, can be read and forged by anybody; set \
+                 encrypt_key (--encrypt) or keyring_file (--keyring-file) too"
+                    .into(),
+            );
+        }
         let label = label(layer.label)?;
         let protocol = protocol(layer.protocol)?;
         let rpc_addr = rpc_addr(layer.rpc_addr.as_deref())?;
@@ -79,6 +87,7 @@ impl Settings {
             tags_file,
             keyring,
             keyring_file,
+            tls,
             snapshot: layer.snapshot_path.map(|path| SnapshotOptions {
                 path: path.into(),
                 rejoin_after_leave: layer.rejoin_after_leave,

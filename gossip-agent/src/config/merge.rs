@@ -12,6 +12,9 @@ pub(crate) struct Layer {
     pub(crate) advertise: Option<String>,
     pub(crate) encrypt_key: Option<String>,
     pub(crate) keyring_file: Option<String>,
+    pub(crate) tls_cert: Option<String>,
+    pub(crate) tls_key: Option<String>,
+    pub(crate) tls_ca: Option<String>,
     pub(crate) tags_file: Option<String>,
     pub(crate) snapshot_path: Option<String>,
     pub(crate) label: Option<String>,
@@ -62,6 +65,9 @@ impl Layer {
         scalar(&mut self.advertise, over.advertise);
         scalar(&mut self.encrypt_key, over.encrypt_key);
         scalar(&mut self.keyring_file, over.keyring_file);
+        scalar(&mut self.tls_cert, over.tls_cert);
+        scalar(&mut self.tls_key, over.tls_key);
+        scalar(&mut self.tls_ca, over.tls_ca);
         scalar(&mut self.tags_file, over.tags_file);
         scalar(&mut self.snapshot_path, over.snapshot_path);
         scalar(&mut self.label, over.label);

@@ -6,6 +6,7 @@ mod file;
 mod interface;
 mod keyring;
 mod merge;
+mod tls;
 mod unsupported;
 
 use core::fmt;
@@ -22,6 +23,7 @@ pub(crate) use check::{RPC_PORT, check_tags};
 pub(crate) use file::read as read_files;
 pub(crate) use keyring::parse_key;
 pub(crate) use merge::Layer;
+pub(crate) use tls::TlsSettings;
 pub(crate) use transport_tokio::gossip_proto::parse_duration;
 pub(crate) use unsupported::refuse_flag;
 
@@ -43,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) keyring: Option<Keyring>,
     /// Where it is kept, if it came from a file.
     pub(crate) keyring_file: Option<PathBuf>,
+    pub(crate) tls: Option<TlsSettings>,
     pub(crate) snapshot: Option<SnapshotOptions>,
     pub(crate) label: Bytes,
     pub(crate) profile: Profile,
