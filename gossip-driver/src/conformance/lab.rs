@@ -1,5 +1,6 @@
 //! Where a check runs: endpoints, time, and what two peers do to see that all is well.
 
+use core::cell::Cell;
 use core::future::{Future, poll_fn};
 use core::net::SocketAddr;
 use core::pin::pin;
@@ -61,6 +62,24 @@ impl<'f, F: Factory> Lab<'f, F> {
     pub(super) async fn within<A>(&self, else_what: &str, future: impl Future<Output = A>) -> Outcome<A> {
         let found = self.until(self.factory.patience(), future).await;
         found.ok_or_else(|| format!("{else_what} (waited {:?})", self.factory.patience()))
+    }
+
+    /// As [`Lab::within`], but anew with each step that is counted: much work on a slow machine takes long without hanging.
+    pub(super) async fn within_each<A>(
+        &self,
+        else_what: &str,
+        steps: &Cell<usize>,
+        future: impl Future<Output = A>,
+    ) -> Outcome<A> {
+        let mut future = pin!(future);
+        loop {
+            let before = steps.get();
+            if let Some(found) = self.until(self.factory.patience(), future.as_mut()).await {
+                return Ok(found);
+            }
+            let (now, patience) = (steps.get(), self.factory.patience());
+            ensure!(now > before, "{else_what} (after {now} steps, none in {patience:?})");
+        }
     }
 
     /// What the future gives if it does so in that time.

@@ -1,5 +1,6 @@
 //! One stream at a time, and thousands.
 
+use core::cell::Cell;
 use core::future::poll_fn;
 use core::task::Poll;
 use core::time::Duration;
@@ -270,17 +271,23 @@ pub(super) async fn finish_ends_one_direction<F: Factory>(lab: &Lab<'_, F>) -> O
 pub(super) async fn thousands<F: Factory>(lab: &Lab<'_, F>) -> Outcome {
     let (mut a, mut b) = lab.pair()?;
     let count = lab.can.streams;
+    // Counted up to a number, so that this ends in any case; each stream has as many of them.
+    let steps = &Cell::new(0);
+    let step = move || steps.set(steps.get() + 1);
     let mut crowd = Crowd::new();
     for number in 0..count as u64 {
         let mut stream = a.transport.open(b.addr, None);
         crowd.push(async move {
             let failed = |what: String| format!("one of {count} streams: {what}");
             open(&mut stream).await.map_err(failed)?;
+            step();
             let mut bytes = Bytes::new(number);
             let mut request = number.to_le_bytes().to_vec();
             request.extend(bytes.take(REQUEST));
             write_all(&mut stream, &request).await.map_err(failed)?;
+            step();
             let read = read_to_end(&mut stream, &mut bytes).await.map_err(failed)?;
+            step();
             ensure!(read == REQUEST, "one of {count} streams got {read} of {REQUEST} bytes");
             close(&mut stream).await;
             Ok(())
@@ -289,9 +296,11 @@ pub(super) async fn thousands<F: Factory>(lab: &Lab<'_, F>) -> Outcome {
     let run = poll_fn(|cx| {
         // All are accepted before any is answered to its end, so that all are open at once.
         while let Poll::Ready((mut stream, _)) = b.transport.poll_accept(cx) {
+            step();
             crowd.push(async move {
                 let mut number = [0; 8];
                 read_exact(&mut stream, &mut number).await?;
+                step();
                 let mut bytes = Bytes::new(u64::from_le_bytes(number));
                 let mut request = [0; REQUEST];
                 read_exact(&mut stream, &mut request).await?;
@@ -303,7 +312,7 @@ pub(super) async fn thousands<F: Factory>(lab: &Lab<'_, F>) -> Outcome {
         }
         crowd.poll(cx)
     });
-    lab.within(&format!("some of {count} streams stand still"), run).await??;
+    lab.within_each(&format!("some of {count} streams stand still"), steps, run).await??;
     lab.all_is_well(&mut a, &mut b).await
 }
 

@@ -75,6 +75,17 @@ impl Bus {
         })
     }
 
+    /// Moves an endpoint of this bus to another address while it is in use, as a change of network does; port 0 stands for any
+    /// that is free. Its streams live on, and its links keep their conditions. The old address is nobody's then. Fails if the
+    /// new one is somebody's; nothing has changed then.
+    pub fn relocate(&self, endpoint: &mut MemTransport, to: SocketAddr) -> io::Result<()> {
+        if !Arc::ptr_eq(&self.shared, &endpoint.shared) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the endpoint is on another bus"));
+        }
+        endpoint.addr = self.shared.with(|state| state.relocate(endpoint.number, to))?;
+        Ok(())
+    }
+
     /// Randomness for a node on this bus, different for each. It is only as secret as the bus's seed: enough where no
     /// packet leaves the process.
     pub fn seeds(&self) -> (Seed, NonceSecret) {

@@ -89,7 +89,27 @@ impl State {
 
     // Endpoints.
 
-    pub(crate) fn bind(&mut self, mut addr: SocketAddr) -> io::Result<(u32, SocketAddr)> {
+    pub(crate) fn bind(&mut self, addr: SocketAddr) -> io::Result<(u32, SocketAddr)> {
+        let addr = self.free_address(addr)?;
+        let number = self.number(addr);
+        self.ports[number as usize].bound = true;
+        Ok((number, addr))
+    }
+
+    /// An endpoint goes to another address. What it holds goes with it, and what is under way to it still arrives.
+    pub(crate) fn relocate(&mut self, number: u32, to: SocketAddr) -> io::Result<SocketAddr> {
+        let to = self.free_address(to)?;
+        // Nobody is there; from now on nobody is where it was.
+        let vacant = self.number(to);
+        let from = self.addresses[number as usize];
+        self.numbers.insert(to, number);
+        self.numbers.insert(from, vacant);
+        self.addresses.swap(number as usize, vacant as usize);
+        Ok(to)
+    }
+
+    /// That address, with a port that is free if none is given.
+    fn free_address(&mut self, mut addr: SocketAddr) -> io::Result<SocketAddr> {
         if addr.port() == 0 {
             // Every port once; who has bound them all gets the error below.
             for _ in FIRST_PORT..u16::MAX {
@@ -103,9 +123,7 @@ impl State {
         if self.is_bound(addr) {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("{addr} is in use on this bus")));
         }
-        let number = self.number(addr);
-        self.ports[number as usize].bound = true;
-        Ok((number, addr))
+        Ok(addr)
     }
 
     pub(crate) fn unbind(&mut self, number: u32) {

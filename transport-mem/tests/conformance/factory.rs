@@ -1,12 +1,15 @@
 //! Endpoints on a bus, for the suite.
 
+use core::any::Any;
 use core::future::Future;
 use core::net::SocketAddr;
+use core::task::{Context, Waker};
 use core::time::Duration;
 use std::io;
 
-use gossip_driver::conformance::{Capabilities, Factory};
-use gossip_proto::Seed;
+use gossip_driver::conformance::{Capabilities, Factory, Mischief};
+use gossip_driver::{SendBatch, Stream, Transport};
+use gossip_proto::{Seed, Transmit, TransmitId};
 use transport_mem::{Bus, Conditions, MemTransport, VirtualRuntime};
 
 pub(crate) struct InMemory {
@@ -49,6 +52,30 @@ impl Factory for InMemory {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities::new(65_507).oversize(65_508).stream_buffer(1 << 20).datagram_buffer(2 << 20)
+    }
+
+    fn stranger(&self, to: SocketAddr, mischief: Mischief) -> io::Result<Option<Box<dyn Any>>> {
+        let mut endpoint = self.endpoint(None)?;
+        if mischief == Mischief::Datagrams {
+            let mut batch = SendBatch::new(1400, 5);
+            for len in [1, 8, 100, 1200, 1400] {
+                batch.compose(|buffer| {
+                    buffer[..len].fill(0xee);
+                    Some(Transmit { id: TransmitId::from_u64(0), to, peer: None, len })
+                });
+            }
+            let _ = endpoint.poll_send(&mut Context::from_waker(Waker::noop()), &mut batch);
+            return Ok(Some(Box::new(endpoint)));
+        }
+        let mut stream = endpoint.open(to, None);
+        if mischief == Mischief::Nonsense {
+            let _ = stream.poll_write(&mut Context::from_waker(Waker::noop()), &[0xee; 2000]);
+        }
+        Ok(Some(Box::new((endpoint, stream))))
+    }
+
+    fn relocate(&self, endpoint: &mut MemTransport) -> Option<io::Result<()>> {
+        Some(self.bus.relocate(endpoint, ([10, 0, 0, 2], 0).into()))
     }
 
     fn tasks(&self) -> Option<usize> {
