@@ -41,9 +41,10 @@ impl Bytes {
         Ok(())
     }
 
-    /// A datagram that says its own number, if it is long enough.
+    /// A datagram that says its own number, if it is long enough. None is the beginning of a longer one, so that one that was cut
+    /// off shows.
     fn datagram(number: u64, len: usize) -> Vec<u8> {
-        let mut bytes = Self::new(number).take(len);
+        let mut bytes = Self::new(number ^ (len as u64) << 40).take(len);
         if let Some(head) = bytes.get_mut(..8) {
             head.copy_from_slice(&number.to_le_bytes());
         }

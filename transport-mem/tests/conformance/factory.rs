@@ -9,7 +9,7 @@ use std::io;
 
 use gossip_driver::conformance::{Capabilities, Factory, Mischief};
 use gossip_driver::{SendBatch, Stream, Transport};
-use gossip_proto::{Seed, Transmit, TransmitId};
+use gossip_proto::{DatagramKind, Seed, Transmit, TransmitId};
 use transport_mem::{Bus, Conditions, MemTransport, VirtualRuntime};
 
 pub(crate) struct InMemory {
@@ -24,6 +24,7 @@ impl InMemory {
     }
 
     /// What is sent takes its time, in pieces of any size, and some datagrams are lost.
+    #[allow(dead_code)] // Not in every program that these tests are.
     pub(crate) fn with_latency() -> Self {
         let runtime = VirtualRuntime::new();
         let bus = Bus::with_runtime(&runtime, Seed::from_u64(7));
@@ -61,7 +62,13 @@ impl Factory for InMemory {
             for len in [1, 8, 100, 1200, 1400] {
                 batch.compose(|buffer| {
                     buffer[..len].fill(0xee);
-                    Some(Transmit { id: TransmitId::from_u64(0), to, peer: None, len })
+                    Some(Transmit {
+                        id: TransmitId::from_u64(0),
+                        to,
+                        peer: None,
+                        kind: DatagramKind::Gossip,
+                        len,
+                    })
                 });
             }
             let _ = endpoint.poll_send(&mut Context::from_waker(Waker::noop()), &mut batch);

@@ -389,8 +389,10 @@ impl Stream for FaultyStream {
         }
         let waker = self.waker.get_or_insert_with(|| cx.waker().clone()).clone();
         let mut first = Context::from_waker(&waker);
-        let cx = if self.defect == Defect::KeepsTheFirstWaker { &mut first } else { cx };
-        let read = self.inner().poll_read(cx, buf);
+        let read = match self.defect {
+            Defect::KeepsTheFirstWaker => self.inner().poll_read(&mut first, buf),
+            _ => self.inner().poll_read(cx, buf),
+        };
         if let Poll::Ready(Ok(len)) = read {
             self.read += len;
         }
