@@ -122,7 +122,7 @@ fn a_hangup_reads_the_certificates_again_and_what_is_wrong_changes_nothing() {
     a.signal("HUP");
     wait_for_log(&log, "Failed to reload configs: tls_ca (--tls-ca): ", 1);
 
-    files.write("a.ca.pem", &(old.certificate_pem() + &new.certificate_pem()));
+    files.write("a.ca.pem", &[old.certificate_pem(), new.certificate_pem()].concat());
     a.signal("HUP");
     wait_for_log(&log, "Reloaded certificates", 1);
     let mut b = Agent::start("b", &[&["-join", &a.addr][..], &texts(&b)].concat());

@@ -108,7 +108,7 @@ mod tests {
         let authority = Authority::new("test").unwrap();
         let (one, two) = (authority.issue("one").unwrap(), authority.issue("two").unwrap());
         let (ca, cert, key) = (
-            file("ca.pem", &authority.certificate_pem()),
+            file("ca.pem", authority.certificate_pem()),
             file("one.pem", &one.certificate_pem()),
             file("one.key", &one.key_pem()),
         );
