@@ -88,6 +88,7 @@ pub fn execute(
         sweep: scenario.sweep.clone(),
         variants: variants.iter().map(|variant| (variant.name.clone(), variant.title.clone())).collect(),
         show: scenario.measure.show.clone(),
+        digest: scenario.digest(),
     });
     report.seeds = (options.first_seed, seeds);
     report.filter.clone_from(&options.filter);

@@ -105,12 +105,14 @@
 //! machine it was made on.
 #![forbid(unsafe_code)]
 
+pub mod baseline;
 pub mod compare;
 mod execute;
 pub mod html;
 mod measure;
 pub mod replay;
 mod report;
+pub mod results;
 mod run;
 pub mod scenario;
 mod settings;

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use gossip_proto::StepKind;
 use gossip_sim::scenario::{Overrides, Scenario, builtins, find};
 use gossip_sim::value::{FromScalar, Scalar};
-use gossip_sim::{Options, Report, compare, execute, html, replay, table, write_file};
+use gossip_sim::{Options, Report, baseline, compare, execute, html, replay, results, table, write_file};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Simulated gossip clusters: scenarios with faults, sweeps over parameters, and papers' figures beside ours.
@@ -37,6 +37,12 @@ enum Command {
     /// Times are counted from the first call. Exit code 0 says that the replay was exact, 2 that it was not, or that there is
     /// nothing to replay.
     Replay(Replay),
+    /// Makes the tables of docs/results.md: published figures and ours, with the commands that give them.
+    Results(Results),
+    /// Runs what is quick, and compares every figure exactly with those that are committed.
+    ///
+    /// Exit code 1 says that some are not the same.
+    Baseline(Baseline),
     /// Prints a scenario's file, to start one's own from.
     Show {
         /// A built-in scenario or a file.
@@ -76,6 +82,38 @@ struct Run {
 }
 
 #[derive(Debug, Args)]
+struct Results {
+    /// Only these tables.
+    #[arg(long, value_name = "TABLES", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Leaves out the tables that take minutes.
+    #[arg(long)]
+    quick: bool,
+    /// Keeps reports in this folder, and does not run again what it has of the same scenario, settings and seeds.
+    #[arg(long, value_name = "DIR")]
+    json_dir: Option<PathBuf>,
+    /// Puts the tables between their marks in this document, instead of printing them.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// Threads.
+    #[arg(long, value_name = "J", default_value_t = cores())]
+    jobs: usize,
+}
+
+#[derive(Debug, Args)]
+struct Baseline {
+    /// The figures that are committed.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Writes them anew instead, after a change that was meant.
+    #[arg(long)]
+    write: bool,
+    /// Threads.
+    #[arg(long, value_name = "J", default_value_t = cores())]
+    jobs: usize,
+}
+
+#[derive(Debug, Args)]
 struct Replay {
     /// The recording, as `gossip agent --record` writes it.
     trace: PathBuf,
@@ -110,6 +148,8 @@ fn main() -> ExitCode {
         Command::Run(options) => run(&options).map(|()| ExitCode::SUCCESS),
         Command::Compare(options) => run_compare(&options),
         Command::Replay(options) => run_replay(&options).map(|()| ExitCode::SUCCESS),
+        Command::Results(options) => run_results(&options).map(|()| ExitCode::SUCCESS),
+        Command::Baseline(options) => run_baseline(&options),
         Command::Show { scenario } => find(&scenario)
             .map_err(|error| error.to_string())
             .and_then(|(_, text)| print(&text))
@@ -143,10 +183,7 @@ fn run(options: &Run) -> Result<(), String> {
     let overrides = Overrides { nodes: options.nodes, set: options.set.clone() };
     let scenario = Scenario::parse(&file, &text, &overrides).map_err(|error| error.to_string())?;
 
-    let bar = ProgressBar::new(0); // hidden where standard error is no terminal
-    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} runs, {eta} left") {
-        bar.set_style(style);
-    }
+    let bar = bar();
     bar.set_message(scenario.name.clone());
     let progress = |over: usize, of: usize| {
         bar.set_length(of as u64);
@@ -186,6 +223,64 @@ fn run(options: &Run) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(0); // hidden where standard error is no terminal
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} runs, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn run_results(options: &Results) -> Result<(), String> {
+    if options.jobs == 0 {
+        return Err("--jobs must be at least 1".into());
+    }
+    let bar = bar();
+    let progress = |table: &str, over: usize, of: usize| {
+        if over == 0 {
+            bar.reset_eta();
+            bar.set_message(table.to_owned());
+        }
+        bar.set_length(of as u64);
+        bar.set_position(over as u64);
+    };
+    let wanted = results::Wanted {
+        only: options.only.clone(),
+        quick: options.quick,
+        kept: options.json_dir.clone(),
+        write: options.write.clone(),
+        jobs: options.jobs,
+    };
+    let made = results::results(&results::Tables::builtin()?, &wanted, &progress);
+    bar.finish_and_clear();
+    print(&made?)
+}
+
+fn run_baseline(options: &Baseline) -> Result<ExitCode, String> {
+    let file = options.file.display();
+    if options.jobs == 0 {
+        return Err("--jobs must be at least 1".into());
+    }
+    if options.write {
+        check_writable(&options.file)?;
+        let measured = baseline::to_json(&baseline::measure(options.jobs)?);
+        write_file(&options.file, &measured).map_err(|error| format!("{file}: {error}"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = fs::read_to_string(&options.file).map_err(|error| format!("{file}: {error}"))?;
+    let before = baseline::from_json(&text).map_err(|error| format!("{file}: {error}"))?;
+    let differences = baseline::compare(&before, &baseline::measure(options.jobs)?);
+    if differences.is_empty() {
+        print("All figures are the same.\n")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&format!("{}\n", compare::table(&differences, true)))?;
+    eprintln!(
+        "gossip-sim: figures differ from {file}; if that is meant, write them anew: gossip-sim baseline {file} --write"
+    );
+    Ok(ExitCode::from(1))
 }
 
 fn run_replay(options: &Replay) -> Result<(), String> {

@@ -61,6 +61,9 @@ pub struct About {
     pub variants: Vec<(String, String)>,
     /// Metrics to show first.
     pub show: Vec<String>,
+    /// Of the text of its file: another text has another one. Empty in reports of before it was there.
+    #[serde(default)]
+    pub digest: String,
 }
 
 /// The figures of one variant in one cell, or in several cells together.

@@ -49,6 +49,7 @@ fn empty() -> Report {
         sweep: BTreeMap::new(),
         variants: vec![("ours".into(), EVIL.into())],
         show: Vec::new(),
+        digest: String::new(),
     });
     report.seeds = (1, 1);
     report.set.push(("x".into(), EVIL.into()));

@@ -41,6 +41,7 @@ metrics! {
         first_detection, "s", LESS, "From the fault to the first declaration of failure at any node; a sample per detected outage.";
         first_detection_periods, "periods", LESS, "The same in periods of probing, of the configuration.";
         first_suspicion_periods, "periods", LESS, "From the fault to the first suspicion, in periods of probing.";
+        first_suspicion_whole_periods, "periods", LESS, "The same rounded down: in lock-step, in which period after the one of the fault the member was probed first.";
         full_detection, "s", LESS, "From the fault until the last healthy node knew; a sample per fully detected outage.";
         spread, "s", LESS, "From the first declaration at any node to each other healthy node's own; a sample per node.";
     }

@@ -86,6 +86,14 @@ impl<K: Kind> Sim<'_, K> {
         if let Some((_, &zone)) = zone {
             self.net.set_zone(id, zone);
         }
+        // The values were looked at when the scenario was checked.
+        let cluster = &self.task.scenario.cluster;
+        if let Ok(Some(per_call)) = get(&cluster.per_call, &self.parameters) {
+            self.net.set_slow(id, per_call);
+        }
+        if let Ok(Some(inputs)) = get(&cluster.drain, &self.parameters) {
+            self.net.set_drain(id, inputs);
+        }
         let name = self.net.name(id).clone();
         self.meter.added(id.number(), name);
         id

@@ -186,6 +186,12 @@ fn check_run(scenario: &Scenario, parameters: &Parameters) -> Result<(), Wrong> 
         let value = value.as_ref().map_or(Ok(Duration::ZERO), |value| value.get(parameters));
         check_time(value).map_err(general(field))
     };
+    time("cluster.per_call", &scenario.cluster.per_call)?;
+    if let Some(drain) = &scenario.cluster.drain
+        && drain.get(parameters).map_err(general("cluster.drain"))? == 0
+    {
+        return Err((None, "cluster.drain: at least one message is taken at a time".into()));
+    }
     time("stop.after", &Some(scenario.stop.after.clone()))?;
     time("stop.hold", &scenario.stop.hold)?;
     if scenario.stop.hold.is_some()

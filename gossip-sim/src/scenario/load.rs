@@ -150,6 +150,7 @@ impl Scenario {
                 .map_err(|(_, message)| wrong(None, format!("with what is set: {message}")))?;
         }
         (scenario.file, scenario.overrides) = (file.to_owned(), overrides.clone());
+        scenario.digest = digest(text);
         Ok(scenario)
     }
 
@@ -173,6 +174,12 @@ fn quoted(word: &str) -> String {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', r"'\''")),
     }
+}
+
+/// FNV-1a in 64 bits.
+fn digest(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

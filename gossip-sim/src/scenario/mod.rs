@@ -79,6 +79,9 @@ pub struct Scenario {
     /// What options changed.
     #[serde(skip)]
     overrides: Overrides,
+    /// Of the text that it was read from, before anything was set: another text has another one.
+    #[serde(skip)]
+    digest: u64,
 }
 
 /// The machine that runs on every node.
@@ -126,6 +129,11 @@ pub struct Cluster {
     /// Switches of the core for experiments, by their field names.
     #[serde(default)]
     pub experiment: Settings,
+    /// How long each node's process takes for every message, piece of a stream and timer. Default: no time.
+    pub per_call: Option<Val<Duration>>,
+    /// With `per_call`: most messages that it takes before a timer that is due has its turn. Default 1,024, as the drivers
+    /// that ship; with 1 they take turns, as the threads of a program do.
+    pub drain: Option<Val<usize>>,
 }
 
 /// Settings by name.
@@ -378,6 +386,11 @@ fn one() -> u64 {
 }
 
 impl Scenario {
+    /// Of the text that it was read from, before anything was set, in hexadecimal: another text has another one.
+    pub fn digest(&self) -> String {
+        format!("{:016x}", self.digest)
+    }
+
     /// The variants; one that changes nothing if the file has none.
     pub fn all_variants(&self) -> Vec<Variant> {
         if self.variants.is_empty() {

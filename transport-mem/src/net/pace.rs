@@ -22,6 +22,8 @@ pub struct Bursts {
 pub(crate) struct Pace {
     /// How long each call of the machine takes.
     pub(crate) per_call: Duration,
+    /// Most inputs before time is looked at.
+    pub(crate) drain: usize,
     /// A call is under way until then.
     busy: Instant,
     bursts: Option<Bursts>,
@@ -35,9 +37,10 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) fn new(seed: &Seed, number: u32) -> Self {
+    pub(crate) fn new(seed: &Seed, number: u32, drain: usize) -> Self {
         Self {
             per_call: Duration::ZERO,
+            drain,
             busy: Instant::ORIGIN,
             bursts: None,
             burst: (Instant::ORIGIN, Instant::ORIGIN),
@@ -90,7 +93,7 @@ mod tests {
     fn bursts_take_their_share_and_waits_fill_their_range() {
         let (awake, least, most) =
             (Duration::from_millis(50), Duration::from_millis(100), Duration::from_millis(900));
-        let mut pace = Pace::new(&Seed::from_u64(3), 0);
+        let mut pace = Pace::new(&Seed::from_u64(3), 0, 1);
         pace.set_bursts(Instant::ORIGIN, Some(Bursts { awake, least, most }));
         let (mut runs, mut waits) = (0, Vec::new());
         for at in (0..1_000_000).map(Instant::from_millis) {
@@ -117,6 +120,6 @@ mod tests {
     fn bursts_that_make_no_sense_are_refused() {
         let (least, most) = (Duration::from_secs(2), Duration::from_secs(1));
         let bursts = Bursts { awake: Duration::ZERO, least, most };
-        Pace::new(&Seed::from_u64(1), 0).set_bursts(Instant::ORIGIN, Some(bursts));
+        Pace::new(&Seed::from_u64(1), 0, 1).set_bursts(Instant::ORIGIN, Some(bursts));
     }
 }

@@ -79,6 +79,13 @@ fn every_node_is_played_to_the_state_it_is_in() {
         // The fourth one has only run again for ten seconds.
         assert!(playback.entries() > if node == nodes[3] { 100 } else { 400 }, "{}", playback.entries());
     }
+    // A second run is the same, and so is all that was recorded of it.
+    let (mut again, _) = run(1, Some(1 << 30));
+    assert_eq!(again.trace().hash(), net.trace().hash());
+    for &node in &nodes {
+        again.stop_recording(node);
+        assert!(again.recording(node) == net.recording(node), "{}", net.name(node));
+    }
     // Recording leaves the run alone, and so does the place where it is kept.
     let (plain, _) = run(1, None);
     assert_eq!(plain.trace().hash(), net.trace().hash());

@@ -1,7 +1,7 @@
 //! Slow processes and processes that run in bursts, measured against what was asked for.
 
 use core::time::Duration;
-use gossip_proto::{Config, Instant, Membership, Seed};
+use gossip_proto::{Config, Instant, Machine, Membership, Seed};
 use transport_mem::net::{Bursts, Network, NodeId, Observer};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -57,6 +57,26 @@ fn a_slow_process_takes_one_input_per_call_time() {
     assert!(behind * 4 > gaps.len(), "what waits is taken as soon as the call before it ends: {gaps:?}");
     assert!(times.len() > 40, "it goes on for the whole minute: {}", times.len());
     assert_eq!(slow(), (times, hash), "one seed, one run");
+}
+
+#[test]
+fn timers_of_a_slow_process_take_turns_with_its_inputs_if_that_is_asked_for() {
+    let ticks = |drain: Option<usize>| {
+        let mut probes = 0;
+        run(|net, node| {
+            // Slower than it is asked, so that something always waits for it.
+            net.set_slow(node, SECOND);
+            if let Some(inputs) = drain {
+                net.set_drain(node, inputs);
+            }
+            let before = net.machine(node).unwrap().stats().probes;
+            net.run_for(60 * SECOND);
+            probes = net.machine(node).unwrap().stats().probes - before;
+        });
+        probes
+    };
+    let (drained, in_turn) = (ticks(None), ticks(Some(1)));
+    assert!(in_turn > 2 * drained && in_turn > 5, "{in_turn} probes in turn, {drained} after all inputs");
 }
 
 #[test]

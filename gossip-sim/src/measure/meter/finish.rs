@@ -54,6 +54,7 @@ impl Meter {
                 self.sample("first_suspicion", since(at));
                 if !probe_interval.is_zero() {
                     self.sample("first_suspicion_periods", periods(since(at)));
+                    self.sample("first_suspicion_whole_periods", periods(since(at)).floor());
                 }
             }
             let Some(first) = outage.first else { continue };

@@ -6,7 +6,7 @@ use core::time::Duration;
 use gossip_proto::{Instant, Machine};
 
 use crate::net::clock::Clock;
-use crate::net::node::{Node, Power};
+use crate::net::node::{DRAIN, Node, Power};
 use crate::net::pace::{Bursts, Pace};
 use crate::net::trace::{Entry, NOBODY};
 use crate::net::world::World;
@@ -69,6 +69,17 @@ impl<M: Machine> Network<M> {
     /// brings leaves when it begins. Zero, the default, makes it as fast as any. It stays across restarts.
     pub fn set_slow(&mut self, node: NodeId, per_call: Duration) {
         self.set_pace(node, "set_slow", |pace, _| pace.per_call = per_call);
+    }
+
+    /// How many inputs a slow process takes at most before a timer that is due gets its turn; the default, 1,024, is what
+    /// the contract asks of a driver (drain before judge). With 1 they take turns, as the threads of a program do that
+    /// reads in one and waits for its timers in others. It stays across restarts.
+    ///
+    /// # Panics
+    /// If it is 0: no input would ever be taken while timers are due.
+    pub fn set_drain(&mut self, node: NodeId, inputs: usize) {
+        assert!(inputs > 0, "at least one input is taken at a time");
+        self.set_pace(node, "set_drain", |pace, _| pace.drain = inputs);
     }
 
     /// Has a node's process run in bursts only, beginning with one now; `None`, the default, lets it always run. Between
@@ -135,7 +146,7 @@ impl<M: Machine> Network<M> {
 
     fn set_pace(&mut self, node: NodeId, what: &'static str, how: impl FnOnce(&mut Pace, Instant)) {
         let pace = &mut self.nodes[node.number()].pace;
-        how(pace.get_or_insert_with(|| Box::new(Pace::new(&self.seed, node.0))), self.world.now);
+        how(pace.get_or_insert_with(|| Box::new(Pace::new(&self.seed, node.0, DRAIN))), self.world.now);
         self.world.fault(Some(node), what);
         self.world.mark(node.0);
         self.settle();

@@ -12,7 +12,7 @@ use crate::net::world::{Event, World};
 /// Most inputs between two polls of transmits.
 const BATCH: usize = 64;
 /// Most inputs handed over before time is looked at (drain before judge).
-const DRAIN: usize = 1024;
+pub(crate) const DRAIN: usize = 1024;
 /// A machine that still wants to be called after this many calls at one instant will want it forever.
 const MAX_TIMEOUTS: usize = 100_000;
 
@@ -85,7 +85,7 @@ impl<M: Machine> Node<M> {
         if !due && !input {
             return false;
         }
-        if input && !(due && pace.drained >= DRAIN) {
+        if input && !(due && pace.drained >= pace.drain) {
             pace.drained += 1;
             match self.inbox.pop_front() {
                 Some(input) => self.hand_over(machine, input, world),

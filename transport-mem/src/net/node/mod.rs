@@ -19,6 +19,8 @@ use crate::net::pace::Pace;
 use crate::net::record::Log;
 use crate::net::world::{Event, World};
 
+pub(crate) use drive::DRAIN;
+
 /// What a factory gets to make a machine of.
 #[derive(Debug)]
 #[non_exhaustive]
