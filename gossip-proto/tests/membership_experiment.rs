@@ -343,3 +343,25 @@ fn a_probe_from_its_tick_fails_when_its_ping_leaves_too_late() {
         assert_eq!(script.status(name), Some(status));
     }
 }
+
+#[test]
+fn a_probe_from_its_tick_is_not_judged_before_its_helpers_were_asked() {
+    for from_tick in [false, true] {
+        let mut script = with(&["b", "c"], |config, experiment| {
+            config.indirect_checks(1).stream_pings(false).suspicion_mult(100);
+            experiment.probe_from_tick(from_tick);
+        });
+        let target = probes(&mut script).to;
+        let name = if target == addr(2) { "b" } else { "c" };
+        // Nobody answers, and then the socket is full for some intervals.
+        for _ in 0..60 {
+            script.next();
+        }
+        assert_eq!(script.status(name) == Some(Status::Suspect), !from_tick, "{from_tick}");
+        if from_tick {
+            assert!(script.sent().iter().any(|sent| sent.kinds()[0] == MessageType::IndirectPing));
+            script.late(script.now);
+            assert_eq!(script.status(name), Some(Status::Suspect));
+        }
+    }
+}

@@ -46,9 +46,9 @@ config! {
         /// The probe timeout grows with the local health score as the interval does: the paper says so, its authors' code and
         /// the machine as it ships keep it (spec 4.8). Helpers still answer by their own timeout.
         scaled_probe_timeout: bool = false,
-        /// The clock of a probe starts with its tick, and a ping that cannot be sent yet holds up the prober, as in
-        /// memberlist, whose prober sits in a blocked call and then finds its time over. Otherwise it starts when the ping
-        /// leaves, and one that never left says nothing (contract rule 4).
+        /// The clock of a probe starts with its tick, and a ping or request to a helper that cannot be sent yet holds up the
+        /// prober, as in memberlist, whose prober sits in a blocked call and then finds its time over. Otherwise it starts
+        /// when the ping leaves, and one that never left says nothing (contract rule 4).
         probe_from_tick: bool = false,
         /// Independent accusers after which a suspicion is as short as can be, Lifeguard's K: 3 in the paper. `None` is
         /// `suspicion_mult - 2` (spec 4.4). At most 1,024. In clusters too small for so many it counts as 0 either way.

@@ -131,7 +131,12 @@ impl Swim {
             self.stats.buffer_too_small += 1;
         }
         while let Some(outgoing) = self.outgoing.pop_front() {
-            if let Some(transmit) = self.compose(upper, outgoing, buf) {
+            let asks = matches!(outgoing, Outgoing::IndirectPing { .. });
+            let composed = self.compose(upper, outgoing, buf);
+            if asks {
+                self.helper_asked();
+            }
+            if let Some(transmit) = composed {
                 self.stats.datagrams_sent += 1;
                 self.stats.bytes_sent += transmit.len as u64;
                 return Some(transmit);

@@ -166,7 +166,22 @@ impl Swim {
                 self.end_probe();
             }
             Phase::Direct => self.probe_indirectly(),
+            Phase::Indirect if self.config.experiment.probe_from_tick && self.is_asking() => {}
             Phase::Indirect => self.judge_probe(),
+        }
+    }
+
+    /// Whether requests to helpers still wait to be handed out.
+    fn is_asking(&self) -> bool {
+        self.outgoing.iter().any(|outgoing| matches!(outgoing, Outgoing::IndirectPing { .. }))
+    }
+
+    /// A request to a helper was handed out. A prober that sits in its sends (`probe_from_tick`) judges after the last one.
+    pub(crate) fn helper_asked(&mut self) {
+        let Some(probe) = self.probe.as_ref().filter(|probe| probe.phase == Phase::Indirect) else { return };
+        if self.config.experiment.probe_from_tick && !self.is_asking() {
+            let end = probe.sent + self.probe_span();
+            self.ticks.set(Tick::Phase, end.max(self.now));
         }
     }
 
