@@ -61,7 +61,7 @@ pub struct About {
     pub variants: Vec<(String, String)>,
     /// Metrics to show first.
     pub show: Vec<String>,
-    /// Of the text of its file: another text has another one. Empty in reports of before it was there.
+    /// Of all in its file that a run depends on: another scenario has another one. Empty in reports of before it was there.
     #[serde(default)]
     pub digest: String,
 }

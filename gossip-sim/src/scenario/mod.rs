@@ -79,7 +79,7 @@ pub struct Scenario {
     /// What options changed.
     #[serde(skip)]
     overrides: Overrides,
-    /// Of the text that it was read from, before anything was set: another text has another one.
+    /// Of what it was read from, before anything was set.
     #[serde(skip)]
     digest: u64,
 }
@@ -386,7 +386,7 @@ fn one() -> u64 {
 }
 
 impl Scenario {
-    /// Of the text that it was read from, before anything was set, in hexadecimal: another text has another one.
+    /// Of all in its file that a run depends on, before anything was set, in hexadecimal: another scenario has another one.
     pub fn digest(&self) -> String {
         format!("{:016x}", self.digest)
     }
