@@ -267,17 +267,29 @@ pub(super) fn infection(title: &str, series: &Series) -> Option<String> {
         // A long list is thinned, the last one included; it then stands for all that were to know.
         let thinned = curve.at.len() >= series::NODES && curve.of > series::NODES;
         let of = if thinned { curve.at.len() } else { curve.of } as f64;
-        let mut points = vec![(0.0, 0.0)];
-        for (count, at) in curve.at.iter().enumerate() {
-            let at = (at - curve.since).max(0.0);
-            points.push((at, 100.0 * count as f64 / of));
-            points.push((at, 100.0 * (count + 1) as f64 / of));
+        let steps = |times: &[f64]| {
+            let mut points = vec![(0.0, 0.0)];
+            for (count, at) in times.iter().enumerate() {
+                let at = (at - curve.since).max(0.0);
+                points.push((at, 100.0 * count as f64 / of));
+                points.push((at, 100.0 * (count + 1) as f64 / of));
+            }
+            points.push((end, 100.0 * times.len() as f64 / of));
+            points
+        };
+        if !curve.suspected.is_empty() {
+            let text = format!("{}: suspected", curve.what);
+            plot.line(&steps(&curve.suspected), &format!("line dash c{colour}"), &text);
         }
-        points.push((end, 100.0 * curve.at.len() as f64 / of));
-        plot.line(&points, &format!("line c{colour}"), &curve.what);
+        plot.line(&steps(&curve.at), &format!("line c{colour}"), &format!("{}: known", curve.what));
         plot.legend(&format!("line c{colour}"), &name);
     }
-    Some(plot.finish(title, "A step up is one more node that knows."))
+    let mut caption = String::from("A step up is one more node that knows.");
+    if curves.iter().any(|curve| !curve.suspected.is_empty()) {
+        plot.legend("line dash c9", "nodes that suspect it, which comes first");
+        caption.push_str(" Of a fault, that is one more healthy node that declares the member failed.");
+    }
+    Some(plot.finish(title, &caption))
 }
 
 /// The smallest, mean and largest view over time, and how many ran.

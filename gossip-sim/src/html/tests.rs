@@ -61,7 +61,13 @@ fn series() -> Series {
     let told = |at, from, what: &str| Told { at, from, to: 1, what: what.into(), about: Some(2) };
     Series {
         timeline: vec![Mark { at: 1.0, what: EVIL.into(), nodes: vec![2], count: 1 }],
-        infection: vec![Curve { what: EVIL.into(), since: 1.0, of: 2, at: vec![2.0, 3.0] }],
+        infection: vec![Curve {
+            what: EVIL.into(),
+            since: 1.0,
+            of: 2,
+            suspected: vec![1.5],
+            at: vec![2.0, 3.0],
+        }],
         views: vec![view(0.0, 3), view(5.0, 2)],
         bytes_sent: vec![10.0, 30.0, 20.0],
         bytes_received: vec![20.0, 20.0, 20.0],
@@ -138,6 +144,7 @@ fn what_was_published_is_drawn_and_far_figures_stand_out() {
     assert_eq!(page.matches("class=\"diamond c0\"").count(), 1);
     assert_eq!(page.matches("<tr class=\"far\">").count(), 1);
     assert!(page.contains("3.00 ▲"));
+    assert!(page.contains("nodes that suspect it"));
     assert!(page.contains("class=\"arrow c3\"") && page.contains("class=\"fault\""));
 }
 

@@ -27,6 +27,8 @@ struct Outage {
     since: Instant,
     leaves: bool,
     first_suspicion: Option<Instant>,
+    /// When each healthy node suspected it first.
+    suspected: BTreeMap<usize, Instant>,
     first: Option<Instant>,
     full: Option<Instant>,
     /// When each healthy node knew; empty as long as nobody did.
@@ -133,6 +135,7 @@ impl Meter {
             since: now,
             leaves,
             first_suspicion: None,
+            suspected: BTreeMap::new(),
             first: None,
             full: None,
             known: BTreeMap::new(),
@@ -200,6 +203,9 @@ impl Meter {
                 self.tell(change.at, viewer, "suspected", Some(about));
                 if let Some(outage) = self.outage_of(about) {
                     outage.first_suspicion.get_or_insert(change.at);
+                    if healthy_viewer {
+                        outage.suspected.entry(viewer).or_insert(change.at);
+                    }
                 }
                 if self.is_false(viewer, about) {
                     self.count("false_suspicions", 1);

@@ -73,6 +73,9 @@ metrics! {
         query_acks, "share", MORE, "Share of the nodes that acknowledged a query.";
         query_answers, "share", MORE, "Share of the nodes whose answer to a query arrived.";
     }
+    "coordinates" {
+        coordinate_error, "share", LESS, "By how much the coordinates of two nodes miss their mean round trip at the end; a sample per pair of the first 64 nodes.";
+    }
     "leaving" {
         leaves, "", EITHER, "Farewells in a run.";
         leave_spread, "s", LESS, "From the command to leave until the last healthy node knew; a sample per leave of which all knew.";

@@ -44,6 +44,9 @@ pub struct Curve {
     pub since: f64,
     /// How many were to learn of it.
     pub of: usize,
+    /// When one more suspected it, in order; of faults alone.
+    #[serde(default)]
+    pub suspected: Vec<f64>,
     /// When one more knew, in order.
     pub at: Vec<f64>,
 }

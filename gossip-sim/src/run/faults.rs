@@ -132,13 +132,20 @@ impl<K: Kind> Sim<'_, K> {
         {
             for (from, to) in [(from, to), (to, from)].into_iter().take(ways) {
                 match step.action {
-                    Action::Link => self.net.set_zone_link(from, to, conditions),
+                    Action::Link => {
+                        self.net.set_zone_link(from, to, conditions);
+                        match conditions {
+                            Some(conditions) => self.zone_links.insert((from, to), conditions),
+                            None => self.zone_links.remove(&(from, to)),
+                        };
+                    }
                     _ => self.net.cut_zones(from, to, on),
                 }
             }
             return Ok(());
         }
         let (from, to) = (self.targets(&step.from)?, self.targets(&step.to)?);
+        self.pair_links |= step.action == Action::Link;
         for &a in &from {
             for &b in to.iter().filter(|b| **b != a) {
                 let (a, b) = (self.nodes[a], self.nodes[b]);

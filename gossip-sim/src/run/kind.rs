@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 
+use gossip_proto::coordinate::Coordinate;
 use gossip_proto::{
     Bytes, CommandError, Config, ConfigError, Instant, Machine, Membership, Name, Node, NonceSecret,
     OperationId, QueryParams, RequestId, Restore, Seed, ServiceConfig, Status,
@@ -55,6 +56,9 @@ pub(crate) trait Kind: Machine + Sized + 'static {
 
     /// Changes what members see of the node.
     fn set_tag(&mut self, now: Instant, name: String, value: String) -> Result<OperationId, CommandError>;
+
+    /// Where it is in the cluster's latency space, if it says so.
+    fn coordinates(&self) -> Option<&Coordinate>;
 
     /// What a snapshot would keep of it.
     fn save(&self) -> Saved {
@@ -114,6 +118,10 @@ impl Kind for Node {
         self.set_tags(now, tags)
     }
 
+    fn coordinates(&self) -> Option<&Coordinate> {
+        self.coordinate()
+    }
+
     fn save(&self) -> Saved {
         let next = self.clocks();
         let last = gossip_proto::Clocks {
@@ -158,5 +166,9 @@ impl Kind for Membership {
 
     fn set_tag(&mut self, now: Instant, name: String, value: String) -> Result<OperationId, CommandError> {
         self.set_metadata(now, format!("{name}={value}").into())
+    }
+
+    fn coordinates(&self) -> Option<&Coordinate> {
+        None
     }
 }

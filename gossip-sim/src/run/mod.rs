@@ -2,6 +2,7 @@
 
 mod act;
 mod churn;
+mod coordinates;
 mod faults;
 mod form;
 pub(crate) mod kind;
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use gossip_proto::{Completion, Instant, Membership, Node, OperationId, Outcome, Seed};
+use transport_mem::Conditions;
 use transport_mem::net::observe::Invariants;
 use transport_mem::net::{Network, News, NodeId, Watch};
 
@@ -130,6 +132,10 @@ struct Sim<'a, K> {
     split: Option<usize>,
     /// The numbers of zones.
     zones: BTreeMap<String, u32>,
+    /// Conditions of links between zones, where steps set them.
+    zone_links: BTreeMap<(u32, u32), Conditions>,
+    /// Whether a step has set links of single pairs.
+    pair_links: bool,
     events: usize,
     tellers: Option<Watch<Tellers>>,
     rules: Watch<Invariants>,
@@ -175,6 +181,8 @@ impl<'a, K: Kind> Sim<'a, K> {
             replaced: BTreeMap::new(),
             split: None,
             zones: BTreeMap::new(),
+            zone_links: BTreeMap::new(),
+            pair_links: false,
             events: 0,
             retry: get(&scenario.start.retry, &parameters)?.unwrap_or(Duration::from_secs(1)),
             agreed_since: None,
@@ -243,6 +251,7 @@ impl<'a, K: Kind> Sim<'a, K> {
             self.net.run_for(next.saturating_duration_since(now));
             self.rules_hold()?;
         }
+        self.sample_coordinates()?;
         Ok(self.finish())
     }
 

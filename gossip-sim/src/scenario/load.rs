@@ -73,6 +73,7 @@ const BUILTIN: &[(&str, &str)] = builtin![
     "e18",
     "e19",
     "e20",
+    "e23",
 ];
 
 /// All scenarios that the program brings along, as they are.

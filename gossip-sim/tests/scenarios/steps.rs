@@ -1,6 +1,6 @@
 //! What can be done to a cluster, that it is done, and that it is undone.
 
-use super::{mean, one_step, parse, run, run_seeds};
+use super::{mean, one_step, only, parse, run, run_seeds};
 
 /// A minute of a cluster of eight whose members exchange all they know every five seconds.
 fn minute(machine: &str, step: &str) -> String {
@@ -105,6 +105,22 @@ fn zones_have_links_and_cuts_of_their_own() {
     let options = gossip_sim::Options { first_seed: 1, seeds: Some(1), jobs: 1, filter: None };
     let error = gossip_sim::execute(&scenario, &options, &|_, _| {}).unwrap_err();
     assert!(error.contains("node-3 is in a zone already"), "{error}");
+}
+
+#[test]
+fn coordinates_are_compared_with_links_that_are_known() {
+    let far = "conditions = { preset = \"perfect\", latency = \"50ms\" }\nboth_ways = true";
+    let error = |from: &str| {
+        let text = zones(&format!("do = \"link\"\nfrom = \"{from}\"\nto = \"west\"\n{far}"));
+        let long = text.replacen("after = \"60s\"", "after = \"400s\"", 1);
+        let report = run_seeds(&long, 1, 1);
+        let figures = only(&report).metrics.get("coordinate_error")?.clone();
+        assert_eq!(figures.summary.count, 28, "pairs of eight");
+        // Those between the zones are 16 of them, and long against the noise.
+        Some(figures.samples[15])
+    };
+    assert!(error("east").unwrap() < 0.1, "{:?}", error("east"));
+    assert_eq!(error("all"), None, "links of single pairs are not followed");
 }
 
 #[test]

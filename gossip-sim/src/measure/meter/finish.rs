@@ -1,7 +1,7 @@
 //! What a run's metrics are, from what the meter kept.
 
 use core::time::Duration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gossip_proto::{Instant, Machine, Status};
 use transport_mem::net::Network;
@@ -80,13 +80,17 @@ impl Meter {
         for outage in
             outages.iter().filter(|outage| outage.first.is_some() || outage.leaves).take(series::CURVES)
         {
-            let mut at: Vec<_> = outage.known.values().map(|at| self.seconds(*at)).collect();
-            at.sort_by(f64::total_cmp);
+            let sorted = |times: &BTreeMap<usize, Instant>| {
+                let mut at: Vec<_> = times.values().map(|at| self.seconds(*at)).collect();
+                at.sort_by(f64::total_cmp);
+                thin(at)
+            };
             let curve = Curve {
                 what: format!("{} of node-{}", outage.what, outage.subject),
                 since: self.seconds(outage.since),
                 of: self.required(outage.subject),
-                at: thin(at),
+                suspected: sorted(&outage.suspected),
+                at: sorted(&outage.known),
             };
             if let Some(series) = &mut self.series {
                 series.infection.push(curve);
@@ -118,6 +122,7 @@ impl Meter {
                     what: format!("event {}", rumor.name),
                     since,
                     of: rumor.of,
+                    suspected: Vec::new(),
                     at,
                 });
             }
