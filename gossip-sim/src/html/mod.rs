@@ -116,10 +116,10 @@ fn runs(report: &Report) -> (Vec<(String, &Series)>, usize) {
 fn head(page: &mut String, report: &Report) {
     let about = &report.scenario;
     if !about.shows.is_empty() {
-        let _ = writeln!(page, "<p>{}</p>", escape(&about.shows));
+        let _ = writeln!(page, "<p>{}</p>", prose(&about.shows));
     }
     if !about.paper.is_empty() {
-        let _ = writeln!(page, "<p>Recipe: {}</p>", escape(&about.paper));
+        let _ = writeln!(page, "<p>Recipe: {}</p>", prose(&about.paper));
     }
     let (first, count) = report.seeds;
     let mut command = format!("gossip-sim run {} --first-seed {first} --seeds {count}", word(&about.name));
@@ -161,6 +161,19 @@ fn head(page: &mut String, report: &Report) {
         escape(&report.program),
         escape(&command)
     );
+}
+
+/// Text in which what stands between backticks is code.
+fn prose(text: &str) -> String {
+    let parts: Vec<_> = text.split('`').map(escape).collect();
+    if parts.len() % 2 == 0 {
+        return escape(text);
+    }
+    let marked = |(place, part): (usize, &String)| match place % 2 {
+        0 => part.clone(),
+        _ => format!("<code>{part}</code>"),
+    };
+    parts.iter().enumerate().map(marked).collect()
 }
 
 /// An argument as a shell reads it.

@@ -164,6 +164,15 @@ fn residue_stands_against_the_law_where_sends_were_counted() {
 }
 
 #[test]
+fn what_stands_between_backticks_is_code() {
+    let mut report = empty();
+    report.scenario.shows = "sent (`a<b`), and ` alone".into();
+    assert!(page(&report).contains("sent (`a&lt;b`), and ` alone"), "they do not pair");
+    report.scenario.shows = "sent (`a<b`), alone".into();
+    assert!(page(&report).contains("sent (<code>a&lt;b</code>), alone"));
+}
+
+#[test]
 fn the_page_needs_nothing_else_and_text_is_text() {
     let page = page(&full());
     for forbidden in ["http", "<script", "<link", "<img", "@import", "url(", "src="] {
