@@ -50,8 +50,7 @@ fn is_promised(
     parameters: &Parameters,
 ) -> bool {
     let network = &scenario.network;
-    let quiet = matches!(get(&network.loss, parameters), Ok(None))
-        || matches!(get(&network.loss, parameters), Ok(Some(loss)) if loss.0 == 0.0);
+    let loses = get(&network.loss, parameters).ok().flatten().is_some_and(|loss| loss.0 > 0.0);
     let limited = network.rate.is_some() || network.mtu.is_some() || network.socket_buffer.is_some();
     let whole = scenario.cluster.experiment.is_empty() && variant.experiment.is_empty();
     let steps = || scenario.steps.iter().map(toml::Spanned::get_ref);
@@ -60,7 +59,7 @@ fn is_promised(
     let splits = |step: &Step| {
         step.hampers() || matches!(step.action, Action::Partition | Action::Pause | Action::StopIo)
     };
-    quiet
+    !loses
         && !limited
         && whole
         && settings.repairs()

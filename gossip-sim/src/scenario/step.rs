@@ -297,16 +297,20 @@ impl Step {
             Action::Link => self.conditions.as_ref().is_some_and(|links| {
                 links.loss.is_some() || links.rate.is_some() || links.mtu.is_some() || links.latency.is_some()
             }),
-            Action::Slow
+            Action::Loss
+            | Action::Slow
             | Action::Bursts
             | Action::SkewClock
             | Action::SetClock
             | Action::RefuseStreams
             | Action::SlowReader
             | Action::Line
-            | Action::Loss => true,
-            Action::Cut | Action::BlockDatagrams | Action::StallStreams => true,
-            Action::BlockConnects | Action::BreakStreams | Action::LimitPath => true,
+            | Action::Cut
+            | Action::BlockDatagrams
+            | Action::StallStreams
+            | Action::BlockConnects
+            | Action::BreakStreams
+            | Action::LimitPath => true,
             _ => false,
         }
     }
