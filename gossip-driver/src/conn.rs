@@ -206,11 +206,13 @@ impl<S: Stream> Conn<S> {
         }
     }
 
-    /// Only what is written still counts: perhaps the machine tells the peer what was wrong, then it closes.
+    /// Only what is written still counts: perhaps the machine tells the peer what was wrong, then it closes. A stream that it
+    /// does not know any more it has said its last word on, and closes as well: that is yet to be polled, and what it said
+    /// to be written.
     fn stop_reading(&mut self, error: StreamError) -> Drive {
         self.read_ended = true;
         self.unread = Vec::new();
-        if error == StreamError::Unknown { Drive::Done } else { Drive::Refused }
+        if error == StreamError::Unknown { Drive::Wait } else { Drive::Refused }
     }
 }
 

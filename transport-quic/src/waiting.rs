@@ -35,3 +35,28 @@ impl Waiting {
 
 /// How many wait for one path.
 pub(crate) const MOST: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pushes datagrams of these kinds, numbered from 0; which gave way, and which are left.
+    fn push(kinds: &[DatagramKind]) -> (Vec<u64>, Vec<u64>) {
+        let mut waiting = Waiting::default();
+        let number = |id: TransmitId| (0..).find(|&number| TransmitId::from_u64(number) == id).unwrap();
+        let push = |(index, &kind)| waiting.push(TransmitId::from_u64(index), kind, Bytes::new());
+        let gone = (0..).zip(kinds).filter_map(push).map(number).collect();
+        (gone, waiting.drain().map(|(id, _)| number(id)).collect())
+    }
+
+    #[test]
+    fn the_oldest_gossip_gives_way_first_and_a_ping_that_waits_never() {
+        use DatagramKind::{Answer, Gossip, Message, Ping};
+        assert_eq!(push(&[Gossip; 4]), (vec![], vec![0, 1, 2, 3]));
+        assert_eq!(push(&[Gossip; 6]), (vec![0, 1], vec![2, 3, 4, 5]));
+        assert_eq!(push(&[Ping, Gossip, Answer, Message, Ping]), (vec![1], vec![0, 2, 3, 4]));
+        assert_eq!(push(&[Ping, Answer, Message, Ping, Ping, Gossip]), (vec![2, 5], vec![0, 1, 3, 4]));
+        // Five pings: the fifth has no place.
+        assert_eq!(push(&[Ping; 5]), (vec![4], vec![0, 1, 2, 3]));
+    }
+}

@@ -12,12 +12,15 @@ use crate::output::{JoinFailure, StreamFailure};
 use crate::roster::{LOCAL, Standing};
 use crate::wire::message::{MessageType, NodeState, PushPullHeader};
 
-/// The node states of a push/pull, encoded once per version of the roster and shared by all exchanges that overlap. With
-/// the last stream it is let go: in a large cluster it is as large as the roster, and between exchanges of no use.
+/// The node states of a push/pull, encoded once per version of the roster and shared by all exchanges that overlap; and what
+/// the services added last, which they share for as long as it stays the same: peers that do not read hold one copy, not one
+/// each. With the last stream all of it is let go: in a large cluster it is as large as the roster, and between exchanges of
+/// no use.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     version: Option<u64>,
     bytes: Bytes,
+    user_state: Bytes,
     nodes: usize,
     building: Option<Building>,
     /// Streams that wait for it, and whether each is a join.
@@ -34,16 +37,24 @@ struct Building {
 
 impl Snapshot {
     pub(crate) const fn new() -> Self {
-        Self { version: None, bytes: Bytes::new(), nodes: 0, building: None, waiting: Vec::new() }
+        Self {
+            version: None,
+            bytes: Bytes::new(),
+            user_state: Bytes::new(),
+            nodes: 0,
+            building: None,
+            waiting: Vec::new(),
+        }
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.bytes.len() + self.building.as_ref().map_or(0, |building| building.bytes.capacity())
+        let building = self.building.as_ref().map_or(0, |building| building.bytes.capacity());
+        self.bytes.len() + self.user_state.len() + building
     }
 
     /// Lets go of what is encoded; what is being encoded for somebody goes on.
     pub(crate) fn forget(&mut self) {
-        (self.version, self.bytes) = (None, Bytes::new());
+        (self.version, self.bytes, self.user_state) = (None, Bytes::new(), Bytes::new());
     }
 
     pub(crate) fn is_building(&self) -> bool {
@@ -131,6 +142,10 @@ impl Swim {
         let reply = matches!(stream.purpose, Purpose::Inbound);
         let mut user_state = Vec::new();
         upper.local_state(self, join, &mut user_state);
+        if self.snapshot.user_state != user_state {
+            self.snapshot.user_state = user_state.into();
+        }
+        let user_state = self.snapshot.user_state.clone();
         let header = PushPullHeader {
             nodes: self.snapshot.nodes as i64,
             user_state_len: user_state.len() as i64,
@@ -145,7 +160,7 @@ impl Swim {
             self.stats.exchanges_answered += 1;
             self.renew_deadline(key);
         }
-        self.write_shared(key, [head.into(), self.snapshot.bytes.clone(), user_state.into()], reply);
+        self.write_shared(key, [head.into(), self.snapshot.bytes.clone(), user_state], reply);
     }
 
     /// One of our exchanges is over; a join counts it, the schedule goes on from here.
