@@ -23,7 +23,7 @@ pub(crate) fn table(table: &Table, report: &Report) -> String {
         None => long(&mut text, &lines),
     }
     for claim in &table.claims {
-        judge(&mut text, claim, report);
+        judge(&mut text, claim, table, report);
     }
     text.push('\n');
     text
@@ -44,6 +44,7 @@ fn lines(table: &Table, report: &Report) -> Vec<Line> {
         .published
         .iter()
         .filter(|comparison| table.show.is_empty() || table.show.contains(&comparison.metric))
+        .filter(|comparison| table.shows(&comparison.cell))
         .map(|comparison| Line {
             variant: comparison.variant.clone(),
             cell: comparison.cell.clone(),
@@ -66,7 +67,7 @@ fn lines(table: &Table, report: &Report) -> Vec<Line> {
         table.show.iter().collect()
     };
     let pools = !table.cells && report.rows.iter().any(|row| !row.pooled.is_empty());
-    for row in report.rows.iter().filter(|row| row.pooled.is_empty() != pools) {
+    for row in report.rows.iter().filter(|row| row.pooled.is_empty() != pools && table.shows(&row.cell)) {
         for metric in order.iter().filter(|metric| named(metric)) {
             // What stands there with a published figure need not stand there again.
             let known = |line: &Line| {
@@ -187,11 +188,12 @@ fn field(line: &Line) -> String {
 }
 
 /// Says of how many figures a claim holds, and of which it does not.
-fn judge(text: &mut String, claim: &Claim, report: &Report) {
+fn judge(text: &mut String, claim: &Claim, table: &Table, report: &Report) {
     let about = |comparison: &&Comparison| {
         comparison.metric == claim.metric
             && comparison.stat == claim.stat
             && comparison.relative_to.is_some() == claim.relative
+            && table.shows(&comparison.cell)
             && (claim.variants.is_empty() || claim.variants.contains(&comparison.variant))
     };
     let about: Vec<_> = report.published.iter().filter(about).collect();

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use crate::report::{Report, write_file};
 use crate::scenario::{Overrides, Scenario, Stat, find};
+use crate::value::Parameters;
 use crate::{Options, execute, metrics};
 
 /// The tables that come along.
@@ -48,6 +49,9 @@ pub struct Table {
     pub slow: bool,
     /// The parameter whose values become columns. Without one, every figure is a line.
     pub columns: Option<String>,
+    /// Leaves out figures of all columns together: where not all of them were run, those would be of something else.
+    #[serde(default)]
+    pub apart: bool,
     /// The metrics that are shown, published or not. Default: those that were published, or else what the scenario shows.
     #[serde(default)]
     pub show: Vec<String>,
@@ -159,6 +163,11 @@ impl Table {
         }
         command.push_str(&format!(" --seeds {}", self.seeds));
         command
+    }
+
+    /// Whether figures of that cell are shown.
+    fn shows(&self, cell: &Parameters) -> bool {
+        !self.apart || self.columns.as_ref().is_none_or(|parameter| cell.contains_key(parameter))
     }
 
     /// The report that is kept of it, if it is of the same.
