@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
-use transport_tokio::{Bind, EndReason, RecordingOptions, Subscription, start_node};
+use transport_tokio::{EndReason, Subscription};
 
 use crate::cli::{self, AgentArgs};
 use crate::config::{self, Problem, Settings};
@@ -89,22 +89,9 @@ async fn serve(
             }
         },
     };
-    let mut bind = Bind::from(settings.bind);
-    bind.advertise = settings.advertise;
-    bind.options.keyring_file.clone_from(&settings.keyring_file);
-    if let Some(tls) = &settings.tls {
-        match tls.transport(&settings.label) {
-            Ok(tls) => bind.tls = Some(tls),
-            Err(error) => return cli::fail(&format!("tls_cert (--tls-cert): {error}")),
-        }
-    }
-    bind.options.snapshot.clone_from(&settings.snapshot);
-    bind.options.recording = arguments.record.as_ref().map(|path| {
-        RecordingOptions::new(path, arguments.record_limit.unwrap_or(RecordingOptions::DEFAULT_LIMIT))
-    });
-    let cluster = match start_node(bind, |advertise| start::configs(&settings, advertise)).await {
+    let cluster = match start::cluster(arguments, &settings).await {
         Ok(cluster) => cluster,
-        Err(error) => return cli::fail(&error),
+        Err(problem) => return cli::fail(&problem),
     };
     let news = cluster.subscribe().await;
     let feed = Feed::start(&cluster).await;

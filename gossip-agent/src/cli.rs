@@ -114,8 +114,12 @@ pub(crate) struct AgentArgs {
     /// installed, used and removed
     #[arg(long, value_name = "FILE")]
     keyring_file: Option<String>,
-    /// TLS on TCP: this node's certificate, a PEM file. It hides and authenticates streams only; datagrams need a key. All
-    /// nodes of a cluster have it, or none. SIGHUP reads the files again
+    /// What carries the gossip: udp (with TCP for streams), or quic, which encrypts and authenticates everything and needs
+    /// --tls-cert, --tls-key and --tls-ca. All nodes of a cluster use the same [default: udp]
+    #[arg(long, value_name = "WHICH")]
+    transport: Option<String>,
+    /// This node's certificate, a PEM file. With --transport udp it puts TLS on TCP, which hides and authenticates streams
+    /// only: datagrams need a key. All nodes of a cluster have it, or none. SIGHUP reads the files again
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<String>,
     /// The certificate's private key, a PEM file
@@ -184,6 +188,15 @@ pub(crate) struct DemoArgs {
     /// How fast time goes: 2 halves every timer and pause, 0.5 doubles them
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = speed)]
     pub(crate) speed: f64,
+    /// What carries the gossip; quic makes an authority and certificates for the occasion
+    #[arg(long, value_name = "WHICH", default_value = "udp")]
+    pub(crate) transport: DemoTransport,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DemoTransport {
+    Udp,
+    Quic,
 }
 
 impl AgentArgs {
@@ -197,6 +210,7 @@ impl AgentArgs {
             advertise: given.advertise,
             encrypt_key: given.encrypt,
             keyring_file: given.keyring_file,
+            transport: given.transport,
             tls_cert: given.tls_cert,
             tls_key: given.tls_key,
             tls_ca: given.tls_ca,

@@ -1,13 +1,45 @@
 //! From the settings to a node, and what is told when it runs.
 
+use core::fmt::Display;
 use core::net::SocketAddr;
 
 use serde_json::{Map, Value, json};
 use transport_tokio::gossip_proto::config::Admission;
-use transport_tokio::{Cluster, Config, Node, ServiceConfig, Subscription};
+use transport_tokio::{
+    Bind, Cluster, Config, Node, Options, RecordingOptions, ServiceConfig, Subscription, start_node,
+};
 
-use crate::config::{Profile, Settings};
+use crate::cli::AgentArgs;
+use crate::config::{Problem, Profile, Settings, Transport};
 use crate::{events, tags};
+
+/// Starts the node.
+pub(crate) async fn cluster(arguments: &AgentArgs, settings: &Settings) -> Result<Cluster<Node>, Problem> {
+    let options = Options {
+        keyring_file: settings.keyring_file.clone(),
+        snapshot: settings.snapshot.clone(),
+        recording: arguments.record.as_ref().map(|path| {
+            RecordingOptions::new(path, arguments.record_limit.unwrap_or(RecordingOptions::DEFAULT_LIMIT))
+        }),
+        ..Options::default()
+    };
+    let configure = |advertise| configs(settings, advertise);
+    let problem = |error: &dyn Display| Problem::new(error.to_string());
+    match (settings.transport, &settings.tls) {
+        (Transport::Quic, Some(tls)) => {
+            let mut bind = transport_quic::Bind::at(settings.bind, tls.credentials());
+            (bind.advertise, bind.options) = (settings.advertise, options);
+            transport_quic::start_node(bind, configure).await.map_err(|error| problem(&error))
+        }
+        (_, tls) => {
+            let mut bind = Bind::from(settings.bind);
+            (bind.advertise, bind.options) = (settings.advertise, options);
+            let tls = tls.as_ref().map(|tls| tls.transport(&settings.label)).transpose();
+            bind.tls = tls.map_err(|error| problem(&error).within("tls_cert (--tls-cert)"))?;
+            start_node(bind, configure).await.map_err(|error| problem(&error))
+        }
+    }
+}
 
 /// The configuration of the node.
 pub(crate) fn configs(settings: &Settings, advertise: SocketAddr) -> (Config, ServiceConfig) {
@@ -61,8 +93,10 @@ pub(crate) async fn ready(
     object.insert("addr".into(), cluster.local().await.addr.to_string().into());
     object.insert("bind".into(), cluster.local_addr().to_string().into());
     object.insert("encrypted".into(), settings.keyring.is_some().into());
-    if settings.tls.is_some() {
-        object.insert("tls".into(), true.into());
+    match settings.transport {
+        Transport::Quic => drop(object.insert("transport".into(), "quic".into())),
+        Transport::Udp if settings.tls.is_some() => drop(object.insert("tls".into(), true.into())),
+        Transport::Udp => {}
     }
     object.insert("members".into(), events::members(&news.members));
     object
@@ -71,7 +105,11 @@ pub(crate) async fn ready(
 /// What Serf prints.
 pub(crate) async fn banner(settings: &Settings, cluster: &Cluster<Node>, rpc: Option<SocketAddr>) -> String {
     let rpc = rpc.map(|rpc| format!("      RPC addr: '{rpc}'\n")).unwrap_or_default();
-    let tls = if settings.tls.is_some() { "           TLS: streams\n" } else { "" };
+    let tls = match settings.transport {
+        Transport::Quic => "     Transport: QUIC\n",
+        Transport::Udp if settings.tls.is_some() => "           TLS: streams\n",
+        Transport::Udp => "",
+    };
     format!(
         "==> Gossip agent running!\n     Node name: '{}'\n     Bind addr: '{}'\nAdvertise addr: '{}'\n{rpc}     \
          Encrypted: {}\n{tls}       Profile: {}\n\n==> Log data will now stream in as it occurs:\n\n",

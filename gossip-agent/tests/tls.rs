@@ -166,3 +166,38 @@ fn who_has_tls_and_no_key_is_warned() {
     let _a = Agent::start_with("a", &texts(&options), Stdio::from(File::create(&log).unwrap()));
     wait_for_log(&log, "TLS protects streams only", 1);
 }
+
+#[test]
+fn over_quic_everything_needs_a_certificate() {
+    let files = Files::new();
+    let (ours, theirs) = (Authority::new("ours").unwrap(), Authority::new("theirs").unwrap());
+    let quic = |options: &[String]| -> Vec<String> {
+        ["-transport".to_owned(), "quic".to_owned()].into_iter().chain(options.iter().cloned()).collect()
+    };
+    let a = quic(&files.options("a", &ours, &[&ours]));
+    let mut a = Agent::start("a", &texts(&a));
+    assert_eq!(a.ready["transport"], "quic");
+    let b = quic(&files.options("b", &ours, &[&ours]));
+    let mut b = Agent::start("b", &[&["-join", &a.addr][..], &texts(&b)].concat());
+    a.wait_change("joined", "b");
+    b.say(r#"{"event": "deploy", "payload": "42"}"#);
+    a.wait("the event", |line| line["type"] == "user" && line["name"] == "deploy");
+    let stranger = quic(&files.options("stranger", &theirs, &[&theirs, &ours]));
+    cannot_join("stranger", &a.addr, &texts(&stranger));
+    cannot_join("plain", &a.addr, &[]);
+    b.child.0.kill().unwrap();
+    a.wait_change("failed", "b");
+    refused(
+        &["agent", "-rpc-addr", "off", "-transport", "quic"],
+        &["transport (--transport) quic", "--tls-cert"],
+    );
+}
+
+#[test]
+fn the_demo_runs_over_quic() {
+    let output = gossip(&["demo", "--transport", "quic", "--nodes", "3", "--speed", "3"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("Agreement") && text.contains("Farewell"), "{text}");
+    refused(&["demo", "--transport", "tcp"], &["tcp", "udp, quic"]);
+}

@@ -14,7 +14,7 @@ use transport_tokio::gossip_proto::wire::keyring::Keyring;
 use transport_tokio::gossip_proto::wire::layers::Compression;
 use transport_tokio::gossip_proto::wire::serf::encode_tags;
 
-use super::{Layer, Problem, Profile, Settings, address, interface, keyring, tls};
+use super::{Layer, Problem, Profile, Settings, Transport, address, interface, keyring, tls};
 use crate::handlers::Spec;
 use crate::log::Level;
 use crate::mdns::{Discovery, Service};
@@ -51,7 +51,8 @@ impl Settings {
         let keyring_file = layer.keyring_file.as_ref().map(PathBuf::from);
         let keyring = keys(layer.encrypt_key, layer.keyring_file)?;
         let tls = tls::read(layer.tls_cert, layer.tls_key, layer.tls_ca)?;
-        if tls.is_some() && keyring.is_none() {
+        let transport = transport(layer.transport.as_deref(), tls.is_some())?;
+        if transport == Transport::Udp && tls.is_some() && keyring.is_none() {
             warnings.push(
                 "TLS protects streams only: datagrams, with all probes and events, can be read and forged by anybody; set \
                  encrypt_key (--encrypt) or keyring_file (--keyring-file) too"
@@ -87,6 +88,7 @@ impl Settings {
             tags_file,
             keyring,
             keyring_file,
+            transport,
             tls,
             snapshot: layer.snapshot_path.map(|path| SnapshotOptions {
                 path: path.into(),
@@ -285,6 +287,20 @@ fn protocol(given: Option<u8>) -> Result<u8, Problem> {
     Ok(protocol)
 }
 
+fn transport(given: Option<&str>, certificates: bool) -> Result<Transport, Problem> {
+    match given.unwrap_or("udp") {
+        "udp" => Ok(Transport::Udp),
+        "quic" if certificates => Ok(Transport::Quic),
+        "quic" => Err(Problem::new(
+            "transport (--transport) quic has no mode without certificates; give tls_cert (--tls-cert), tls_key (--tls-key) \
+             and tls_ca (--tls-ca)",
+        )),
+        other => {
+            Err(Problem::new(format!("transport (--transport) {other:?} is unknown; give one of udp, quic")))
+        }
+    }
+}
+
 fn profile(given: Option<&str>) -> Result<Profile, Problem> {
     match given.unwrap_or("lan") {
         "lan" => Ok(Profile::Lan),
@@ -422,6 +438,8 @@ mod tests {
             (error(|l| l.protocol = Some(6)), ["protocol (--protocol) 6", "2 to 5"]),
             (error(|l| l.protocol = Some(1)), ["protocol (--protocol) 1", "2 to 5"]),
             (error(|l| l.profile = Some("LAN".into())), ["\"LAN\"", "lan, wan, local"]),
+            (error(|l| l.transport = Some("tcp".into())), ["\"tcp\"", "udp, quic"]),
+            (error(|l| l.transport = Some("quic".into())), ["certificates", "--tls-cert"]),
             (error(|l| l.compression = Some("lzw".into())), ["\"lzw\"", "off, streams, all"]),
             (error(|l| l.log_level = Some("loud".into())), ["\"loud\"", "TRACE, DEBUG, INFO, WARN, ERR"]),
             (error(|l| l.encrypt_key = Some("c2hvcnQ=".into())), ["5 bytes", "gossip keygen"]),

@@ -78,6 +78,7 @@ fn set(layer: &mut Layer, name: &str, value: &Value) -> Result<(), Problem> {
         "advertise" => layer.advertise = Some(string(value)?),
         "encrypt_key" => layer.encrypt_key = Some(string(value)?),
         "keyring_file" => layer.keyring_file = Some(string(value)?),
+        "transport" => layer.transport = Some(string(value)?),
         "tls_cert" => layer.tls_cert = Some(string(value)?),
         "tls_key" => layer.tls_key = Some(string(value)?),
         "tls_ca" => layer.tls_ca = Some(string(value)?),
@@ -216,6 +217,7 @@ const SUPPORTED: &[&str] = &[
     "advertise",
     "encrypt_key",
     "keyring_file",
+    "transport",
     "tls_cert",
     "tls_key",
     "tls_ca",
@@ -265,7 +267,7 @@ mod tests {
     fn reads_every_supported_key() {
         let layer = parse(
             r#"{"node_name": "n", "role": "web", "tags": {"dc": "east"}, "bind": "10.0.0.1:7000",
-                "advertise": "10.0.0.2", "encrypt_key": "k", "keyring_file": "f", "tls_cert": "1", "tls_key": "2", "tls_ca": "3", "label": "blue",
+                "advertise": "10.0.0.2", "encrypt_key": "k", "keyring_file": "f", "transport": "0", "tls_cert": "1", "tls_key": "2", "tls_ca": "3", "label": "blue",
                 "log_level": "debug", "rpc_addr": "127.0.0.1:7000", "rpc_auth": "s3cret", "profile": "wan", "protocol": 4, "compression": "all",
                 "start_join": ["a", "b"], "retry_join": ["c"], "retry_interval": "1m30s",
                 "retry_max_attempts": 3, "replay_on_join": true, "leave_on_terminate": true,
@@ -285,6 +287,7 @@ mod tests {
             advertise: some("10.0.0.2"),
             encrypt_key: some("k"),
             keyring_file: some("f"),
+            transport: some("0"),
             tls_cert: some("1"),
             tls_key: some("2"),
             tls_ca: some("3"),

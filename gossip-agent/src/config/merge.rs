@@ -12,6 +12,7 @@ pub(crate) struct Layer {
     pub(crate) advertise: Option<String>,
     pub(crate) encrypt_key: Option<String>,
     pub(crate) keyring_file: Option<String>,
+    pub(crate) transport: Option<String>,
     pub(crate) tls_cert: Option<String>,
     pub(crate) tls_key: Option<String>,
     pub(crate) tls_ca: Option<String>,
@@ -65,6 +66,7 @@ impl Layer {
         scalar(&mut self.advertise, over.advertise);
         scalar(&mut self.encrypt_key, over.encrypt_key);
         scalar(&mut self.keyring_file, over.keyring_file);
+        scalar(&mut self.transport, over.transport);
         scalar(&mut self.tls_cert, over.tls_cert);
         scalar(&mut self.tls_key, over.tls_key);
         scalar(&mut self.tls_ca, over.tls_ca);

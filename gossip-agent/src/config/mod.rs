@@ -45,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) keyring: Option<Keyring>,
     /// Where it is kept, if it came from a file.
     pub(crate) keyring_file: Option<PathBuf>,
+    pub(crate) transport: Transport,
     pub(crate) tls: Option<TlsSettings>,
     pub(crate) snapshot: Option<SnapshotOptions>,
     pub(crate) label: Bytes,
@@ -81,6 +82,14 @@ pub(crate) struct Settings {
     pub(crate) event_handler_timeout: Duration,
     /// What the user should hear once logging works.
     pub(crate) warnings: Vec<String>,
+}
+
+/// What carries the gossip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Udp,
+    /// Everything in one encrypted and authenticated connection for each pair of nodes, on one UDP port.
+    Quic,
 }
 
 /// Which preset of timers (serf.md 10.3).

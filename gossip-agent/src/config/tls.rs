@@ -28,6 +28,11 @@ impl TlsSettings {
         Tls::new(self.credentials.clone(), label)
     }
 
+    /// What QUIC takes; shared likewise.
+    pub(crate) fn credentials(&self) -> Credentials {
+        self.credentials.clone()
+    }
+
     /// Reads the files again; says whether anything changed. If anything is wrong, nothing does. Blocks on the files.
     pub(crate) fn reload(&self) -> Result<bool, TlsError> {
         self.credentials.reload()

@@ -9,10 +9,12 @@ mod table;
 use core::time::Duration;
 use std::process::ExitCode;
 
-use crate::cli::{self, DemoArgs};
+use transport_tokio::gossip_tls::Authority;
+
+use crate::cli::{self, DemoArgs, DemoTransport};
 use crate::signals::Signals;
 use screen::Screen;
-use stage::Stage;
+use stage::{Network, Stage};
 
 /// Plays the demo to its end, or to the first signal.
 pub(crate) fn run(arguments: &DemoArgs) -> ExitCode {
@@ -31,7 +33,14 @@ async fn play(arguments: &DemoArgs) -> ExitCode {
         Err(error) => return cli::fail(&format!("cannot listen to signals: {error}")),
     };
     let pace = Pace(arguments.speed);
-    let mut stage = Stage::new(arguments.nodes.into(), pace);
+    let network = match arguments.transport {
+        DemoTransport::Udp => Network::Udp,
+        DemoTransport::Quic => match Authority::new("gossip demo") {
+            Ok(authority) => Network::Quic(authority),
+            Err(error) => return cli::fail(&error),
+        },
+    };
+    let mut stage = Stage::new(arguments.nodes.into(), pace, network);
     let mut screen = Screen::new(stage.names());
     let told = tokio::select! {
         told = story::tell(&mut stage, &mut screen) => Some(told),

@@ -1,17 +1,19 @@
 //! The nodes of the demo, and what each of them sees.
 
+use core::fmt::Display;
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::time::Instant;
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
+use transport_tokio::gossip_tls::{Authorities, Authority, Credentials};
 use transport_tokio::{
-    Bind, ChangeKind, Cluster, Config, Node, Notice, ServiceConfig, StartError, Status, Subscription,
-    start_node,
+    Bind, ChangeKind, Cluster, Config, Node, Notice, ServiceConfig, Status, Subscription, start_node,
 };
 
 use super::Pace;
+use crate::config::Problem;
 
 /// What one node noticed.
 #[derive(Clone, Debug)]
@@ -33,7 +35,15 @@ pub(crate) struct Traffic {
     pub(crate) lasted: Duration,
 }
 
+/// What carries the gossip.
+pub(crate) enum Network {
+    Udp,
+    /// With certificates of this authority.
+    Quic(Authority),
+}
+
 pub(crate) struct Stage {
+    network: Network,
     names: Vec<String>,
     running: Vec<Option<Cluster<Node>>>,
     /// Handles of nodes that ended: they still tell their last counters.
@@ -49,9 +59,10 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn new(nodes: usize, pace: Pace) -> Self {
+    pub(crate) fn new(nodes: usize, pace: Pace, network: Network) -> Self {
         let (sender, sightings) = channel(4096);
         Self {
+            network,
             names: (0..nodes).map(name).collect(),
             running: (0..nodes).map(|_| None).collect(),
             ended: Vec::new(),
@@ -82,10 +93,10 @@ impl Stage {
     }
 
     /// Starts a node; one that ran before comes back at its old address.
-    pub(crate) async fn start(&mut self, node: usize) -> Result<SocketAddr, StartError> {
+    pub(crate) async fn start(&mut self, node: usize) -> Result<SocketAddr, Problem> {
         let addr = self.addresses[node].unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
         let (name, pace) = (self.names[node].clone(), self.pace);
-        let cluster = start_node(Bind::from(addr), |advertise| configs(&name, advertise, pace)).await?;
+        let cluster = self.network.start(&name, addr, pace).await?;
         let news = cluster.subscribe().await;
         self.views[node] = vec![None; self.len()];
         self.views[node][node] = Some(Status::Alive);
@@ -207,6 +218,23 @@ impl Stage {
             traffic.probes += stats.probes;
         }
         traffic
+    }
+}
+
+impl Network {
+    async fn start(&self, name: &str, addr: SocketAddr, pace: Pace) -> Result<Cluster<Node>, Problem> {
+        let problem = |error: &dyn Display| Problem::new(error.to_string());
+        let configure = |advertise| configs(name, advertise, pace);
+        match self {
+            Self::Udp => start_node(Bind::from(addr), configure).await.map_err(|error| problem(&error)),
+            Self::Quic(authority) => {
+                let trusted = Authorities::from_pem(authority.certificate_pem().as_bytes());
+                let identity = authority.issue(name).map_err(|error| problem(&error))?;
+                let credentials = Credentials::new(identity, trusted.map_err(|error| problem(&error))?);
+                let bind = transport_quic::Bind::at(addr, credentials);
+                transport_quic::start_node(bind, configure).await.map_err(|error| problem(&error))
+            }
+        }
     }
 }
 

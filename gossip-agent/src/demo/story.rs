@@ -61,7 +61,7 @@ async fn gather(stage: &mut Stage, screen: &mut Screen, numbers: &mut Numbers) -
     for node in 0..stage.len() {
         let name = stage.names()[node].clone();
         let began = Instant::now();
-        let addr = stage.start(node).await.map_err(|error| Problem::new(error.to_string()))?;
+        let addr = stage.start(node).await?;
         if node == 0 {
             screen.line(began, Tone::Action, &name, format_args!("starts at {addr}, alone"));
         } else {
@@ -143,7 +143,7 @@ async fn come_back(
     );
     let names = stage.names().to_vec();
     let began = Instant::now();
-    let addr = stage.start(victim).await.map_err(|error| Problem::new(error.to_string()))?;
+    let addr = stage.start(victim).await?;
     screen.line(
         began,
         Tone::Action,
