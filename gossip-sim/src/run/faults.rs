@@ -59,7 +59,11 @@ impl<K: Kind> Sim<'_, K> {
                 };
                 net.set_loss(id, share(&step.out)?, share(&step.inbound)?);
             }
-            (Action::Slow, _) => net.set_slow(id, time(&step.per_call)?),
+            (Action::Slow, true) => net.set_slow(id, time(&step.per_call)?),
+            (Action::Slow, false) => {
+                let always = get(&self.task.scenario.cluster.per_call, parameters)?;
+                net.set_slow(id, always.unwrap_or_default());
+            }
             (Action::Bursts, _) => {
                 let (awake, least, most) = (time(&step.awake)?, time(&step.least)?, time(&step.most)?);
                 net.set_bursts(id, on.then_some(Bursts { awake, least, most }));

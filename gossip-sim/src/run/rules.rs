@@ -51,7 +51,8 @@ fn is_promised(
 ) -> bool {
     let network = &scenario.network;
     let loses = get(&network.loss, parameters).ok().flatten().is_some_and(|loss| loss.0 > 0.0);
-    let limited = network.rate.is_some() || network.mtu.is_some() || network.socket_buffer.is_some();
+    let slow = scenario.cluster.per_call.is_some();
+    let limited = slow || network.rate.is_some() || network.mtu.is_some() || network.socket_buffer.is_some();
     let whole = scenario.cluster.experiment.is_empty() && variant.experiment.is_empty();
     let steps = || scenario.steps.iter().map(toml::Spanned::get_ref);
     let mends = scenario.cluster.machine == MachineKind::Node && !settings.reconnect_interval().is_zero();
