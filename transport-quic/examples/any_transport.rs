@@ -20,7 +20,7 @@ use transport_quic::{
 enum Transport {
     Udp,
     /// With certificates of this authority.
-    Quic(Authority),
+    Quic(Box<Authority>),
     /// On a network in memory, with the clock of this runtime.
     Mem(Bus, TokioRuntime),
 }
@@ -29,7 +29,7 @@ impl Transport {
     fn named(name: &str) -> Result<Self, Box<dyn Error>> {
         Ok(match name {
             "udp" => Self::Udp,
-            "quic" => Self::Quic(Authority::new("any_transport")?),
+            "quic" => Self::Quic(Box::new(Authority::new("any_transport")?)),
             "mem" => {
                 let runtime = TokioRuntime::current()?;
                 Self::Mem(Bus::with_runtime(&runtime, Seed::from_u64(1)), runtime)

@@ -36,7 +36,7 @@ async fn play(arguments: &DemoArgs) -> ExitCode {
     let network = match arguments.transport {
         DemoTransport::Udp => Network::Udp,
         DemoTransport::Quic => match Authority::new("gossip demo") {
-            Ok(authority) => Network::Quic(authority),
+            Ok(authority) => Network::Quic(Box::new(authority)),
             Err(error) => return cli::fail(&error),
         },
     };

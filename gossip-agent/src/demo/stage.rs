@@ -39,7 +39,7 @@ pub(crate) struct Traffic {
 pub(crate) enum Network {
     Udp,
     /// With certificates of this authority.
-    Quic(Authority),
+    Quic(Box<Authority>),
 }
 
 pub(crate) struct Stage {
