@@ -37,6 +37,7 @@
 //! | its machine loses power, and nothing answers | [`vanish`](net::Network::vanish) | the same |
 //! | its sockets stop, its timers go on | [`stop_io`](net::Network::stop_io) | [`start_io`](net::Network::start_io) |
 //! | each call takes so long | [`set_slow`](net::Network::set_slow) | zero |
+//! | ... and takes that many inputs before a timer gets its turn | [`set_drain`](net::Network::set_drain) | 1,024 |
 //! | it runs in bursts | [`set_bursts`](net::Network::set_bursts) | `None` |
 //! | it reads so many bytes of a stream in a second | [`set_read_rate`](net::Network::set_read_rate) | `None` |
 //! | nobody listens for streams | [`refuse_streams`](net::Network::refuse_streams) | `false` |

@@ -70,13 +70,13 @@ fn timers_of_a_slow_process_take_turns_with_its_inputs_if_that_is_asked_for() {
                 net.set_drain(node, inputs);
             }
             let before = net.machine(node).unwrap().stats().probes;
-            net.run_for(60 * SECOND);
+            net.run_for(300 * SECOND);
             probes = net.machine(node).unwrap().stats().probes - before;
         });
         probes
     };
     let (drained, in_turn) = (ticks(None), ticks(Some(1)));
-    assert!(in_turn > 2 * drained && in_turn > 5, "{in_turn} probes in turn, {drained} after all inputs");
+    assert!(in_turn > 3 * drained && in_turn > 3, "{in_turn} probes in turn, {drained} after all inputs");
 }
 
 #[test]
