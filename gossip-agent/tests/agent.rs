@@ -189,7 +189,15 @@ fn hostile_messages_leave_nothing_but_a_count() {
         a.say(&json!({ "stats": true, "id": id }).to_string());
         a.wait("counters", |line| line["id"] == id)
     };
-    let before = counters(&mut a, 1);
+    // Once b's intent to join has moved the clock as well.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let before = (2000..)
+        .find_map(|id| {
+            let now = counters(&mut a, id);
+            assert!(Instant::now() < deadline, "{now}");
+            (now["member_time"].as_u64() >= Some(2)).then_some(now)
+        })
+        .unwrap();
     let text = |text: &str| [&[0xa0 | text.len() as u8][..], text.as_bytes()].concat();
     let query = |id: u8, fields: &[(&str, Vec<u8>)]| {
         let mut message = vec![8, 4, 0x80 | (fields.len() + 2) as u8];
