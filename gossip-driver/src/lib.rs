@@ -31,6 +31,8 @@ mod resolve;
 mod runtime;
 mod seeds;
 mod snapshot;
+#[cfg(feature = "interfaces")]
+mod sockets;
 mod state;
 mod streams;
 mod subscribe;
@@ -52,5 +54,7 @@ pub use options::Options;
 pub use recording::RecordingOptions;
 pub use runtime::{Runtime, Sleep, Timer};
 pub use snapshot::{SnapshotFile, SnapshotOptions};
+#[cfg(feature = "interfaces")]
+pub use sockets::{AdvertiseError, BindError, advertised, halve_until_accepted};
 pub use subscribe::Subscription;
 pub use transport::{ReceiveBatch, SendBatch, Stream, Transport, TransportEvent};

@@ -6,7 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use rustls::pki_types::CertificateDer;
 
 use crate::identity::{make, member_params};
-use crate::{Identity, TlsError};
+use crate::{Authorities, Credentials, Identity, TlsError};
 
 /// Makes certificates for the members of a cluster.
 ///
@@ -54,6 +54,16 @@ impl Authority {
         let key = KeyPair::generate().map_err(make)?;
         let certificate = member_params(name)?.signed_by(&key, &self.issuer).map_err(make)?;
         Identity::new(vec![certificate.into()], key.serialize_der())
+    }
+
+    /// Trust in this authority alone.
+    pub fn trust(&self) -> Result<Authorities, TlsError> {
+        Authorities::from_pem(self.pem.as_bytes())
+    }
+
+    /// All that a member of that name needs: a certificate as of [`Authority::issue`], and [`Authority::trust`].
+    pub fn member(&self, name: &str) -> Result<Credentials, TlsError> {
+        Ok(Credentials::new(self.issue(name)?, self.trust()?))
     }
 
     /// The certificate, as PEM: what members trust.

@@ -53,11 +53,11 @@ fn shake(dialler: &Credentials, dialled: &Credentials) -> Ends {
 }
 
 fn member(authority: &Authority, name: &str) -> Credentials {
-    Credentials::new(authority.issue(name).unwrap(), trusting(authority))
+    authority.member(name).unwrap()
 }
 
 fn trusting(authority: &Authority) -> Authorities {
-    Authorities::from_pem(authority.certificate_pem().as_bytes()).unwrap()
+    authority.trust().unwrap()
 }
 
 fn alert(end: Result<(), Error>) -> AlertDescription {

@@ -13,8 +13,7 @@ use core::time::Duration;
 use transport_mem::Bus;
 use transport_quic::gossip_driver::Subscription;
 use transport_quic::{
-    Authorities, Authority, ChangeKind, Cluster, Config, Credentials, Node, Notice, Seed, ServiceConfig,
-    TokioRuntime,
+    Authority, ChangeKind, Cluster, Config, Node, Notice, Seed, ServiceConfig, TokioRuntime,
 };
 
 enum Transport {
@@ -44,9 +43,8 @@ impl Transport {
         Ok(match self {
             Self::Udp => transport_tokio::start_node(addr.into(), configure).await?,
             Self::Quic(authority) => {
-                let trusted = Authorities::from_pem(authority.certificate_pem().as_bytes())?;
-                let credentials = Credentials::new(authority.issue(name)?, trusted);
-                transport_quic::start_node(transport_quic::Bind::at(addr, credentials), configure).await?
+                let bind = transport_quic::Bind::at(addr, authority.member(name)?);
+                transport_quic::start_node(bind, configure).await?
             }
             Self::Mem(bus, runtime) => transport_mem::start_node(bus, runtime, addr, configure)?,
         })

@@ -11,9 +11,7 @@ use core::time::Duration;
 use std::time::Instant;
 
 use transport_mem::Bus;
-use transport_quic::{
-    Authorities, Authority, Bind, Cluster, Config, Credentials, Membership, Seed, TokioRuntime,
-};
+use transport_quic::{Authority, Bind, Cluster, Config, Membership, Seed, TokioRuntime};
 
 /// Who sends at the same time.
 const SENDERS: u64 = 16;
@@ -57,9 +55,7 @@ async fn pair(transport: &str) -> Result<[Cluster<Membership>; 2], Box<dyn Error
         nodes.push(match transport {
             "udp" => transport_tokio::start_membership(addr.into(), configure).await?,
             "quic" => {
-                let trusted = Authorities::from_pem(authority.certificate_pem().as_bytes())?;
-                let credentials = Credentials::new(authority.issue(name)?, trusted);
-                transport_quic::start_membership(Bind::at(addr, credentials), configure).await?
+                transport_quic::start_membership(Bind::at(addr, authority.member(name)?), configure).await?
             }
             _ => transport_mem::start_membership(&bus, &runtime, addr, configure)?,
         });

@@ -2,12 +2,12 @@
 
 use core::fmt;
 use core::net::{Ipv4Addr, SocketAddr};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::UdpSocket;
 use std::path::PathBuf;
 
 use gossip_driver::gossip_proto::{ConfigError, Seed};
-use gossip_driver::{DEFAULT_PORT, Options};
+use gossip_driver::{AdvertiseError, BindError, DEFAULT_PORT, Options, halve_until_accepted};
 use gossip_tls::Credentials;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -66,29 +66,7 @@ impl Bind {
             halve_until_accepted(self.socket_buffer, |size| socket.set_send_buffer_size(size));
             Ok(socket.into())
         };
-        bind().map_err(|error| StartError::Bind { addr: self.addr, error })
-    }
-
-    /// The address to advertise, given the one that was bound.
-    pub(crate) fn advertised(&self, bound: SocketAddr) -> Result<SocketAddr, StartError> {
-        match self.advertise {
-            Some(addr) if addr.ip().is_unspecified() => Err(StartError::UnspecifiedAdvertise { addr }),
-            Some(addr) if addr.port() == 0 => Ok(SocketAddr::new(addr.ip(), bound.port())),
-            Some(addr) => Ok(addr),
-            None if !bound.ip().is_unspecified() => Ok(bound),
-            None => {
-                let ip = gossip_driver::private_address(bound.is_ipv6()).map_err(StartError::Interfaces)?;
-                let ip = ip.ok_or(StartError::NoPrivateAddress { bound })?;
-                Ok(SocketAddr::new(ip, bound.port()))
-            }
-        }
-    }
-}
-
-fn halve_until_accepted(size: usize, mut set: impl FnMut(usize) -> io::Result<()>) {
-    let mut size = size;
-    while size >= 4096 && set(size).is_err() {
-        size /= 2;
+        bind().map_err(|error| StartError::Bind(BindError { protocol: "UDP", addr: self.addr, error }))
     }
 }
 
@@ -97,24 +75,9 @@ fn halve_until_accepted(size: usize, mut set: impl FnMut(usize) -> io::Result<()
 #[non_exhaustive]
 pub enum StartError {
     /// The address cannot be bound.
-    Bind {
-        /// The address.
-        addr: SocketAddr,
-        /// Why.
-        error: io::Error,
-    },
-    /// All addresses of the machine are listened on, and none of them is private: which one to tell others?
-    NoPrivateAddress {
-        /// The address that was bound.
-        bound: SocketAddr,
-    },
-    /// The address to advertise is a wildcard.
-    UnspecifiedAdvertise {
-        /// The address.
-        addr: SocketAddr,
-    },
-    /// The machine's network interfaces could not be listed.
-    Interfaces(io::Error),
+    Bind(BindError),
+    /// There is no address to tell others.
+    Advertise(AdvertiseError),
     /// The endpoint could not be made.
     Endpoint(io::Error),
     /// A limit makes no sense; what would.
@@ -144,35 +107,8 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind { addr, error } => {
-                write!(f, "cannot bind UDP {addr}: ")?;
-                match error.kind() {
-                    ErrorKind::AddrInUse => {
-                        f.write_str("the address is in use; stop the other program or bind another port")
-                    }
-                    ErrorKind::AddrNotAvailable => f.write_str(
-                        "this machine has no such address; bind one of its own, or 0.0.0.0 and advertise another",
-                    ),
-                    ErrorKind::PermissionDenied => {
-                        f.write_str("permission denied; bind a port from 1024 up, or run with the right to bind it")
-                    }
-                    _ => error.fmt(f),
-                }
-            }
-            Self::NoPrivateAddress { bound } => write!(
-                f,
-                "no private IP address found to advertise for the wildcard {bound}, and explicit IP not provided; \
-                 give the address that other nodes reach this one at"
-            ),
-            Self::UnspecifiedAdvertise { addr } => {
-                write!(
-                    f,
-                    "cannot advertise {addr}: nobody can reach a wildcard; give an address of this machine"
-                )
-            }
-            Self::Interfaces(error) => {
-                write!(f, "cannot list the network interfaces: {error}; give the address to advertise")
-            }
+            Self::Bind(error) => error.fmt(f),
+            Self::Advertise(error) => error.fmt(f),
             Self::Endpoint(error) => write!(f, "cannot set up QUIC: {error}"),
             Self::Limits(wrong) => write!(f, "limits: {wrong}"),
             Self::Config(error) => error.fmt(f),
@@ -191,7 +127,9 @@ impl fmt::Display for StartError {
 impl core::error::Error for StartError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Bind { error, .. } | Self::Interfaces(error) | Self::Endpoint(error) => Some(error),
+            Self::Bind(error) => error.source(),
+            Self::Advertise(error) => error.source(),
+            Self::Endpoint(error) => Some(error),
             Self::Config(error) => Some(error),
             Self::Entropy(error) => Some(error),
             _ => None,

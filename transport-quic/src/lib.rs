@@ -75,9 +75,9 @@ pub use bind::{Bind, StartError};
 pub use gossip_driver;
 pub use gossip_driver::gossip_proto;
 pub use gossip_driver::{
-    Answer, Answers, Batch, Cluster, Coalesced, Coalescer, EndReason, Error, JoinError, JoinErrorKind,
-    JoinReport, MemberInfo, Notice, Options, RecordingOptions, SnapshotFile, SnapshotOptions, Subscription,
-    Window,
+    AdvertiseError, Answer, Answers, Batch, BindError, Cluster, Coalesced, Coalescer, EndReason, Error,
+    JoinError, JoinErrorKind, JoinReport, MemberInfo, Notice, Options, RecordingOptions, SnapshotFile,
+    SnapshotOptions, Subscription, Window,
 };
 pub use gossip_proto::{
     Cause, ChangeKind, Clocks, Config, ConfigError, Membership, Name, Node, QueryParams, Queues, Seed,

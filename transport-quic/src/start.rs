@@ -146,7 +146,7 @@ fn launch_on<L: Launch, R: Runtime>(
     bind.limits.check().map_err(StartError::Limits)?;
     let socket = bind.socket()?;
     let bound = socket.local_addr().map_err(StartError::Endpoint)?;
-    let advertise = bind.advertised(bound)?;
+    let advertise = gossip_driver::advertised(bind.advertise, bound).map_err(StartError::Advertise)?;
     let seed = match bind.seed {
         Some(seed) => seed,
         None => Seed::new(entropy()?),

@@ -7,7 +7,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 
 use gossip_driver::gossip_proto::{ConfigError, Seed};
-use gossip_driver::{DEFAULT_PORT, Options};
+use gossip_driver::{AdvertiseError, BindError, DEFAULT_PORT, Options, halve_until_accepted};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Where a node listens, and what else its start needs.
@@ -70,26 +70,6 @@ impl Bind {
         }
     }
 
-    /// The address to advertise, given the one that was bound.
-    pub(crate) fn advertised(&self, bound: SocketAddr) -> Result<SocketAddr, StartError> {
-        let with_port = |mut addr: SocketAddr| {
-            if addr.port() == 0 {
-                addr.set_port(bound.port());
-            }
-            addr
-        };
-        match self.advertise {
-            Some(addr) if addr.ip().is_unspecified() => Err(StartError::UnspecifiedAdvertise { addr }),
-            Some(addr) => Ok(with_port(addr)),
-            None if !bound.ip().is_unspecified() => Ok(bound),
-            None => {
-                let ip = gossip_driver::private_address(bound.is_ipv6()).map_err(StartError::Interfaces)?;
-                let ip = ip.ok_or(StartError::NoPrivateAddress { bound })?;
-                Ok(SocketAddr::new(ip, bound.port()))
-            }
-        }
-    }
-
     fn listen(&self) -> io::Result<TcpListener> {
         let socket = self.create(Type::STREAM, Protocol::TCP)?;
         // As Go does: a port whose old connections linger can be bound again at once. On Windows the option means
@@ -120,14 +100,7 @@ impl Bind {
     }
 
     fn error(&self, protocol: &'static str, addr: SocketAddr, error: io::Error) -> StartError {
-        StartError::Bind { protocol, addr, error }
-    }
-}
-
-fn halve_until_accepted(size: usize, mut set: impl FnMut(usize) -> io::Result<()>) {
-    let mut size = size;
-    while size >= 4096 && set(size).is_err() {
-        size /= 2;
+        StartError::Bind(BindError { protocol, addr, error })
     }
 }
 
@@ -141,26 +114,9 @@ const TRIES: u32 = 10;
 #[non_exhaustive]
 pub enum StartError {
     /// The address cannot be bound.
-    Bind {
-        /// TCP or UDP.
-        protocol: &'static str,
-        /// The address.
-        addr: SocketAddr,
-        /// Why.
-        error: io::Error,
-    },
-    /// All addresses of the machine are listened on, and none of them is private: which one to tell others?
-    NoPrivateAddress {
-        /// The address that was bound.
-        bound: SocketAddr,
-    },
-    /// The address to advertise is a wildcard.
-    UnspecifiedAdvertise {
-        /// The address.
-        addr: SocketAddr,
-    },
-    /// The machine's network interfaces could not be listed.
-    Interfaces(io::Error),
+    Bind(BindError),
+    /// There is no address to tell others.
+    Advertise(AdvertiseError),
     /// The sockets could not be prepared.
     Socket(io::Error),
     /// The configuration cannot be run.
@@ -188,35 +144,8 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind { protocol, addr, error } => {
-                write!(f, "cannot bind {protocol} {addr}: ")?;
-                match error.kind() {
-                    ErrorKind::AddrInUse => {
-                        f.write_str("the address is in use; stop the other program or bind another port")
-                    }
-                    ErrorKind::AddrNotAvailable => f.write_str(
-                        "this machine has no such address; bind one of its own, or 0.0.0.0 and advertise another",
-                    ),
-                    ErrorKind::PermissionDenied => {
-                        f.write_str("permission denied; bind a port from 1024 up, or run with the right to bind it")
-                    }
-                    _ => error.fmt(f),
-                }
-            }
-            Self::NoPrivateAddress { bound } => write!(
-                f,
-                "no private IP address found to advertise for the wildcard {bound}, and explicit IP not provided; \
-                 give the address that other nodes reach this one at"
-            ),
-            Self::UnspecifiedAdvertise { addr } => {
-                write!(
-                    f,
-                    "cannot advertise {addr}: nobody can reach a wildcard; give an address of this machine"
-                )
-            }
-            Self::Interfaces(error) => {
-                write!(f, "cannot list the network interfaces: {error}; give the address to advertise")
-            }
+            Self::Bind(error) => error.fmt(f),
+            Self::Advertise(error) => error.fmt(f),
             Self::Socket(error) => write!(f, "cannot set up the sockets: {error}"),
             Self::Config(error) => error.fmt(f),
             Self::Snapshot { path, error } => {
@@ -234,7 +163,9 @@ impl fmt::Display for StartError {
 impl core::error::Error for StartError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Bind { error, .. } | Self::Interfaces(error) | Self::Socket(error) => Some(error),
+            Self::Bind(error) => error.source(),
+            Self::Advertise(error) => error.source(),
+            Self::Socket(error) => Some(error),
             Self::Config(error) => Some(error),
             Self::Entropy(error) => Some(error),
             _ => None,

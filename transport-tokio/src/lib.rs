@@ -40,9 +40,9 @@ pub use bind::{Bind, StartError};
 pub use gossip_driver;
 pub use gossip_driver::gossip_proto;
 pub use gossip_driver::{
-    Answer, Answers, Batch, Cluster, Coalesced, Coalescer, EndReason, Error, JoinError, JoinErrorKind,
-    JoinReport, MemberInfo, Notice, Options, RecordingOptions, SnapshotFile, SnapshotOptions, Subscription,
-    Window,
+    AdvertiseError, Answer, Answers, Batch, BindError, Cluster, Coalesced, Coalescer, EndReason, Error,
+    JoinError, JoinErrorKind, JoinReport, MemberInfo, Notice, Options, RecordingOptions, SnapshotFile,
+    SnapshotOptions, Subscription, Window,
 };
 pub use gossip_proto::{
     Cause, ChangeKind, Clocks, Config, ConfigError, Membership, Name, Node, QueryParams, Queues, Seed,
@@ -112,7 +112,7 @@ fn start_with<A, M>(
     let runtime = TokioRuntime::current().map_err(|_| StartError::NoRuntime)?;
     let transport = TokioTransport::bind(&bind)?;
     let bound = gossip_driver::Transport::local_addr(&transport);
-    let advertise = bind.advertised(bound)?;
+    let advertise = gossip_driver::advertised(bind.advertise, bound).map_err(StartError::Advertise)?;
     let seed = match bind.seed {
         Some(seed) => seed,
         None => Seed::new(entropy()?),

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 use transport_tokio::gossip_proto::Bytes;
 use transport_tokio::gossip_proto::wire::layers::Compression;
 use transport_tokio::{
-    Bind, ChangeKind, Cluster, Config, EndReason, Error, Membership, Name, Node, Notice, ServiceConfig,
-    StartError, Status, Subscription, start_membership, start_node,
+    AdvertiseError, Bind, BindError, ChangeKind, Cluster, Config, EndReason, Error, Membership, Name, Node,
+    Notice, ServiceConfig, StartError, Status, Subscription, start_membership, start_node,
 };
 
 async fn node(name: &str, addr: &str) -> Cluster<Node> {
@@ -168,7 +168,7 @@ async fn a_port_in_use_is_named_with_the_remedy() {
     let addr = tcp.local_addr().unwrap();
     let configure = |advertise| Config::local("a", advertise);
     let error = start_membership(addr.into(), configure).await.unwrap_err();
-    assert!(matches!(error, StartError::Bind { protocol: "TCP", .. }));
+    assert!(matches!(error, StartError::Bind(BindError { protocol: "TCP", .. })));
     assert_eq!(
         error.to_string(),
         format!("cannot bind TCP {addr}: the address is in use; stop the other program or bind another port")
@@ -225,7 +225,10 @@ async fn a_wildcard_advertises_a_private_address_or_asks_for_one() {
             assert_eq!(addr.port(), a.local_addr().port());
         }
         Err(error) => {
-            assert!(matches!(error, StartError::NoPrivateAddress { .. }), "{error}");
+            assert!(
+                matches!(error, StartError::Advertise(AdvertiseError::NoPrivateAddress { .. })),
+                "{error}"
+            );
             assert!(error.to_string().contains("give the address"), "{error}");
         }
     }

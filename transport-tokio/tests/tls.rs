@@ -17,8 +17,7 @@ use transport_tokio::{
 };
 
 fn credentials(authority: &Authority, trusted: &Authority) -> Credentials {
-    let trusted = Authorities::from_pem(trusted.certificate_pem().as_bytes()).unwrap();
-    Credentials::new(authority.issue("member").unwrap(), trusted)
+    Credentials::new(authority.issue("member").unwrap(), trusted.trust().unwrap())
 }
 
 fn tls(authority: &Authority, label: &[u8]) -> Tls {

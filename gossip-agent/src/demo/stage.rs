@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
-use transport_tokio::gossip_tls::{Authorities, Authority, Credentials};
+use transport_tokio::gossip_tls::Authority;
 use transport_tokio::{
     Bind, ChangeKind, Cluster, Config, Node, Notice, ServiceConfig, Status, Subscription, start_node,
 };
@@ -228,9 +228,7 @@ impl Network {
         match self {
             Self::Udp => start_node(Bind::from(addr), configure).await.map_err(|error| problem(&error)),
             Self::Quic(authority) => {
-                let trusted = Authorities::from_pem(authority.certificate_pem().as_bytes());
-                let identity = authority.issue(name).map_err(|error| problem(&error))?;
-                let credentials = Credentials::new(identity, trusted.map_err(|error| problem(&error))?);
+                let credentials = authority.member(name).map_err(|error| problem(&error))?;
                 let bind = transport_quic::Bind::at(addr, credentials);
                 transport_quic::start_node(bind, configure).await.map_err(|error| problem(&error))
             }

@@ -6,7 +6,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::outgoing::{Outgoing, put};
-use super::rumors::{LANES, Why};
+use super::rumors::{LANES, RumorId, Why};
 use super::{Lane, Notice, Rumor, Swim, Upper, Waiter, scale};
 use crate::roster::{LOCAL, Record, Standing};
 use crate::wire::compound::{MAX_PARTS, Packer};
@@ -41,9 +41,20 @@ impl Swim {
             self.roster.pin(slot);
         }
         let lane = if subject.is_some() && self.config.experiment.one_lane { Lane::Alive } else { lane };
-        self.rumors.insert(lane, subject, len, rumor, waiter.map(Waiter::pack));
+        self.enqueue(lane, subject, len, rumor, waiter);
         self.retire();
+    }
+
+    fn enqueue(
+        &mut self,
+        lane: Lane,
+        subject: Option<u32>,
+        len: usize,
+        rumor: Rumor,
+        waiter: Option<Waiter>,
+    ) -> RumorId {
         self.wake_gossip();
+        self.rumors.insert(lane, subject, len, rumor, waiter.map(Waiter::pack))
     }
 
     /// Queues a service's message for gossip, type byte `08` in front (serf.md 1.3).
@@ -67,13 +78,12 @@ impl Swim {
         let mut message = self.buffers.take();
         message.push(MessageType::User.byte());
         message.extend_from_slice(payload);
-        let (len, waiter) = (message.len(), waiter.map(Waiter::pack));
+        let len = message.len();
         let rumor = Rumor::About { subject: subject.clone(), message };
-        let id = self.rumors.insert(Lane::Event, None, len, rumor, waiter);
+        let id = self.enqueue(Lane::Event, None, len, rumor, waiter);
         // Before anything is retired: the lane may be full of what was sent less often, and this one the last in order.
         self.subjects.insert(subject, id);
         self.retire();
-        self.wake_gossip();
     }
 
     /// Longest service message that gossip can carry; anything longer would sit in the queue for ever (serf.md Q19).

@@ -2,9 +2,11 @@
 
 use core::time::Duration;
 
-use gossip_proto::{Config, Instant, JoinFailure, Machine, Membership, Outcome, Seed, StreamFailure};
+use gossip_proto::{Instant, JoinFailure, Machine, Membership, Outcome, StreamFailure};
 use transport_mem::net::observe::Invariants;
 use transport_mem::net::{Change, Clock, Network, News, NodeId, Observer};
+
+use crate::support::joining;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -12,18 +14,7 @@ type Net = Network<Membership>;
 
 /// Nodes that have joined, after which nothing happens for a minute.
 fn formed(count: usize) -> (Net, Vec<NodeId>) {
-    let mut net = Network::new(Seed::from_u64(29));
-    let nodes: Vec<_> = (0..count)
-        .map(|number| {
-            net.add_node(move |start| {
-                let config = Config::lan(format!("n{number}").as_str(), start.addr);
-                Membership::new(start.now, config, start.seed, start.nonces).unwrap()
-            })
-        })
-        .collect();
-    for &node in &nodes[1..] {
-        net.join(node, &nodes[..1]);
-    }
+    let (mut net, nodes) = joining(29, count);
     net.run_for(60 * SECOND);
     assert!(net.agrees(), "{}", net.table());
     for &node in &nodes {

@@ -1,8 +1,10 @@
 //! Slow processes and processes that run in bursts, measured against what was asked for.
 
 use core::time::Duration;
-use gossip_proto::{Config, Instant, Machine, Membership, Seed};
+use gossip_proto::{Instant, Machine, Membership};
 use transport_mem::net::{Bursts, Network, NodeId, Observer};
+
+use crate::support::joining;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -21,18 +23,7 @@ impl<M> Observer<M> for Received {
 
 /// Thirty nodes that have joined; then the fault at node 3, and a minute that is watched.
 fn run(fault: impl FnOnce(&mut Network<Membership>, NodeId)) -> (Vec<Instant>, u64) {
-    let mut net = Network::new(Seed::from_u64(17));
-    let nodes: Vec<_> = (0..30)
-        .map(|number| {
-            net.add_node(move |start| {
-                let config = Config::lan(format!("n{number}").as_str(), start.addr);
-                Membership::new(start.now, config, start.seed, start.nonces).unwrap()
-            })
-        })
-        .collect();
-    for &node in &nodes[1..] {
-        net.join(node, &nodes[..1]);
-    }
+    let (mut net, nodes) = joining(17, 30);
     net.run_for(20 * SECOND);
     fault(&mut net, nodes[3]);
     let seen = net.observe(Received::default());

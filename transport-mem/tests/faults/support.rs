@@ -29,6 +29,23 @@ pub(crate) fn quiet(nodes: usize) -> (Network<Membership>, Vec<NodeId>) {
     (net, nodes)
 }
 
+/// Nodes as they ship, which all begin to join the first.
+pub(crate) fn joining(seed: u64, nodes: usize) -> (Network<Membership>, Vec<NodeId>) {
+    let mut net = Network::new(Seed::from_u64(seed));
+    let nodes: Vec<_> = (0..nodes)
+        .map(|number| {
+            net.add_node(move |start| {
+                let config = Config::lan(format!("n{number}").as_str(), start.addr);
+                Membership::new(start.now, config, start.seed, start.nonces).unwrap()
+            })
+        })
+        .collect();
+    for &node in &nodes[1..] {
+        net.join(node, &nodes[..1]);
+    }
+    (net, nodes)
+}
+
 /// As [`quiet`], and all have joined the first.
 pub(crate) fn joined(nodes: usize) -> (Network<Membership>, Vec<NodeId>) {
     let (mut net, nodes) = quiet(nodes);

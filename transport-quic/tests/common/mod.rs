@@ -52,11 +52,11 @@ pub(crate) fn loopback() -> SocketAddr {
 }
 
 pub(crate) fn trusting(authority: &Authority) -> Authorities {
-    Authorities::from_pem(authority.certificate_pem().as_bytes()).unwrap()
+    authority.trust().unwrap()
 }
 
 pub(crate) fn member(authority: &Authority, name: &str) -> Credentials {
-    Credentials::new(authority.issue(name).unwrap(), trusting(authority))
+    authority.member(name).unwrap()
 }
 
 /// A configuration that finds failures within seconds.

@@ -7,7 +7,7 @@ use std::io;
 use std::net::UdpSocket;
 
 use gossip_driver::conformance::{Capabilities, Factory, Mischief, udp_stranger};
-use transport_quic::{Authorities, Authority, Bind, Credentials, QuicTransport};
+use transport_quic::{Authority, Bind, Credentials, QuicTransport};
 
 /// What does not depend on the runtime.
 struct Quic {
@@ -18,8 +18,7 @@ struct Quic {
 impl Quic {
     fn new(ip: impl Into<IpAddr>) -> Self {
         let authority = Authority::new("test").unwrap();
-        let trusted = Authorities::from_pem(authority.certificate_pem().as_bytes()).unwrap();
-        Self { ip: ip.into(), credentials: Credentials::new(authority.issue("member").unwrap(), trusted) }
+        Self { ip: ip.into(), credentials: authority.member("member").unwrap() }
     }
 
     fn endpoint(&self, at: Option<SocketAddr>) -> io::Result<QuicTransport> {

@@ -28,11 +28,9 @@ impl Sockets {
 
     #[cfg(feature = "tls")]
     pub(crate) fn with_tls(self) -> Self {
-        use transport_tokio::gossip_tls::{Authorities, Authority, Credentials};
+        use transport_tokio::gossip_tls::Authority;
 
-        let authority = Authority::new("test").unwrap();
-        let trusted = Authorities::from_pem(authority.certificate_pem().as_bytes()).unwrap();
-        let credentials = Credentials::new(authority.issue("member").unwrap(), trusted);
+        let credentials = Authority::new("test").unwrap().member("member").unwrap();
         Self { tls: Some(transport_tokio::Tls::new(credentials, b"").unwrap()), ..self }
     }
 
