@@ -365,3 +365,25 @@ fn a_probe_from_its_tick_is_not_judged_before_its_helpers_were_asked() {
         }
     }
 }
+
+#[test]
+fn a_kept_gossip_tick_is_made_up_for_when_its_packets_have_left() {
+    for keeps in [false, true] {
+        let mut script = with(&["b", "c", "d", "e"], |config, experiment| {
+            // Gossip alone, to two of the four.
+            config.probe_interval(Duration::ZERO).gossip_interval(ms(200)).gossip_nodes(2);
+            experiment.gossip_keeps_tick(keeps);
+        });
+        script.hear(&plain_alive("z", 9, 1));
+        // The socket is full for many ticks.
+        for _ in 0..10 {
+            script.next();
+        }
+        assert_eq!(script.sent().len(), 2, "the packets of one tick have waited");
+        // At the same instant there is one more tick, and no more than that.
+        for left in [if keeps { 2 } else { 0 }, 0] {
+            script.late(script.now);
+            assert_eq!(script.sent().len(), left, "{keeps}");
+        }
+    }
+}

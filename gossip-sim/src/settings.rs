@@ -83,6 +83,7 @@ fields! {
     buddy_system: bool,
     scaled_probe_timeout: bool,
     probe_from_tick: bool,
+    gossip_keeps_tick: bool,
     suspicion_k: u32,
     suspicion: bool,
     final_deaths: bool,

@@ -50,6 +50,9 @@ config! {
         /// prober, as in memberlist, whose prober sits in a blocked call and then finds its time over. Otherwise it starts
         /// when the ping leaves, and one that never left says nothing (contract rule 4).
         probe_from_tick: bool = false,
+        /// A gossip tick that finds packets of an earlier one still waiting for the socket is made up for once they have left,
+        /// as in memberlist, whose ticker keeps one tick while the gossip sits in a blocked send. Otherwise it is left out.
+        gossip_keeps_tick: bool = false,
         /// Independent accusers after which a suspicion is as short as can be, Lifeguard's K: 3 in the paper. `None` is
         /// `suspicion_mult - 2` (spec 4.4). At most 1,024. In clusters too small for so many it counts as 0 either way.
         suspicion_k: Option<u32> = None,

@@ -212,7 +212,11 @@ impl Swim {
     /// polled, so that every target gets a choice of its own.
     pub(crate) fn gossip_tick(&mut self) {
         // The last tick's packets still wait: the socket is slower than the tick.
-        if self.rumors.is_empty() || self.gossip_waiting > 0 {
+        if self.gossip_waiting > 0 {
+            self.gossip_due = self.config.experiment.gossip_keeps_tick;
+            return;
+        }
+        if self.rumors.is_empty() {
             return;
         }
         let mut chosen = core::mem::take(&mut self.chosen);

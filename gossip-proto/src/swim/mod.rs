@@ -162,6 +162,8 @@ pub(crate) struct Swim {
     awaited: HashMap<u32, Awaited, Keyed>,
     outgoing: VecDeque<Outgoing>,
     gossip_waiting: usize,
+    /// A tick was kept until those packets have left.
+    gossip_due: bool,
     transmits: u64,
     paths: HashMap<SocketAddr, u16, Keyed>,
     streams: Slab<Stream>,
@@ -274,6 +276,7 @@ impl Swim {
             awaited: HashMap::with_hasher(keyed),
             outgoing: VecDeque::new(),
             gossip_waiting: 0,
+            gossip_due: false,
             transmits: 0,
             paths: HashMap::with_hasher(keyed),
             streams: Slab::new(),

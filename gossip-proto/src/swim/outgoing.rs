@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::{Awaited, Swim, Upper};
+use super::{Awaited, Swim, Upper, schedule::Tick};
 use crate::MemberKey;
 use crate::output::{DatagramKind, Transmit, TransmitFailure, TransmitId};
 use crate::roster::{Standing, canonical};
@@ -151,6 +151,9 @@ impl Swim {
         let is_gossip = matches!(outgoing, Outgoing::Gossip { .. });
         if is_gossip {
             self.gossip_waiting -= 1;
+            if self.gossip_waiting == 0 && core::mem::take(&mut self.gossip_due) {
+                self.ticks.set(Tick::Gossip, self.now);
+            }
         }
         let to = self.destination(&outgoing)?;
         let peer = self.roster.at(to);

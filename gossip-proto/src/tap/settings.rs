@@ -69,8 +69,8 @@ settings! {
 
 settings! {
     Experiment {
-        lha_probe lha_suspicion buddy_system scaled_probe_timeout probe_from_tick suspicion_k suspicion final_deaths
-        logarithm transmit_limit piggyback max_updates one_lane stall_rule healing lockstep
+        lha_probe lha_suspicion buddy_system scaled_probe_timeout probe_from_tick gossip_keeps_tick suspicion_k suspicion
+        final_deaths logarithm transmit_limit piggyback max_updates one_lane stall_rule healing lockstep
     }
 }
 
