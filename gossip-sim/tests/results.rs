@@ -120,3 +120,28 @@ fn tables_go_between_their_marks_and_what_was_run_is_not_run_again() {
     assert!(ran.load(core::sync::atomic::Ordering::Relaxed) > runs, "a report of other seeds is another one");
     assert!(fs::read_to_string(&document).unwrap().contains("seed 1, 1 run."));
 }
+
+#[test]
+fn a_table_in_parts_is_kept_column_by_column() {
+    let list = "[[table]]\nid = \"a\"\nscenario = \"e7\"\nset = [\"n=8,16\"]\nfilter = \"variant=swim\"\ncolumns = \"n\"\n\
+                apart = true\nshow = [\"datagrams_per_period\"]\n";
+    let folder = tempfile::tempdir().unwrap();
+    let wanted = Wanted { kept: Some(folder.path().into()), jobs: 1, ..Wanted::default() };
+    let whole = Tables::parse(&list.replace("apart = true\n", "")).unwrap();
+    let whole = results(&whole, &Wanted { jobs: 1, ..Wanted::default() }, &|_, _, _| {}).unwrap();
+    let ran = std::sync::Mutex::new(Vec::new());
+    let make = || {
+        results(&Tables::parse(list).unwrap(), &wanted, &|part, _, _| {
+            ran.lock().unwrap().push(part.to_owned())
+        })
+    };
+    assert_eq!(make().unwrap(), whole, "the parts together are the whole");
+
+    // What an interruption has left is not run again.
+    fs::remove_file(folder.path().join("a.16.json")).unwrap();
+    ran.lock().unwrap().clear();
+    assert_eq!(make().unwrap(), whole);
+    assert!(ran.lock().unwrap().iter().all(|part| part == "a.16"));
+    let wrong = Tables::parse(&list.replace("columns = \"n\"\n", "")).unwrap_err();
+    assert!(wrong.contains("columns must name"), "{wrong}");
+}

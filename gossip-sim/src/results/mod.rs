@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::report::{Report, write_file};
 use crate::scenario::{Overrides, Scenario, Stat, find};
-use crate::value::Parameters;
+use crate::value::{Parameters, Scalar};
 use crate::{Options, execute, metrics};
 
 /// The tables that come along.
@@ -49,7 +49,8 @@ pub struct Table {
     pub slow: bool,
     /// The parameter whose values become columns. Without one, every figure is a line.
     pub columns: Option<String>,
-    /// Leaves out figures of all columns together: where not all of them were run, those would be of something else.
+    /// Columns are run one after the other and kept each in a report of its own, as long tables want that may be interrupted.
+    /// Figures of all columns together are left out.
     #[serde(default)]
     pub apart: bool,
     /// The metrics that are shown, published or not. Default: those that were published, or else what the scenario shows.
@@ -125,7 +126,11 @@ impl Tables {
             if !names.insert(&table.id) {
                 return Err(wrong("there are two of that name".into()));
             }
-            table.parse_scenario().map_err(wrong)?;
+            let scenario = table.parse_scenario().map_err(wrong)?;
+            let swept = |parameter: &String| scenario.sweep.contains_key(parameter);
+            if table.apart && !table.columns.as_ref().is_some_and(swept) {
+                return Err(wrong("apart: columns must name a parameter that is swept".into()));
+            }
             let named = table.claims.iter().map(|claim| &claim.metric).chain(&table.show);
             for metric in named {
                 if !metrics::is_metric(metric) {
@@ -170,28 +175,37 @@ impl Table {
         !self.apart || self.columns.as_ref().is_none_or(|parameter| cell.contains_key(parameter))
     }
 
-    /// The report that is kept of it, if it is of the same.
-    fn kept(&self, path: &Path, scenario: &Scenario, set: &[(String, String)]) -> Option<Report> {
+    /// What is run by itself and kept by itself: the end of the name of its file, and its filter.
+    fn parts(&self, scenario: &Scenario) -> Vec<(String, Option<String>)> {
+        let Some(parameter) = self.columns.as_ref().filter(|_| self.apart) else {
+            return vec![(String::new(), self.filter.clone())];
+        };
+        let values = scenario.sweep.get(parameter).into_iter().flatten();
+        let part = |value: &Scalar| {
+            let column = format!("{parameter}={value}");
+            let filter = self.filter.iter().fold(column, |column, rest| format!("{column},{rest}"));
+            (format!(".{value}"), Some(filter))
+        };
+        values.map(part).collect()
+    }
+
+    /// The report that is kept of a part, if it is of the same.
+    fn kept(&self, path: &Path, scenario: &Scenario, filter: Option<&String>) -> Option<Report> {
         let report = Report::from_json(&fs::read_to_string(path).ok()?).ok()?;
         let same = report.scenario.digest == scenario.digest()
             && report.program == env!("CARGO_PKG_VERSION")
-            && report.set == set
-            && report.filter == self.filter
+            && Ok(&report.set) == self.overrides().map(|overrides| overrides.set).as_ref()
+            && report.filter.as_ref() == filter
             && report.seeds == (1, self.seeds);
         same.then_some(report)
     }
 
-    /// Runs it. `progress` is told how many of how many runs are over.
+    /// Runs it. `progress` is told how many of how many runs are over; of each part anew.
     ///
     /// # Errors
     /// What went wrong in a run.
     pub fn run(&self, jobs: usize, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Report, String> {
-        let wrong = |error: String| format!("{}: {error}", self.id);
-        let scenario = self.parse_scenario().map_err(wrong)?;
-        let options = Options { first_seed: 1, seeds: Some(self.seeds), jobs, filter: self.filter.clone() };
-        let (mut report, _) = execute(&scenario, &options, progress).map_err(wrong)?;
-        report.set = self.overrides()?.set;
-        Ok(report)
+        self.report(&Wanted { jobs, ..Wanted::default() }, &|_, over, of| progress(over, of))
     }
 
     fn report(
@@ -199,17 +213,41 @@ impl Table {
         wanted: &Wanted,
         progress: &(dyn Fn(&str, usize, usize) + Sync),
     ) -> Result<Report, String> {
-        let scenario = self.parse_scenario()?;
-        let set = self.overrides()?.set;
-        let path = wanted.kept.as_ref().map(|folder| folder.join(format!("{}.json", self.id)));
-        if let Some(report) = path.as_ref().and_then(|path| self.kept(path, &scenario, &set)) {
-            return Ok(report);
+        let wrong = |error: String| format!("{}: {error}", self.id);
+        let scenario = self.parse_scenario().map_err(wrong)?;
+        let mut whole: Option<Report> = None;
+        for (name, filter) in self.parts(&scenario) {
+            let path = wanted.kept.as_ref().map(|folder| folder.join(format!("{}{name}.json", self.id)));
+            let kept = path.as_ref().and_then(|path| self.kept(path, &scenario, filter.as_ref()));
+            let report = match kept {
+                Some(report) => report,
+                None => {
+                    let progress = |over, of| progress(&format!("{}{name}", self.id), over, of);
+                    let options =
+                        Options { first_seed: 1, seeds: Some(self.seeds), jobs: wanted.jobs, filter };
+                    let (mut report, _) = execute(&scenario, &options, &progress).map_err(wrong)?;
+                    report.set = self.overrides()?.set;
+                    if let Some(path) = path {
+                        write_file(&path, &report.to_json())
+                            .map_err(|error| format!("{}: {error}", path.display()))?;
+                    }
+                    report
+                }
+            };
+            match &mut whole {
+                None => whole = Some(report),
+                Some(whole) => {
+                    whole.rows.extend(report.rows);
+                    whole.published.extend(report.published);
+                    whole.runs.extend(report.runs);
+                }
+            }
         }
-        let report = self.run(wanted.jobs, &|over, of| progress(&self.id, over, of))?;
-        if let Some(path) = path {
-            write_file(&path, &report.to_json()).map_err(|error| format!("{}: {error}", path.display()))?;
-        }
-        Ok(report)
+        let mut whole = whole.ok_or_else(|| wrong("nothing to run".into()))?;
+        whole.filter.clone_from(&self.filter);
+        whole.rows.retain(|row| self.shows(&row.cell));
+        whole.published.retain(|comparison| self.shows(&comparison.cell));
+        Ok(whole)
     }
 }
 
