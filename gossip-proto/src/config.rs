@@ -195,12 +195,14 @@ config! {
         broadcast_timeout: Duration = Duration::from_secs(5),
         /// Most members in the roster, this node included; what does not fit is refused and counted.
         max_members: usize = 65_536,
-        /// Most rumors in each lane of the queue; the most transmitted go first.
+        /// Most rumors in each lane of the queue, each at most a datagram long; the most transmitted go first.
         max_rumors: usize = 4096,
         /// Streams that peers may have open stay below this (memberlist serves 127 at once, spec 1.11); our own are at
         /// most as many again.
         max_streams: usize = 128,
-        /// Memory for inbound exchanges in all; one may take 20 MiB (spec 1.11). Over it, streams wait.
+        /// Memory for inbound exchanges in all; one may take 20 MiB (spec 1.11). Over it, streams wait. As much again may be
+        /// taken by the services' part of what is being merged, and by replies that peers do not read: sealed or compressed,
+        /// each is a copy of the table.
         max_exchange_bytes: usize = 64 << 20,
         /// Most bytes one datagram may inflate to (W-6).
         max_inflated: usize = 1 << 20,

@@ -170,7 +170,7 @@ stats! {
     user_events_refused,
     /// Serf: user events dropped as too old.
     user_events_old,
-    /// Serf: intents remembered for members not yet known, dropped because too many.
+    /// Serf: intents about members not yet known, and names that left in an exchange, not remembered because too many.
     intents_full,
     /// Serf: members back within the flap timeout after they failed.
     member_flaps,

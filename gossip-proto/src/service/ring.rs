@@ -60,6 +60,10 @@ impl EventHistory {
             slot.ltime = ltime;
             slot.ends.clear();
             slot.bytes.clear();
+            // What a large event once took is given back, or one place after the other would keep it.
+            if slot.bytes.capacity() > KEPT_CAPACITY {
+                slot.bytes = Vec::new();
+            }
         }
         if slot.events().any(|event| event == (name, payload)) {
             return Seen::Duplicate;
@@ -84,6 +88,8 @@ impl EventHistory {
 
 /// Most bytes of remembered events.
 const MAX_BYTES: usize = 1 << 20;
+/// Room that a slot keeps for its next time.
+const KEPT_CAPACITY: usize = 2048;
 
 /// Query ids by time.
 #[derive(Debug)]

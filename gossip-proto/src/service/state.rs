@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use hashbrown::HashSet;
 
 use super::Services;
+use crate::config::MAX_NAME;
 use crate::hash::Keyed;
 use crate::swim::Swim;
 use crate::wire::field::Span;
@@ -130,7 +131,12 @@ impl Services {
             let mut names = PushPull { left_span: *left, ..*state }.left_members(body);
             if let Some(name) = names.next() {
                 *left = names.span();
-                gone.insert(Name::new(&*name));
+                // In bytes a name is short, kept it is not: more than a table has members are not.
+                if gone.len() < swim.config.max_members && name.len() <= MAX_NAME {
+                    gone.insert(Name::new(&*name));
+                } else {
+                    swim.stats.intents_full += 1;
+                }
                 continue;
             }
             let mut times = PushPull { status_span: *statuses, ..*state }.status_ltimes(body);

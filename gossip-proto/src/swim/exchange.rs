@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::streams::Purpose;
+use super::streams::{Purpose, Stream};
 use super::{Swim, Upper};
 use crate::output::{JoinFailure, StreamFailure};
 use crate::roster::{LOCAL, Standing};
@@ -25,6 +25,8 @@ pub(crate) struct Snapshot {
     building: Option<Building>,
     /// Streams that wait for it, and whether each is a join.
     waiting: Vec<(u64, bool)>,
+    /// Bytes of states that were compressed or sealed for one stream each and are not written yet.
+    copied: usize,
 }
 
 #[derive(Debug)]
@@ -44,17 +46,28 @@ impl Snapshot {
             nodes: 0,
             building: None,
             waiting: Vec::new(),
+            copied: 0,
         }
     }
 
     pub(crate) fn memory(&self) -> usize {
         let building = self.building.as_ref().map_or(0, |building| building.bytes.capacity());
-        self.bytes.len() + self.user_state.len() + building
+        self.bytes.len() + self.user_state.len() + self.copied + building
     }
 
     /// Lets go of what is encoded; what is being encoded for somebody goes on.
     pub(crate) fn forget(&mut self) {
         (self.version, self.bytes, self.user_state) = (None, Bytes::new(), Bytes::new());
+    }
+
+    /// So much of what was copied for one stream is written, or the stream is gone.
+    pub(crate) fn release(&mut self, copied: usize) {
+        self.copied -= copied;
+    }
+
+    /// A stream that is gone waits for nothing.
+    pub(crate) fn leave_out(&mut self, key: u64) {
+        self.waiting.retain(|&(waiting, _)| waiting != key);
     }
 
     pub(crate) fn is_building(&self) -> bool {
@@ -84,6 +97,7 @@ impl Swim {
 
     /// Sends our state on a stream, as soon as it is encoded.
     pub(crate) fn send_state(&mut self, key: u64, join: bool) {
+        self.stats.exchange_memory_full += u64::from(!self.may_send_state(key));
         self.snapshot.waiting.push((key, join));
         if self.snapshot.building.is_none() && self.snapshot.version != Some(self.roster.version()) {
             self.snapshot.building =
@@ -126,15 +140,38 @@ impl Swim {
         // Each reply goes through the services' table, and through compression or sealing where these are on.
         let cost = 1 + self.roster.slots() as usize / 16;
         while *work > 0
-            && let Some((key, join)) = self.snapshot.waiting.pop()
+            && let Some(next) = self.next_to_tell()
         {
+            let (key, join) = self.snapshot.waiting.remove(next);
             *work = work.saturating_sub(cost);
             self.write_state(upper, key, join);
         }
     }
 
     pub(crate) fn state_is_wanted(&self) -> bool {
-        self.snapshot.is_building() || !self.snapshot.waiting.is_empty()
+        self.snapshot.is_building() || self.next_to_tell().is_some()
+    }
+
+    fn next_to_tell(&self) -> Option<usize> {
+        self.snapshot.waiting.iter().rposition(|&(key, _)| self.may_send_state(key))
+    }
+
+    /// Whether there is memory for the state on that stream: sealed or compressed it is a copy for the stream alone, and peers
+    /// that do not read must not have us hold one each. What this node asks for itself does not wait for them.
+    fn may_send_state(&self, key: u64) -> bool {
+        let Snapshot { bytes, user_state, copied, .. } = &self.snapshot;
+        let own = |stream: &Stream| !matches!(stream.purpose, Purpose::Inbound);
+        *copied == 0
+            || copied + bytes.len() + user_state.len() <= self.config.max_exchange_bytes
+            || self.streams.get(key).is_none_or(own)
+    }
+
+    /// What waits to be written on a stream is a copy of its own.
+    pub(crate) fn state_copied(&mut self, key: u64) {
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.copied = stream.unwritten();
+            self.snapshot.copied += stream.copied;
+        }
     }
 
     fn write_state<U: Upper>(&mut self, upper: &mut U, key: u64, join: bool) {

@@ -73,6 +73,8 @@ pub(crate) struct Stream {
     timer: Option<TimerId>,
     /// Bytes of memory that are accounted for.
     held: usize,
+    /// Of what waits to be written, a state that no other stream shares.
+    pub(crate) copied: usize,
     /// The peer is waited for no longer: its request or reply is here.
     pub(crate) received: bool,
 }
@@ -117,6 +119,7 @@ impl Swim {
             close_when_written: false,
             timer: None,
             held: 0,
+            copied: 0,
             received: false,
         });
         let timer = self.timers.arm(deadline, Deadline::Stream(key));
@@ -209,6 +212,8 @@ impl Swim {
         if encoded.is_err() || written.is_err() {
             return self.stream_failed(key, StreamFailure::Local);
         }
+        // It may wait for a peer that reads slowly: without the room in which it grew.
+        bytes.shrink_to_fit();
         self.write(key, [bytes.into()], close);
     }
 
@@ -225,7 +230,8 @@ impl Swim {
     pub(crate) fn write_shared(&mut self, key: u64, parts: [Bytes; 3], close: bool) {
         if needs_materializing(&self.layers) {
             let [a, b, c] = &parts;
-            return self.write_message(key, Ok(()), &[a, b, c], close);
+            self.write_message(key, Ok(()), &[a, b, c], close);
+            return self.state_copied(key);
         }
         let opener = self.streams.get(key).is_some_and(|stream| !matches!(stream.purpose, Purpose::Inbound));
         let mut label = vec![0; if opener { self.layers.label.header_len() } else { 0 }];
@@ -250,6 +256,9 @@ impl Swim {
             stream.out.pop_front();
         }
         let fin = stream.complete && stream.out.is_empty();
+        if stream.out.is_empty() {
+            self.snapshot.release(core::mem::take(&mut stream.copied));
+        }
         if fin && stream.close_when_written {
             if let Purpose::Message { operation, .. } = stream.purpose {
                 self.complete(operation, Outcome::Sent(Ok(())));
@@ -466,6 +475,8 @@ impl Swim {
             self.timers.cancel(timer);
         }
         self.release_stream_bytes(stream.held);
+        self.snapshot.release(stream.copied);
+        self.snapshot.leave_out(key);
         if self.streams.len() == 0 {
             self.snapshot.forget();
         }

@@ -1,0 +1,177 @@
+//! Streams and what comes by them.
+
+use super::*;
+use gossip_proto::wire::keyring::{Key, Keyring, Nonces};
+use gossip_proto::wire::layers::{Compression, Layers};
+use gossip_proto::wire::lzw::Deflater;
+use gossip_proto::wire::message::*;
+use gossip_proto::wire::serf::{PushPullParts, RecentEvent, SerfType};
+use gossip_proto::wire::stream::write_stream;
+use std::borrow::Cow;
+
+/// What a peer sends to exchange states: one member, itself, and the user state.
+fn request(layers: &Layers, join: bool, user_state: &[u8]) -> Vec<u8> {
+    let header = PushPullHeader { nodes: 1, user_state_len: user_state.len() as i64, join };
+    let mut body = message(MessageType::PushPull, |bytes| header.encode(bytes));
+    let state = NodeState {
+        name: Cow::Borrowed(b"b"),
+        addr: [10, 0, 0, 2].as_slice().into(),
+        port: 7946,
+        incarnation: 1,
+        vsn: SERF.as_slice().into(),
+        ..NodeState::default()
+    };
+    state.encode(&mut body).expect("a vector has room");
+    body.extend_from_slice(user_state);
+    let mut bytes = Vec::new();
+    write_stream(layers, true, &[&body], &mut Nonces::new([3; 32]), &mut Deflater::new(), &mut bytes)
+        .expect("it is short enough");
+    bytes
+}
+
+/// Serf's part of a state: names that left, at that time, and nothing else.
+fn left(names: impl ExactSizeIterator<Item = Vec<u8>>) -> Vec<u8> {
+    let mut state = vec![SerfType::PushPull.byte()];
+    let none = core::iter::empty::<Option<(u64, core::iter::Empty<RecentEvent<'_>>)>>;
+    let events: Vec<_> = none().collect();
+    let parts = PushPullParts {
+        ltime: 5,
+        event_ltime: 5,
+        query_ltime: 5,
+        status_ltimes: Vec::<(Vec<u8>, u64)>::new().into_iter(),
+        left_members: names,
+        events: events.into_iter(),
+    };
+    parts.encode(&mut state).expect("a vector has room");
+    state
+}
+
+impl Victim {
+    fn accept(&mut self) -> Result<StreamId, Refused> {
+        self.node.accept_stream(self.now, Source::unauthenticated(addr(2)))
+    }
+
+    /// All of it, by a stream of its own.
+    fn exchange(&mut self, bytes: &[u8]) {
+        let id = self.accept().expect("a place");
+        for piece in bytes.chunks(64 << 10) {
+            let taken = self.node.handle_stream_data(self.now, id, piece, false);
+            assert_eq!(taken, Ok(piece.len()));
+            self.settle();
+        }
+    }
+
+    /// Timer calls until nothing is put off any more.
+    fn settle(&mut self) {
+        while self.node.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.node.handle_timeout(self.now);
+        }
+    }
+}
+
+/// Streams that peers open stay below the cap, each for its time; those of the node itself have places of their own.
+#[test]
+fn open_streams_stop_at_the_cap_and_end_in_time() {
+    let mut victim = Victim::new(|config, _| {
+        config.max_streams(64);
+    });
+    for _ in 0..MANY {
+        let _ = victim.accept();
+    }
+    assert_eq!(victim.stats().streams_refused, MANY as u64 - 63);
+    victim.holds_at_most(128 * KIB);
+    let before = victim.stats().exchanges_begun;
+    victim.node.join(victim.now, &[addr(3).into()]).expect("a join");
+    assert_eq!(victim.stats().exchanges_begun, before + 1);
+    victim.run(Duration::from_secs(10));
+    assert_eq!(victim.stats().streams_timed_out, 63 + 1, "and the join's");
+    assert!(victim.accept().is_ok());
+}
+
+/// A stream that comes and goes leaves nothing: not its buffers, not its timer, not its place.
+#[test]
+fn streams_that_come_and_go_pile_nothing_up() {
+    let mut victim = Victim::new(|config, _| {
+        config.compression(Compression::Off);
+    });
+    let bytes = request(&Layers { compression: Compression::Off, ..Layers::default() }, false, b"");
+    for n in 0..MANY / 10 {
+        let id = victim.accept().expect("a place");
+        // Cut off anywhere, or whole.
+        let piece = &bytes[..n % (bytes.len() + 1)];
+        victim.node.handle_stream_data(victim.now, id, piece, false).expect("a beginning");
+        victim.node.handle_stream_failed(victim.now, id, StreamFailure::Reset);
+        victim.settle();
+        victim.send();
+    }
+    victim.holds_at_most(128 * KIB);
+}
+
+/// Names that left travel in a state as long as one may be: those beyond the size of a table are not kept.
+#[test]
+fn a_state_of_names_that_left_costs_what_it_is_long() {
+    let mut victim = Victim::new(|config, _| {
+        config.max_members(1000).compression(Compression::Off);
+    });
+    let name = |n: usize| n.to_be_bytes()[5..].to_vec();
+    let state = left((0..4 * MANY).map(name).collect::<Vec<_>>().into_iter());
+    let bytes = request(&Layers { compression: Compression::Off, ..Layers::default() }, false, &state);
+    victim.heap = Heap::now();
+    victim.exchange(&bytes);
+    assert!(victim.stats().exchanges_answered == 1 && victim.stats().intents_full > 3 * MANY as u64);
+    // Where it arrives, where it is merged from, and where it was while that grew.
+    victim.holds_at_most(3 * bytes.len() as isize + 512 * KIB);
+    victim.send();
+    assert!(victim.heap.held() < 512 * KIB, "{}", victim.heap.held());
+}
+
+/// Replies that nobody reads: sealed, each is a copy of the table. They wait for one another where memory is short.
+#[test]
+fn replies_that_are_not_read_stop_at_the_memory_for_exchanges() {
+    let key = || Keyring::new(Key::new(&[7; 16]).expect("16 bytes"), []).expect("one key");
+    let mut victim = Victim::new(|config, _| {
+        config
+            .keyring(Some(key()))
+            .verify_incoming(false)
+            .compression(Compression::Off)
+            .max_exchange_bytes(4 << 20);
+    });
+    victim.flood(1500, |n| {
+        AliveOf {
+            name: &format!("x{n}"),
+            incarnation: 1,
+            addr: &octets(n),
+            port: 7946,
+            meta: &[b'm'; 400],
+            vsn: &SERF,
+        }
+        .encode()
+    });
+    while victim.node.poll_membership().is_some() {}
+    let layers = Layers { keyring: Some(key()), compression: Compression::Off, ..Layers::default() };
+    let bytes = request(&layers, false, b"");
+    victim.heap = Heap::now();
+    let ids: Vec<_> = (0..100)
+        .map(|_| {
+            let id = victim.accept().expect("a place");
+            victim.node.handle_stream_data(victim.now, id, &bytes, false).expect("a request");
+            victim.settle();
+            id
+        })
+        .collect();
+    let answered = victim.stats().exchanges_answered;
+    assert!((2..8).contains(&answered), "{answered} replies of 800 KiB each");
+    victim.holds_at_most(6 * MIB);
+    // Who reads makes room for others.
+    let mut buf = vec![0; 1 << 20];
+    for _ in 0..100 {
+        let ready = ids.iter().find_map(|&id| {
+            Some(victim.node.poll_stream_data(victim.now, id, &mut buf)).filter(|written| written.len > 0)
+        });
+        assert!(ready.is_some_and(|written| written.fin && written.len > 700_000), "{ready:?}");
+        victim.settle();
+    }
+    assert_eq!(victim.stats().exchanges_answered, 100);
+    victim.holds_at_most(7 * MIB);
+    assert!(victim.stats().exchange_memory_full >= 90, "{}", victim.stats().exchange_memory_full);
+}
