@@ -105,11 +105,16 @@ pub(crate) fn load(path: &Path) -> Result<Option<TagMap>, Problem> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Problem::new(format!("{place}: cannot be read: {error}"))),
     };
-    let tags: TagMap = serde_json::from_str(&text).map_err(|error| {
-        Problem::new(format!("{place}: not a JSON object of strings: {error}; mend it or remove it"))
+    parse(&text).map(Some).map_err(|problem| problem.within(place))
+}
+
+/// Reads the text of a tags file.
+pub(crate) fn parse(text: &str) -> Result<TagMap, Problem> {
+    let tags: TagMap = serde_json::from_str(text).map_err(|error| {
+        Problem::new(format!("not a JSON object of strings: {error}; mend it or remove it"))
     })?;
-    check_tags(&tags).map_err(|problem| problem.within(place))?;
-    Ok(Some(tags))
+    check_tags(&tags)?;
+    Ok(tags)
 }
 
 /// Writes it whole or not at all: another file beside it takes its place once it is on the disk (Q36).

@@ -3,16 +3,26 @@
 //!
 //! Each body takes arbitrary bytes, panics when a property does not hold, and otherwise returns nothing.
 
+mod arguments;
 mod decode;
 mod layers;
+mod lzw;
 mod machine;
 mod packet;
+mod seal;
+mod snapshot;
 mod stream;
 
 pub use decode::{KINDS, fuzz_decode};
+pub use lzw::fuzz_lzw;
 pub use machine::fuzz_machine;
 pub use packet::fuzz_packet;
+pub use seal::fuzz_seal;
+pub use snapshot::fuzz_snapshot;
 pub use stream::fuzz_stream;
+
+#[cfg(test)]
+pub(crate) use lzw::plain_lzw;
 
 #[cfg(test)]
 mod tests;

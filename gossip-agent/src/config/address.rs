@@ -39,7 +39,7 @@ pub(crate) fn parse(option: &str, text: &str, default_port: u16) -> Result<Socke
         .ok_or_else(|| problem("the host name has no address; check it, or give an IP address"))
 }
 
-fn split(text: &str) -> Option<(&str, Option<&str>)> {
+pub(super) fn split(text: &str) -> Option<(&str, Option<&str>)> {
     if let Some(inner) = text.strip_prefix('[') {
         let (host, after) = inner.split_once(']')?;
         return match after.strip_prefix(':') {

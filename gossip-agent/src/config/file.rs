@@ -52,7 +52,7 @@ fn read_one(path: &Path) -> Result<Layer, Problem> {
 }
 
 /// Reads the text of one file.
-fn parse(text: &str) -> Result<Layer, Problem> {
+pub(crate) fn parse(text: &str) -> Result<Layer, Problem> {
     let root: Value =
         serde_json::from_str(text).map_err(|error| Problem::new(format!("not valid JSON: {error}")))?;
     let Value::Object(fields) = root else {

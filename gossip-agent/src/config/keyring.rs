@@ -34,7 +34,7 @@ pub(crate) fn read_file(path: &str) -> Result<Keyring, Problem> {
     parse_ring(&text).map_err(|problem| problem.within(path))
 }
 
-fn parse_ring(text: &str) -> Result<Keyring, Problem> {
+pub(crate) fn parse_ring(text: &str) -> Result<Keyring, Problem> {
     let keys: Vec<String> = serde_json::from_str(text).map_err(|error| {
         // The error of the parser may quote a key; where it is will do.
         Problem::new(format!(

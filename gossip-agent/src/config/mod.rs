@@ -6,6 +6,8 @@ mod file;
 mod interface;
 mod keyring;
 mod merge;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod testing;
 mod tls;
 mod unsupported;
 

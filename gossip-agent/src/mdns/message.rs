@@ -31,7 +31,7 @@ impl Service {
     }
 
     /// Asks everybody for it.
-    pub(super) fn question(&self) -> Vec<u8> {
+    pub(crate) fn question(&self) -> Vec<u8> {
         let mut packet = Packet::new_query(0);
         let kind = QTYPE::TYPE(TYPE::PTR);
         packet.questions.push(Question::new(self.name.clone(), kind, QCLASS::CLASS(CLASS::IN), false));
@@ -40,7 +40,7 @@ impl Service {
     }
 
     /// The nodes that a message tells of, each complete in itself; `None` if it is no answer at all.
-    pub(super) fn found(&self, packet: &[u8]) -> Option<Vec<SocketAddr>> {
+    pub(crate) fn found(&self, packet: &[u8]) -> Option<Vec<SocketAddr>> {
         let packet = parse(packet)?;
         if !packet.has_flags(PacketFlag::RESPONSE) || packet.rcode() != RCODE::NoError {
             return None;
@@ -73,7 +73,7 @@ impl Service {
 
 /// What this node answers.
 #[derive(Clone, Debug)]
-pub(super) struct Answerer {
+pub(crate) struct Answerer {
     service: Service,
     instance: Name<'static>,
     host: Name<'static>,
@@ -82,7 +82,7 @@ pub(super) struct Answerer {
 }
 
 impl Answerer {
-    pub(super) fn new(service: Service, node: &[u8], host: &str, addr: SocketAddr) -> Self {
+    pub(crate) fn new(service: Service, node: &[u8], host: &str, addr: SocketAddr) -> Self {
         let node = String::from_utf8_lossy(node);
         let mut instance = labels(&node);
         instance.extend_from_slice(service.name.get_labels());
@@ -98,7 +98,7 @@ impl Answerer {
     }
 
     /// The answer to a message, if it asks for what this node knows.
-    pub(super) fn answer(&self, packet: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn answer(&self, packet: &[u8]) -> Option<Vec<u8>> {
         let packet = parse(packet)?;
         let strange = packet.has_flags(PacketFlag::RESPONSE) || packet.has_flags(PacketFlag::TRUNCATION);
         if strange || packet.opcode() != OPCODE::StandardQuery || packet.rcode() != RCODE::NoError {

@@ -16,8 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use transport_tokio::{Cluster, Error, Node, Status};
 
 use crate::joining;
-use message::Answerer;
-pub(crate) use message::Service;
+pub(crate) use message::{Answerer, Service};
 use seen::Seen;
 use sockets::{Families, Heard, Sockets, interfaces};
 

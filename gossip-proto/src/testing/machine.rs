@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 
+use super::arguments::Arguments;
 use crate::output::*;
 use crate::wire::field::List;
 use crate::wire::keyring::Key;
@@ -151,7 +152,7 @@ fn run<M: Subject>(machine: M, program: &[u8]) -> u64 {
     let mut bench = Bench {
         machine,
         now: Instant::ORIGIN,
-        arguments: Arguments(program),
+        arguments: Arguments::new(program),
         buffer: vec![0; 2048],
         streams: Vec::new(),
         transmits: Vec::new(),
@@ -567,33 +568,6 @@ fn plain(datagram: &[u8]) -> &[u8] {
     match datagram {
         [kind, _, _, _, _, body @ ..] if *kind == MessageType::Checksum.byte() => body,
         body => body,
-    }
-}
-
-/// The input as a source of arguments; zeros after its end.
-struct Arguments<'p>(&'p [u8]);
-
-impl<'p> Arguments<'p> {
-    fn next(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().unwrap_or_default()
-    }
-
-    fn array<const N: usize>(&mut self) -> [u8; N] {
-        core::array::from_fn(|_| self.byte())
-    }
-
-    /// A length and that many bytes.
-    fn bytes(&mut self) -> &'p [u8] {
-        let len = usize::from(self.byte()).min(self.0.len());
-        let (bytes, rest) = self.0.split_at(len);
-        self.0 = rest;
-        bytes
     }
 }
 

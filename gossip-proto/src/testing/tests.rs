@@ -7,12 +7,20 @@ use std::{env, format, fs, println, vec};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{KINDS, fuzz_decode, fuzz_machine, fuzz_packet, fuzz_stream};
+use super::*;
+use crate::wire::message::Compressed;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 4] =
-    [("decode", fuzz_decode), ("packet", fuzz_packet), ("stream", fuzz_stream), ("machine", fuzz_machine)];
+const TARGETS: [(&str, Body); 7] = [
+    ("decode", fuzz_decode),
+    ("lzw", fuzz_lzw),
+    ("machine", fuzz_machine),
+    ("packet", fuzz_packet),
+    ("seal", fuzz_seal),
+    ("snapshot", fuzz_snapshot),
+    ("stream", fuzz_stream),
+];
 
 /// How many seeds of one kind of message are kept; more would not show a fuzzer anything new.
 const SEEDS_PER_KIND: usize = 3;
@@ -84,9 +92,14 @@ proptest! {
 #[test]
 fn the_seeds_are_those_of_the_vectors() {
     let rewrite = env::var_os("WRITE_SEEDS").is_some();
-    for (target, seeds) in
-        [("decode", decode_seeds()), ("packet", packet_seeds()), ("stream", stream_seeds())]
-    {
+    for (target, seeds) in [
+        ("decode", decode_seeds()),
+        ("lzw", lzw_seeds()),
+        ("packet", packet_seeds()),
+        ("seal", seal_seeds()),
+        ("snapshot", snapshot_seeds()),
+        ("stream", stream_seeds()),
+    ] {
         let dir = fuzz_dir().join("corpus-seeds").join(target);
         if rewrite {
             let _ = fs::remove_dir_all(&dir);
@@ -178,6 +191,57 @@ fn stream_seeds() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
+/// What was compressed and what came of it, each with room enough.
+fn lzw_seeds() -> Vec<(String, Vec<u8>)> {
+    let vectors = vectors("memberlist-vectors.json");
+    let mut seeds = Vec::new();
+    for case in array(&vectors["vectors"]).iter().filter(|case| text(case, "name").starts_with("compress_")) {
+        let packed = bytes(case, "hex");
+        let Some(input) = case["fields"].get("input_hex").filter(|_| packed.len() <= 512) else { continue };
+        let name = file_name(text(case, "name"));
+        let front = [0xff, 0xff, 16];
+        seeds.push((
+            format!("{name}-input"),
+            [&front[..], &unhex(input.as_str().expect("a string"))].concat(),
+        ));
+        // The data of a compressed message begins behind the type, the names of the fields, and its own length.
+        let (compressed, _) = Compressed::decode(&packed[1..]).expect("a recorded message");
+        seeds.push((name, [&front[..], &compressed.buf].concat()));
+    }
+    assert!(seeds.len() >= 6, "{} seeds", seeds.len());
+    seeds
+}
+
+/// Recorded sealed texts, in the place of the text.
+fn seal_seeds() -> Vec<(String, Vec<u8>)> {
+    let vectors = vectors("memberlist-vectors.json");
+    let cases = array(&vectors["vectors"]).iter();
+    cases
+        .filter(|case| text(case, "name").starts_with("encrypt_"))
+        .map(|case| {
+            let aad = bytes(&case["fields"], "aad");
+            let padded = u8::from(case["fields"]["version"] == 0);
+            let front =
+                [vec![padded, 0, 20, 1], vec![7; 12], vec![u8::try_from(aad.len()).expect("short")], aad];
+            (file_name(text(case, "name")), [front.concat(), bytes(case, "hex")].concat())
+        })
+        .collect()
+}
+
+/// Files that real agents wrote, with a life of a node behind them.
+fn snapshot_seeds() -> Vec<(String, Vec<u8>)> {
+    const LIFE: [u8; 18] = [0, 9, 0, 17, 1, 9, 2, 33, 3, 2, 8, 25, 7, 40, 5, 0, 4, 0];
+    let vectors = vectors("serf-vectors.json");
+    let cases = array(&vectors).iter().filter(|case| text(case, "name").starts_with("file.snapshot."));
+    let front = |life: &[u8]| [&[0, u8::try_from(life.len()).expect("short")], life].concat();
+    let mut seeds: Vec<_> = cases
+        .map(|case| (file_name(text(case, "name")), [front(&LIFE), bytes(case, "hex")].concat()))
+        .collect();
+    let learnt = b"alive: a 10.0.0.1:1\n# learnt: 9999999999 b c 10.0.0.2:1\n# forgotten: x\n# note\nleave\nclock: 7\nclo";
+    seeds.push(("learnt".into(), [front(&LIFE), learnt.to_vec()].concat()));
+    seeds
+}
+
 /// The byte by which the bodies choose these layers.
 fn selector(config: &Value) -> u8 {
     let set = |key: &str| config.get(key).is_some_and(|value| *value != Value::Bool(false));
@@ -203,7 +267,11 @@ fn text<'v>(case: &'v Value, key: &str) -> &'v str {
 }
 
 fn bytes(case: &Value, key: &str) -> Vec<u8> {
-    let hex = text(case, key).as_bytes();
+    unhex(text(case, key))
+}
+
+fn unhex(hex: &str) -> Vec<u8> {
+    let hex = hex.as_bytes();
     hex.chunks(2)
         .map(|pair| u8::from_str_radix(str::from_utf8(pair).expect("ASCII"), 16).expect("hexadecimal digits"))
         .collect()

@@ -1,4 +1,5 @@
 use super::*;
+use crate::testing::plain_lzw;
 use proptest::prelude::*;
 use std::vec;
 
@@ -15,47 +16,8 @@ fn inflate(data: &[u8], limit: usize) -> Result<Vec<u8>, InflateError> {
 
 /// The decoder of spec 1.8 in its plainest form.
 fn model(data: &[u8]) -> Result<Vec<u8>, InflateError> {
-    let mut bits = (0..data.len() * 8).map(|at| u16::from(data[at / 8] >> (at % 8) & 1));
-    let mut table: Vec<Vec<u8>> = Vec::new();
-    let (mut width, mut previous, mut out) = (9, None::<Vec<u8>>, Vec::new());
-    loop {
-        let mut code = 0u16;
-        for bit in 0..width {
-            code |= bits.next().ok_or(InflateError::MissingEnd)? << bit;
-        }
-        let word = match code {
-            256 => {
-                (width, previous) = (9, None);
-                table.clear();
-                continue;
-            }
-            257 => return Ok(out),
-            0..256 => vec![code as u8],
-            _ => match (table.get(usize::from(code) - 258), &previous) {
-                (Some(word), Some(_)) => word.clone(),
-                (None, Some(previous))
-                    if usize::from(code) - 258 == table.len() && table.len() < 4096 - 258 =>
-                {
-                    let mut word = previous.clone();
-                    word.push(previous[0]);
-                    word
-                }
-                _ => return Err(InflateError::InvalidCode),
-            },
-        };
-        out.extend_from_slice(&word);
-        if let Some(mut entry) = previous.replace(word.clone())
-            && table.len() < 4096 - 258
-        {
-            entry.push(word[0]);
-            table.push(entry);
-        }
-        // Codes since the clear, this one included: one more than there are entries, as the first added none.
-        let codes = if table.len() < 4096 - 258 { table.len() + 1 } else { 4096 };
-        if 257 + codes >= 1 << width && width < 12 {
-            width += 1;
-        }
-    }
+    let (out, end) = plain_lzw(data, usize::MAX);
+    end.map(|()| out)
 }
 
 fn noise(len: usize) -> Vec<u8> {
