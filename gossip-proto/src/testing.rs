@@ -5,9 +5,10 @@
 
 mod arguments;
 mod decode;
+mod forge;
 mod layers;
 mod lzw;
-mod machine;
+mod node_ops;
 mod packet;
 mod seal;
 mod snapshot;
@@ -15,7 +16,7 @@ mod stream;
 
 pub use decode::{KINDS, fuzz_decode};
 pub use lzw::fuzz_lzw;
-pub use machine::fuzz_machine;
+pub use node_ops::fuzz_node_ops;
 pub use packet::fuzz_packet;
 pub use seal::fuzz_seal;
 pub use snapshot::fuzz_snapshot;

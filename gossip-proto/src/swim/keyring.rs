@@ -80,6 +80,12 @@ impl Swim {
         self.layers.keyring.as_ref().filter(|ring| !ring.is_empty())
     }
 
+    /// What traffic is wrapped in.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn layers(&self) -> &crate::wire::layers::Layers {
+        &self.layers
+    }
+
     /// Whether changes wait for a file from now on.
     pub(crate) fn persist_keyring(&mut self, on: bool) {
         self.persists_keyring = on;

@@ -15,7 +15,7 @@ type Body = fn(&[u8]);
 const TARGETS: [(&str, Body); 7] = [
     ("decode", fuzz_decode),
     ("lzw", fuzz_lzw),
-    ("machine", fuzz_machine),
+    ("node_ops", fuzz_node_ops),
     ("packet", fuzz_packet),
     ("seal", fuzz_seal),
     ("snapshot", fuzz_snapshot),
@@ -57,7 +57,7 @@ fn the_stored_inputs_pass() {
 #[test]
 fn seeds_pass_cut_at_every_length_and_with_every_byte_changed() {
     // A machine runs for a while on each input; that is for the fuzzer.
-    for (target, body) in TARGETS.into_iter().filter(|(target, _)| *target != "machine") {
+    for (target, body) in TARGETS.into_iter().filter(|(target, _)| *target != "node_ops") {
         for (name, input) in inputs(&fuzz_dir().join("corpus-seeds").join(target)) {
             // Long ones are long because of what they carry, not because of their structure.
             let structure = input.len().min(192);

@@ -1,0 +1,188 @@
+//! Whole machines under arbitrary sequences of all their calls: whatever a network, a peer and an application can do to them.
+
+mod bench;
+mod watch;
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use self::bench::Bench;
+use super::forge::{address, name};
+use super::layers::layers;
+use crate::output::*;
+use crate::wire::keyring::Key;
+use crate::wire::layers::Compression;
+use crate::{
+    Config, Ending, Instant, JoinTarget, KeyCommand, Machine, Membership, Node, NonceSecret, Playback,
+    QueryParams, Seed, ServiceConfig,
+};
+
+/// Members that a machine under test may know.
+const MAX_MEMBERS: usize = 12;
+
+/// Work that one of its calls may do, in units.
+const WORK: usize = 16;
+
+/// A byte that selects the machine and its configuration, and a program: each byte is a call, followed by its arguments. After
+/// each call what must always hold is checked. It runs twice on fresh machines, which must do exactly the same; the
+/// second one may be recorded, and then the recording is played.
+pub fn fuzz_node_ops(input: &[u8]) {
+    let Some((&kind, program)) = input.split_first() else { return };
+    if kind & 1 == 0 {
+        twice(|| membership(kind), kind, program);
+    } else {
+        twice(|| node(kind), kind, program);
+    }
+}
+
+fn twice<M: Subject>(fresh: impl Fn() -> M, kind: u8, program: &[u8]) {
+    let first = Bench::new(fresh(), kind, program).run();
+    let second = Bench::new(fresh(), kind, program);
+    if kind & 32 == 0 {
+        assert_eq!(first, second.run(), "the same calls do not give the same result");
+        return;
+    }
+    let (second, recording) = second.run_recorded();
+    assert_eq!(first, second, "being recorded makes a difference");
+    let mut playback = Playback::open(&recording).expect("its own recording");
+    while let Some(step) = playback.step() {
+        step.expect("its own recording goes the same way");
+    }
+    assert_eq!(playback.ending(), Some(Ending::Stopped), "the recording breaks off");
+    assert_eq!(playback.machine().state_hash(), second.state, "playing the recording leads elsewhere");
+}
+
+/// Small limits everywhere, so that a fuzzer reaches them.
+fn config(kind: u8) -> Config {
+    let set = |bit: u8| kind >> bit & 1 == 1;
+    let mut config = Config::lan("self", address(0));
+    config
+        .max_members(MAX_MEMBERS)
+        .max_rumors(16)
+        .max_streams(4)
+        .max_operations(8)
+        .max_outgoing(16)
+        .max_relays(2)
+        .max_exchange_bytes(128 * 1024)
+        .max_event_bytes(2048)
+        .work_per_call(WORK)
+        .ask_before_merge(set(2))
+        .identities(set(3));
+    if set(1) {
+        config.keyring(layers(4).keyring);
+    }
+    if set(4) {
+        config.compression(Compression::All).label(b"blah"[..].into());
+    }
+    config
+}
+
+fn membership(kind: u8) -> Membership {
+    Membership::new(Instant::ORIGIN, config(kind), Seed::from_u64(1), NonceSecret::new([1; 32]))
+        .expect("the configuration is valid")
+}
+
+fn node(kind: u8) -> Node {
+    let services = ServiceConfig::default();
+    Node::new(Instant::ORIGIN, config(kind), services, Seed::from_u64(1), NonceSecret::new([1; 32]))
+        .expect("the configuration is valid")
+}
+
+/// What only one kind of machine has.
+pub(super) trait Subject: Machine {
+    /// Whether its user messages are Serf's; else they are whatever the application makes of them.
+    const SERF: bool;
+
+    fn own_command(&mut self, now: Instant, which: u8, bytes: &[u8]);
+
+    fn layers(&self) -> &crate::wire::layers::Layers;
+
+    /// The clocks, all zero if there are none.
+    fn lamport(&self) -> Clocks {
+        Clocks::default()
+    }
+
+    /// What must hold of the parts that only this kind has; `gone` members have failed or left.
+    fn check_own(&self, _gone: usize) {}
+}
+
+impl Subject for Membership {
+    const SERF: bool = false;
+
+    fn own_command(&mut self, now: Instant, which: u8, bytes: &[u8]) {
+        let bytes = Bytes::copy_from_slice(bytes);
+        match which % 4 {
+            0 => drop(self.set_metadata(now, bytes)),
+            1 => drop(self.broadcast(now, bytes)),
+            2 => drop(self.broadcast_about(now, &[which & 16], bytes)),
+            _ => drop(self.set_user_state(bytes)),
+        }
+    }
+
+    fn layers(&self) -> &crate::wire::layers::Layers {
+        self.swim.layers()
+    }
+}
+
+impl Subject for Node {
+    const SERF: bool = true;
+
+    fn own_command(&mut self, now: Instant, which: u8, bytes: &[u8]) {
+        // Refusals are part of the game.
+        match which % 6 {
+            0 => drop(self.set_tags(now, vec![(Bytes::from_static(b"role"), Bytes::copy_from_slice(bytes))])),
+            1 => drop(self.user_event(now, b"event", bytes, which & 4 != 0)),
+            2 => {
+                drop(self.force_leave(now, &name(bytes.first().copied().unwrap_or_default()), which & 4 != 0))
+            }
+            3 => {
+                let mut params = QueryParams::default();
+                params.ack(which & 8 != 0).relay_factor(which >> 4).timeout(Some(Duration::from_secs(1)));
+                let names = bytes.iter().take(4).map(|&number| name(number)[..].into()).collect();
+                let tags = vec![(Bytes::from_static(b"role"), Bytes::copy_from_slice(bytes))];
+                params.nodes(if which & 16 != 0 { names } else { Vec::new() });
+                params.tags(if which & 32 != 0 { tags } else { Vec::new() });
+                drop(self.query(now, if which & 64 != 0 { b"_serf_ping" } else { b"query" }, b"", &params));
+            }
+            4 if which & 64 != 0 => {
+                let key = Key::new(bytes.get(..16).unwrap_or(&[1; 16]));
+                let command = match (which & 24, key) {
+                    (0, Ok(key)) => KeyCommand::Install(key),
+                    (8, Ok(key)) => KeyCommand::Use(key),
+                    (16, Ok(key)) => KeyCommand::Remove(key),
+                    _ => KeyCommand::List,
+                };
+                self.persist_keyring(which & 32 != 0);
+                drop(self.keys(now, &command, which >> 7));
+                let number = bytes.first().copied().unwrap_or_default();
+                let stored = if number & 1 == 0 { Ok(()) } else { Err("full".into()) };
+                drop(self.keyring_stored(now, RequestId((1 << 62) + u64::from(number / 2)), stored));
+            }
+            4 => {
+                let number = bytes.first().copied().unwrap_or_default();
+                drop(self.respond(now, RequestId((1 << 52) + u64::from(number)), bytes));
+            }
+            _ => drop(self.join_ignoring_old(now, &[JoinTarget::from(address(which))])),
+        }
+    }
+
+    fn layers(&self) -> &crate::wire::layers::Layers {
+        self.swim.layers()
+    }
+
+    fn lamport(&self) -> Clocks {
+        self.clocks()
+    }
+
+    fn check_own(&self, gone: usize) {
+        assert_eq!(self.num_failed() + self.num_left(), gone, "members that are gone are counted otherwise");
+        let coordinate = self.coordinate().expect("coordinates are on");
+        assert!(coordinate.height.is_finite() && coordinate.error.is_finite(), "{coordinate:?}");
+        for (_, _, left) in self.learnt() {
+            assert!(left <= Duration::from_secs(72 * 3600), "an address is kept for {left:?}");
+        }
+    }
+}
