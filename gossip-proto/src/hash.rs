@@ -1,7 +1,7 @@
 //! Keyed hashing of what remotes choose (names, addresses), so that nobody can aim collisions at us.
 
-use core::hash::{BuildHasher, Hash};
-use core::net::SocketAddr;
+use core::hash::BuildHasher;
+use core::net::{IpAddr, SocketAddr};
 
 use siphasher::sip::SipHasher13;
 
@@ -24,10 +24,19 @@ impl Keyed {
     }
 
     pub(crate) fn addr(&self, addr: &SocketAddr) -> u64 {
-        let mut hasher = self.build_hasher();
-        addr.ip().hash(&mut hasher);
-        addr.port().hash(&mut hasher);
-        core::hash::Hasher::finish(&hasher)
+        let [high, low] = addr.port().to_be_bytes();
+        match addr.ip() {
+            IpAddr::V4(ip) => {
+                let [a, b, c, d] = ip.octets();
+                self.bytes(&[a, b, c, d, high, low])
+            }
+            IpAddr::V6(ip) => {
+                let mut bytes = [0; 18];
+                bytes[..16].copy_from_slice(&ip.octets());
+                bytes[16..].copy_from_slice(&[high, low]);
+                self.bytes(&bytes)
+            }
+        }
     }
 }
 

@@ -166,7 +166,8 @@ fn a_member_says_itself_how_long_it_is_to_be_remembered() {
             versions: [1, 5, 2, 2, 5, 5],
         };
         let source = Source::unauthenticated(addr.socket(7946));
-        bed.swim.alive(&mut bed.services, &claim, Via::Datagram(source));
+        let known = bed.swim.known(claim.name);
+        bed.swim.alive(&mut bed.services, known, &claim, Via::Datagram(source));
         bed.dead(name, 1, "x");
     };
     for (name, value) in [("a", "5s"), ("bb", "2m"), ("ccc", "0s"), ("dddd", "-5s"), ("eeeee", "soon")] {

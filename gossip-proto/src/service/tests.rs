@@ -55,7 +55,8 @@ impl Bed {
             versions: [1, 5, 2, 2, 5, 5],
         };
         let source = Source::unauthenticated(addr.socket(7946));
-        self.swim.alive(&mut self.services, &claim, Via::Datagram(source));
+        let known = self.swim.known(claim.name);
+        self.swim.alive(&mut self.services, known, &claim, Via::Datagram(source));
     }
 
     pub(super) fn dead(&mut self, name: &str, incarnation: u32, by: &str) {

@@ -107,9 +107,14 @@ impl Swim {
         config.admission.iter().all(|rule| rule.admits(own, Candidate { name, metadata, left }))
     }
 
-    /// The alive handler (spec 4.3).
-    pub(crate) fn alive<U: Upper>(&mut self, upper: &mut U, claim: &AliveClaim<'_>, via: Via) {
-        let known = self.known(claim.name);
+    /// The alive handler (spec 4.3); `known` is the slot SWIM [knows](Self::known) the name under.
+    pub(crate) fn alive<U: Upper>(
+        &mut self,
+        upper: &mut U,
+        known: Option<u32>,
+        claim: &AliveClaim<'_>,
+        via: Via,
+    ) {
         if known == Some(LOCAL) && self.leaving {
             return;
         }
@@ -125,7 +130,9 @@ impl Swim {
             let record = self.roster.get(slot);
             Belief {
                 same_address: record.addr == claim.addr && record.port == claim.port,
-                same_content: *record.metadata == *claim.metadata && record.versions == claim.versions,
+                // It only matters for our own words.
+                same_content: slot != LOCAL
+                    || *record.metadata == *claim.metadata && record.versions == claim.versions,
                 ..self.belief(slot)
             }
         });

@@ -174,6 +174,9 @@ impl Swim {
 
     /// Fills a packet with rumors.
     pub(crate) fn fill(&mut self, packer: &mut Packer<'_>) {
+        if self.rumors.is_empty() {
+            return;
+        }
         // The compound header and one length per message; the first one's is known to be needed only with a second.
         let head = if packer.count() == 0 { COMPOUND } else { 0 };
         let room = (packer.room() + PART).saturating_sub(head);

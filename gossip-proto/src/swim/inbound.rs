@@ -102,7 +102,8 @@ impl Swim {
                     &claim.meta,
                     &claim.vsn,
                 ) {
-                    self.alive(upper, &claim, Via::Datagram(source));
+                    let known = self.known(claim.name);
+                    self.alive(upper, known, &claim, Via::Datagram(source));
                 }
             }
             Some(MessageType::User) => {

@@ -286,6 +286,7 @@ impl Swim {
     /// Whether the other side holds somebody for dead who is not, or the other way round, and the merge did not settle it.
     fn merge_entry<U: Upper>(&mut self, upper: &mut U, state: &NodeState<'_>, from: Source) -> bool {
         let cause = Cause::Exchange { with: from.addr };
+        let known = self.known(&state.name);
         match state.state {
             ALIVE => {
                 let claim = self.alive_claim(
@@ -297,22 +298,21 @@ impl Swim {
                     &state.vsn,
                 );
                 if let Some(claim) = claim {
-                    self.alive(upper, &claim, Via::Exchange(from.addr));
+                    self.alive(upper, known, &claim, Via::Exchange(from.addr));
                 }
-                let known = self.known(&state.name).map(|slot| self.roster.get(slot));
-                known.is_some_and(|record| {
+                known.map(|slot| self.roster.get(slot)).is_some_and(|record| {
                     record.standing == Standing::Dead && state.incarnation <= record.incarnation
                 })
             }
             LEFT => {
-                if let Some(slot) = self.known(&state.name) {
+                if let Some(slot) = known {
                     self.dead(upper, slot, state.incarnation, &state.name, cause);
                 }
                 false
             }
             // A death that is only reported makes us suspect, so that the member can still refute.
             SUSPECT | DEAD => {
-                let Some(slot) = self.known(&state.name) else { return false };
+                let Some(slot) = known else { return false };
                 let lives = self.roster.get(slot).standing == Standing::Alive
                     && state.incarnation >= self.roster.get(slot).incarnation;
                 let own = self.config.name.clone();

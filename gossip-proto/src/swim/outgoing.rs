@@ -155,8 +155,7 @@ impl Swim {
                 self.ticks.set(Tick::Gossip, self.now);
             }
         }
-        let to = self.destination(&outgoing)?;
-        let peer = self.roster.at(to);
+        let (to, peer) = self.destination(&outgoing)?;
         // Every receiver checks a checksum; those with pmax >= 5 send it as well (spec 1.3, Q-3).
         let crc = peer.is_some_and(|slot| self.roster.get(slot).versions[1] >= 5) && !self.is_sealing();
         // The layers are lent out while the body is composed from the rest of the state.
@@ -164,7 +163,7 @@ impl Swim {
         let limit = self.datagram_limit(to).min(buf.len());
         let composed = Envelope::new(&layers, buf, limit, crc).and_then(|mut envelope| {
             let mut packer = Packer::new(envelope.body());
-            let takes_rumors = self.head(upper, &outgoing, &mut packer).ok()?;
+            let takes_rumors = self.head(upper, &outgoing, peer, &mut packer).ok()?;
             if takes_rumors && (is_gossip || self.config.experiment.piggyback) {
                 self.fill(&mut packer);
             }
@@ -192,18 +191,24 @@ impl Swim {
         self.layers.sealing_key().is_some()
     }
 
-    fn destination(&self, outgoing: &Outgoing) -> Option<SocketAddr> {
-        let socket = |key| self.roster.resolve(key).map(|slot| self.roster.get(slot).socket());
-        match *outgoing {
-            Outgoing::Probe => self.probe_ping().map(|(slot, ..)| self.roster.get(slot).socket()),
-            Outgoing::IndirectPing { helper, .. } => socket(helper),
-            Outgoing::Ack { to, .. } | Outgoing::Nack { to, .. } => Some(to),
-            Outgoing::RelayPing { relay } => self.relay(relay).and_then(|relay| socket(relay.target)),
-            Outgoing::Ping { operation } => self.ping_target(operation).and_then(socket),
-            Outgoing::Gossip { to } => socket(to).filter(|_| !self.rumors.is_empty()),
-            Outgoing::User { to, .. } => socket(to),
-            Outgoing::Direct { to, .. } => Some(to),
-        }
+    /// Where it goes, and which member that is.
+    fn destination(&self, outgoing: &Outgoing) -> Option<(SocketAddr, Option<u32>)> {
+        let member = |key| match *outgoing {
+            Outgoing::Gossip { .. } if self.rumors.is_empty() => None,
+            _ => self.roster.resolve(key),
+        };
+        let slot = match *outgoing {
+            Outgoing::Ack { to, .. } | Outgoing::Nack { to, .. } | Outgoing::Direct { to, .. } => {
+                return Some((to, self.roster.at(to)));
+            }
+            Outgoing::Probe => self.probe_ping().map(|(slot, ..)| slot),
+            Outgoing::RelayPing { relay } => self.relay(relay).and_then(|relay| member(relay.target)),
+            Outgoing::Ping { operation } => self.ping_target(operation).and_then(member),
+            Outgoing::IndirectPing { helper: to, .. }
+            | Outgoing::Gossip { to }
+            | Outgoing::User { to, .. } => member(to),
+        }?;
+        Some((self.roster.get(slot).socket(), Some(slot)))
     }
 
     /// Encodes what the packet is for; whether rumors may follow.
@@ -211,6 +216,7 @@ impl Swim {
         &mut self,
         upper: &U,
         outgoing: &Outgoing,
+        peer: Option<u32>,
         packer: &mut Packer<'_>,
     ) -> Result<bool, Full> {
         match outgoing {
@@ -244,10 +250,9 @@ impl Swim {
                 put(packer, MessageType::IndirectPing, |sink| request.encode(sink))?;
                 Ok(true)
             }
-            &Outgoing::Ack { to, seq, payload } => {
-                let known = self.roster.at(to);
+            &Outgoing::Ack { seq, payload, .. } => {
                 let mut bytes = self.buffers.take();
-                if payload && known.is_some() {
+                if payload && peer.is_some() {
                     upper.ack_payload(&mut bytes);
                 }
                 let ack = Ack { seq, payload: bytes.as_slice().into() };
@@ -255,7 +260,7 @@ impl Swim {
                 self.buffers.give(bytes);
                 result?;
                 // Whoever asks lives. That it is held for dead here is news to it, and nobody probes the dead.
-                let accused = known.filter(|&slot| {
+                let accused = peer.filter(|&slot| {
                     let record = self.roster.get(slot);
                     self.config.experiment.healing
                         && record.tracked()
@@ -264,11 +269,11 @@ impl Swim {
                 if let Some(slot) = accused {
                     let _ = self.put_suspicion(packer, slot);
                 }
-                Ok(known.is_some())
+                Ok(peer.is_some())
             }
-            &Outgoing::Nack { to, seq } => {
+            &Outgoing::Nack { seq, .. } => {
                 put(packer, MessageType::Nack, |sink| Nack { seq }.encode(sink))?;
-                Ok(self.roster.at(to).is_some())
+                Ok(peer.is_some())
             }
             &Outgoing::RelayPing { relay } => {
                 let relay = self.relay(relay).ok_or(Full)?;

@@ -14,6 +14,7 @@ use crate::roster::canonical;
 use crate::tap::{Fault, Fed};
 use crate::timer::TimerId;
 use crate::wire::field::Raw;
+use crate::wire::layers::Compression;
 use crate::wire::message::{Ack, ErrorReply, MessageType, UserHeader};
 use crate::wire::msgpack::Full;
 use crate::wire::stream::{
@@ -209,6 +210,10 @@ impl Swim {
         let mut bytes = Vec::new();
         let written =
             write_stream(&self.layers, opener, parts, &mut self.nonces, &mut self.deflater, &mut bytes);
+        // Minutes pass until the next stream; packets are another matter.
+        if self.layers.compression != Compression::All {
+            self.deflater.rest();
+        }
         if encoded.is_err() || written.is_err() {
             return self.stream_failed(key, StreamFailure::Local);
         }

@@ -1,7 +1,9 @@
-//! Single messages: what decodes can be encoded, and from then on stays the same.
+//! Single messages: what decodes can be encoded, and from then on stays the same; and the short way to decode agrees with
+//! the general one.
 
 use alloc::vec::Vec;
 
+use crate::wire::field::Record;
 use crate::wire::message::*;
 use crate::wire::msgpack::Reader;
 use crate::wire::serf::*;
@@ -24,14 +26,46 @@ macro_rules! settles {
     }};
 }
 
+/// What the short way takes is taken by the general one, as the same and from the same bytes. A message that is no record
+/// itself names the one that it has inside.
+macro_rules! agrees {
+    ($kind:expr, $body:expr, $message:ident, $record:ident) => {
+        agrees!($kind, $body, $record)
+    };
+    ($kind:expr, $body:expr, $record:ident) => {{
+        let (mut short, mut general) = (Reader::new($body), Reader::new($body));
+        if let Some(sent) = $record::read_as_sent(&mut short) {
+            let Ok(any) = $record::read_any(&mut general) else {
+                panic!("{}: only the short way takes it", $kind)
+            };
+            assert_eq!(
+                short.position(),
+                general.position(),
+                "{}: the two ways end at different places",
+                $kind
+            );
+            let [mut one, mut other] = [Vec::new(), Vec::new()];
+            assert!(
+                sent.encode(&mut one).is_ok() && any.encode(&mut other).is_ok(),
+                "{}: cannot be encoded",
+                $kind
+            );
+            assert_eq!(one, other, "{}: the two ways differ", $kind);
+        }
+    }};
+}
+
 macro_rules! kinds {
-    (records { $($record:ident,)* } others { $($name:ident => $check:expr,)* }) => {
+    (records { $($record:ident $(= $inside:ident)?,)* } others { $($name:ident => $check:expr,)* }) => {
         /// What [`fuzz_decode`] knows; the first byte of its input is the place in this list.
         pub const KINDS: &[&str] = &[$(stringify!($record),)* $(stringify!($name),)*];
 
         fn check(kind: &str, body: &[u8]) {
             match kind {
-                $(stringify!($record) => settles!(kind, body, |bytes| $record::decode(bytes).ok()),)*
+                $(stringify!($record) => {
+                    agrees!(kind, body, $record $(, $inside)?);
+                    settles!(kind, body, |bytes| $record::decode(bytes).ok());
+                })*
                 $(stringify!($name) => $check(body),)*
                 _ => unreachable!("the kind comes from the list"),
             }
@@ -42,7 +76,7 @@ macro_rules! kinds {
 kinds! {
     records {
         Ping, IndirectPing, Ack, Nack, ErrorReply, Accusation, Alive, PushPullHeader, NodeState, UserHeader, Compressed,
-        JoinIntent, LeaveIntent, UserEvent, Query, QueryResponse, Member, ConflictResponse, KeyRequest, KeyResponse,
+        JoinIntent, LeaveIntent, UserEvent, Query, QueryResponse, Member, ConflictResponse = Member, KeyRequest, KeyResponse,
         RelayHeader, EventEntry, Coordinate,
     }
     others {

@@ -30,6 +30,16 @@ pub trait Field<'a>: Sized {
     }
 }
 
+/// The two ways to read a message: what one accepts, the other accepts as well, and as the same.
+pub(crate) trait Record<'a>: Sized {
+    /// The message if it came just as it is sent from here, which is how current upstream sends it: one straight run,
+    /// without a look-up of each field. `None` says nothing about the input; the reader is then anywhere.
+    fn read_as_sent(reader: &mut Reader<'a>) -> Option<Self>;
+
+    /// The message in any form that upstream accepts.
+    fn read_any(reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
+}
+
 /// A value that can be the element of a [`List`].
 pub trait Element<'a>: Field<'a> {
     /// Pairs make a map, anything else an array.
@@ -435,9 +445,17 @@ macro_rules! record {
             }
         }
 
-        impl<'a> $crate::wire::field::Field<'a> for $name $(<$lt>)? {
+        impl<'a> $crate::wire::field::Record<'a> for $name $(<$lt>)? {
             #[inline]
-            fn read(
+            fn read_as_sent(reader: &mut $crate::wire::msgpack::Reader<'a>) -> Option<Self> {
+                let mut message = Self::default();
+                let mut left = reader.short_map()?;
+                $($crate::wire::field::record!(@take reader, left, $out_key, message.$out $(, $optional)?);)*
+                (left == 0).then_some(message)
+            }
+
+            #[inline(never)]
+            fn read_any(
                 reader: &mut $crate::wire::msgpack::Reader<'a>,
             ) -> Result<Self, $crate::wire::msgpack::DecodeError> {
                 const DECLARED: &[&[u8]] = &[$($key),*];
@@ -451,6 +469,20 @@ macro_rules! record {
                 }
                 Ok(message)
             }
+        }
+
+        impl<'a> $crate::wire::field::Field<'a> for $name $(<$lt>)? {
+            #[inline]
+            fn read(
+                reader: &mut $crate::wire::msgpack::Reader<'a>,
+            ) -> Result<Self, $crate::wire::msgpack::DecodeError> {
+                let mut ahead = reader.clone();
+                if let Some(message) = $crate::wire::field::Record::read_as_sent(&mut ahead) {
+                    *reader = ahead;
+                    return Ok(message);
+                }
+                $crate::wire::field::Record::read_any(reader)
+            }
 
             #[inline]
             fn write<S: $crate::wire::msgpack::Sink>(
@@ -463,6 +495,21 @@ macro_rules! record {
                 Ok(())
             }
         }
+    };
+    (@take $reader:ident, $left:ident, $key:literal, $message:ident.$field:ident) => {
+        if !$reader.short_key($key) {
+            return None;
+        }
+        $crate::wire::field::record!(@value $reader, $left, $message.$field);
+    };
+    (@take $reader:ident, $left:ident, $key:literal, $message:ident.$field:ident, optional) => {
+        if $reader.short_key($key) {
+            $crate::wire::field::record!(@value $reader, $left, $message.$field);
+        }
+    };
+    (@value $reader:ident, $left:ident, $message:ident.$field:ident) => {
+        $left = $left.checked_sub(1)?;
+        $message.$field = $crate::wire::field::Field::read($reader).ok()?;
     };
     (@count $value:expr) => { 1 };
     (@count $value:expr, optional) => { usize::from(!$crate::wire::field::Field::is_zero(&$value)) };

@@ -161,9 +161,9 @@ impl fmt::Display for InflateError {
 
 impl core::error::Error for InflateError {}
 
-/// Compresses; its tables and its buffer are kept from one message to the next.
+/// Compresses; its tables and its buffer are kept from one message to the next, until it is told to [rest](Self::rest).
 pub struct Deflater {
-    encoder: weezl::encode::Encoder,
+    encoder: Option<weezl::encode::Encoder>,
     spare: Vec<u8>,
 }
 
@@ -180,9 +180,22 @@ impl fmt::Debug for Deflater {
 }
 
 impl Deflater {
-    /// A compressor.
+    /// A compressor; tables are made for the first message.
     pub fn new() -> Self {
-        Self { encoder: weezl::encode::Encoder::new(BitOrder::Lsb, LITERAL_BITS), spare: Vec::new() }
+        Self { encoder: None, spare: Vec::new() }
+    }
+
+    /// Lets go of the tables, up to 190 KiB. To make new ones costs little beside compressing a large message.
+    pub fn rest(&mut self) {
+        self.encoder = None;
+    }
+
+    /// Ready for a new message.
+    fn encoder(encoder: &mut Option<weezl::encode::Encoder>) -> &mut weezl::encode::Encoder {
+        let new = || weezl::encode::Encoder::new(BitOrder::Lsb, LITERAL_BITS);
+        let encoder = encoder.get_or_insert_with(new);
+        encoder.reset();
+        encoder
     }
 
     /// Replaces a message at the front of `packet` by its compressed form if that is strictly smaller (spec
@@ -192,8 +205,9 @@ impl Deflater {
         let Some(room) = len.checked_sub(PREFIX.len() + 2) else { return len };
         self.spare.clear();
         self.spare.resize(room, 0);
-        self.encoder.reset();
-        let Some(packed) = encode_whole(&mut self.encoder, message, &mut self.spare) else { return len };
+        let Some(packed) = encode_whole(Self::encoder(&mut self.encoder), message, &mut self.spare) else {
+            return len;
+        };
         let data = self.spare.get(..packed).unwrap_or_default();
         if PREFIX.len() + raw_header(packed).1 + packed >= len {
             return len;
@@ -223,27 +237,27 @@ impl Deflater {
 
     /// Appends the bare compressed data of `parts`.
     pub fn append(&mut self, parts: &[&[u8]], out: &mut Vec<u8>) {
-        self.encoder.reset();
+        let encoder = Self::encoder(&mut self.encoder);
         for part in parts {
-            self.append_run(part, false, out);
+            append_run(encoder, part, false, out);
         }
-        self.append_run(&[], true, out);
+        append_run(encoder, &[], true, out);
     }
+}
 
-    fn append_run(&mut self, mut input: &[u8], finish: bool, out: &mut Vec<u8>) {
-        if finish {
-            self.encoder.finish();
-        }
-        loop {
-            let start = out.len();
-            out.resize(start + CHUNK.min(input.len() / 2 + 64), 0);
-            let step = self.encoder.encode_bytes(input, out.get_mut(start..).unwrap_or_default());
-            out.truncate(start + step.consumed_out);
-            input = input.get(step.consumed_in..).unwrap_or_default();
-            let done = if finish { matches!(step.status, Ok(LzwStatus::Done)) } else { input.is_empty() };
-            if done || (step.consumed_in == 0 && step.consumed_out == 0) {
-                return;
-            }
+fn append_run(encoder: &mut weezl::encode::Encoder, mut input: &[u8], finish: bool, out: &mut Vec<u8>) {
+    if finish {
+        encoder.finish();
+    }
+    loop {
+        let start = out.len();
+        out.resize(start + CHUNK.min(input.len() / 2 + 64), 0);
+        let step = encoder.encode_bytes(input, out.get_mut(start..).unwrap_or_default());
+        out.truncate(start + step.consumed_out);
+        input = input.get(step.consumed_in..).unwrap_or_default();
+        let done = if finish { matches!(step.status, Ok(LzwStatus::Done)) } else { input.is_empty() };
+        if done || (step.consumed_in == 0 && step.consumed_out == 0) {
+            return;
         }
     }
 }

@@ -144,6 +144,26 @@ impl<'a> Reader<'a> {
     /// As [`u8`](Self::u8).
     #[inline]
     pub fn u64(&mut self) -> Result<u64, DecodeError> {
+        // What a sender of this dialect writes nearly always, without the detour of a general value.
+        match *self.rest() {
+            [small @ ..=0x7f, ..] => {
+                self.at += 1;
+                Ok(u64::from(small))
+            }
+            [0xcd, a, b, ..] => {
+                self.at += 3;
+                Ok(u64::from(u16::from_be_bytes([a, b])))
+            }
+            [0xce, a, b, c, d, ..] => {
+                self.at += 5;
+                Ok(u64::from(u32::from_be_bytes([a, b, c, d])))
+            }
+            _ => self.any_u64(),
+        }
+    }
+
+    #[inline(never)]
+    fn any_u64(&mut self) -> Result<u64, DecodeError> {
         let at = self.at;
         match self.head()? {
             Head::Nil => Ok(0),
@@ -203,6 +223,11 @@ impl<'a> Reader<'a> {
     /// Anything but a string, a byte string or an array of integers below 256.
     #[inline]
     pub fn text(&mut self) -> Result<Cow<'a, [u8]>, DecodeError> {
+        if let Some(bytes) = self.short() { Ok(Cow::Borrowed(bytes)) } else { self.any_text() }
+    }
+
+    #[inline(never)]
+    fn any_text(&mut self) -> Result<Cow<'a, [u8]>, DecodeError> {
         let at = self.at;
         match self.head()? {
             Head::Raw(len) => Ok(Cow::Borrowed(self.take(len)?)),
@@ -219,6 +244,17 @@ impl<'a> Reader<'a> {
     /// As [`text`](Self::text).
     #[inline]
     pub fn bytes(&mut self) -> Result<Option<Cow<'a, [u8]>>, DecodeError> {
+        if let Some(bytes) = self.short() {
+            Ok(Some(Cow::Borrowed(bytes)))
+        } else if self.take_nil() {
+            Ok(None)
+        } else {
+            self.any_bytes()
+        }
+    }
+
+    #[inline(never)]
+    fn any_bytes(&mut self) -> Result<Option<Cow<'a, [u8]>>, DecodeError> {
         let at = self.at;
         match self.head()? {
             Head::Raw(len) => Ok(Some(Cow::Borrowed(self.take(len)?))),
@@ -295,6 +331,38 @@ impl<'a> Reader<'a> {
             self.require(owed)?;
         }
         Ok(())
+    }
+
+    /// Consumes a string of up to 31 bytes in its shortest form, if that is what comes next.
+    #[inline]
+    fn short(&mut self) -> Option<&'a [u8]> {
+        let (&first, rest) = self.rest().split_first()?;
+        let len = usize::from(first.wrapping_sub(0xa0));
+        let bytes = rest.get(..len).filter(|_| len < 32)?;
+        self.at += 1 + len;
+        Some(bytes)
+    }
+
+    /// Consumes the start of a map of up to 15 pairs in its shortest form, if that is what comes next.
+    #[inline]
+    pub(crate) fn short_map(&mut self) -> Option<u8> {
+        let first = *self.input.get(self.at)?;
+        (first & 0xf0 == 0x80).then(|| {
+            self.at += 1;
+            first & 0x0f
+        })
+    }
+
+    /// Consumes `key` in its shortest form, if that is what comes next.
+    #[inline]
+    pub(crate) fn short_key<const N: usize>(&mut self, key: &[u8; N]) -> bool {
+        const { assert!(N < 32, "longer keys have another form") }
+        let found = self
+            .rest()
+            .split_first()
+            .is_some_and(|(&first, rest)| first == 0xa0 | N as u8 && rest.first_chunk::<N>() == Some(key));
+        self.at += if found { 1 + N } else { 0 };
+        found
     }
 
     #[inline]

@@ -33,6 +33,8 @@ impl<M: Machine> Node<M> {
             return;
         }
         let (now, mut timeouts) = (self.now(world), 0);
+        // Whether nothing was asked of the machine since it was last polled dry.
+        let mut dry = false;
         loop {
             if self.io {
                 for _ in 0..DRAIN / BATCH {
@@ -44,10 +46,13 @@ impl<M: Machine> Node<M> {
                         self.hand_over(&mut *machine, input, world);
                     }
                     self.flush(&mut *machine, world);
+                    dry = true;
                 }
-                self.accept_streams(&mut *machine, world);
+                dry &= !self.accept_streams(&mut *machine, world);
             }
-            self.flush(&mut *machine, world);
+            if !dry {
+                self.flush(&mut *machine, world);
+            }
             if machine.poll_timeout().is_some_and(|at| at <= now) {
                 timeouts += 1;
                 assert!(
@@ -59,6 +64,7 @@ impl<M: Machine> Node<M> {
                 );
                 machine.handle_timeout(now);
                 self.flush(&mut *machine, world);
+                dry = true;
             } else if !self.io || (self.inbox.is_empty() && !self.may_accept(&*machine)) {
                 break;
             }
@@ -152,27 +158,26 @@ impl<M: Machine> Node<M> {
     /// Transmits, streams and outputs, until there are none.
     fn flush(&mut self, machine: &mut M, world: &mut World) {
         loop {
-            let mut idle = true;
+            let mut again = false;
             if self.io {
-                idle &= !self.flush_transmits(machine, world);
+                self.flush_transmits(machine, world);
                 while let Some(action) = machine.poll_stream() {
-                    idle = false;
+                    again = true;
                     self.act(machine, action, world);
                 }
             }
-            idle &= !self.flush_outputs(machine, world);
-            if idle {
+            again |= self.flush_outputs(machine, world);
+            if !again {
                 return;
             }
         }
     }
 
-    fn flush_transmits(&mut self, machine: &mut M, world: &mut World) -> bool {
+    fn flush_transmits(&mut self, machine: &mut M, world: &mut World) {
         let mut buffer = core::mem::take(&mut world.buffer);
         buffer.resize(buffer.len().max(machine.config().datagram_size()), 0);
-        let (now, mut any) = (self.now(world), false);
+        let now = self.now(world);
         while let Some(transmit) = machine.poll_transmit(now, &mut buffer) {
-            any = true;
             if let Err(why) = world.send(self.number, transmit.to, &buffer[..transmit.len]) {
                 machine.handle_transmit_failed(now, transmit.id, why);
                 if let TransmitFailure::TooBig(limit) = why {
@@ -181,7 +186,6 @@ impl<M: Machine> Node<M> {
             }
         }
         world.buffer = buffer;
-        any
     }
 
     fn flush_outputs(&mut self, machine: &mut M, world: &mut World) -> bool {

@@ -26,12 +26,16 @@ impl<M: Machine> Node<M> {
     }
 
     /// Accepts what waits in the listen queue, as far as the machine takes it.
-    pub(super) fn accept_streams(&mut self, machine: &mut M, world: &mut World) {
+    /// Whether there were any.
+    pub(super) fn accept_streams(&mut self, machine: &mut M, world: &mut World) -> bool {
+        let mut any = false;
         while self.may_accept(machine)
             && let Some(key) = self.backlog.pop_front()
         {
+            any = true;
             self.accept_stream(machine, key, world);
         }
+        any
     }
 
     pub(super) fn accept_stream(&mut self, machine: &mut M, key: ConnKey, world: &mut World) {
