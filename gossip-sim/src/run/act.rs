@@ -127,15 +127,18 @@ impl<K: Kind> Sim<'_, K> {
         match step.action {
             Action::Crash | Action::Vanish => {
                 for &node in nodes {
+                    // Down is down, by either.
+                    let down = self.hold(number, (Action::Crash, node, node), on).is_some();
                     if on {
                         self.stop(node, step.action == Action::Crash, now, name);
-                    } else {
+                    } else if !down {
                         self.restart(step, node)?;
                     }
                 }
             }
             Action::Restart => {
                 for &node in nodes {
+                    self.held.remove(&(Action::Crash, node, node));
                     if self.net.machine(self.nodes[node]).is_some() {
                         self.stop(node, true, now, name);
                     }
@@ -184,10 +187,8 @@ impl<K: Kind> Sim<'_, K> {
 
     pub(super) fn stop(&mut self, node: usize, crash: bool, now: Instant, what: &'static str) {
         let id = self.nodes[node];
-        let Some(machine) = self.net.machine(id) else { return };
-        if self.keeps_state {
-            let saved = machine.save();
-            *self.saved[node].borrow_mut() = Some(saved);
+        if self.net.machine(id).is_none() {
+            return;
         }
         if crash {
             self.net.crash(id);
@@ -205,8 +206,8 @@ impl<K: Kind> Sim<'_, K> {
             return Ok(());
         }
         let state = get(&step.state, &self.parameters)?.unwrap_or(false);
-        if !state {
-            self.saved[node].take();
+        if self.disks && !state {
+            self.net.wipe_disk(id);
         }
         self.net.restart(id);
         self.meter.restarted(node);

@@ -1,11 +1,11 @@
 //! What breaks nodes and links, and mends them again.
 
 use gossip_proto::Instant;
-use transport_mem::Rate;
 use transport_mem::net::{Bursts, NodeId};
+use transport_mem::{Conditions, Rate};
 
 use crate::run::kind::Kind;
-use crate::run::{Sim, get, links};
+use crate::run::{Sim, Target, get, links};
 use crate::scenario::{Action, Step};
 use crate::value::Share;
 
@@ -22,6 +22,7 @@ impl<K: Kind> Sim<'_, K> {
         match step.action {
             Action::Heal => {
                 self.net.heal();
+                self.held.retain(|(action, ..), _| *action != Action::Cut);
                 self.split = None;
                 self.meter.sides(&[]);
                 Ok(())
@@ -33,14 +34,37 @@ impl<K: Kind> Sim<'_, K> {
             | Action::StallStreams
             | Action::BlockConnects
             | Action::BreakStreams
-            | Action::LimitPath => self.links(step, on),
+            | Action::LimitPath => self.links(number, on),
             _ => nodes.iter().try_for_each(|&node| {
                 if on {
                     self.meter.fault(node, now, step.action.name(), false);
                 }
-                self.hinder(step, node, on)
+                match self.hold(number, (step.action, node, node), on) {
+                    Some(holder) => self.hinder(self.step(holder), node, true),
+                    None => self.hinder(step, node, false),
+                }
             }),
         }
+    }
+
+    /// A step begins to hold something, or lets go of it; which one has it from now on, if any. Of several the latest one
+    /// has it, so that the end of one does not end another.
+    pub(super) fn hold(&mut self, step: usize, target: Target, on: bool) -> Option<usize> {
+        let undone = self.step(step).lasts.is_some();
+        let holders = self.held.entry(target).or_default();
+        if on {
+            if !undone {
+                holders.retain(|holder| *holder != step);
+            }
+            holders.push(step);
+        } else if let Some(place) = holders.iter().rposition(|holder| *holder == step) {
+            holders.remove(place);
+        }
+        let holder = holders.last().copied();
+        if holder.is_none() {
+            self.held.remove(&target);
+        }
+        holder
     }
 
     /// Hinders one node, or lets go of it.
@@ -77,6 +101,7 @@ impl<K: Kind> Sim<'_, K> {
                 (_, by) => net.set_clock_back(id, by.unwrap_or_default()),
             },
             (Action::RefuseStreams, _) => net.refuse_streams(id, on),
+            (Action::FailDisk, _) => net.fail_disk(id, on),
             (Action::SlowReader, _) => {
                 let rate = get(&step.bytes, parameters)?.filter(|_| on);
                 net.set_read_rate(id, rate.map(|rate| rate as u64));
@@ -119,32 +144,30 @@ impl<K: Kind> Sim<'_, K> {
     }
 
     /// Changes links from some nodes to others.
-    fn links(&mut self, step: &Step, on: bool) -> Result<(), String> {
-        let parameters = &self.parameters;
-        let ways = if get(&step.both_ways, parameters)?.unwrap_or(false) { 2 } else { 1 };
-        let conditions = match &step.conditions {
-            Some(network) if on => Some(links::conditions(network, parameters)?),
-            _ => None,
-        };
-        let bytes = get(&step.bytes, parameters)?.filter(|_| on);
+    fn links(&mut self, number: usize, on: bool) -> Result<(), String> {
+        let step = self.step(number);
+        let ways = if get(&step.both_ways, &self.parameters)?.unwrap_or(false) { 2 } else { 1 };
         let zone = |field| {
-            let name: Option<String> = get(field, parameters)?;
+            let name: Option<String> = get(field, &self.parameters)?;
             Ok::<_, String>(name.and_then(|name| self.zones.get(&name).copied()))
         };
         if let (Some(from), Some(to)) = (zone(&step.from)?, zone(&step.to)?)
             && matches!(step.action, Action::Link | Action::Cut)
         {
             for (from, to) in [(from, to), (to, from)].into_iter().take(ways) {
-                match step.action {
-                    Action::Link => {
-                        self.net.set_zone_link(from, to, conditions);
-                        match conditions {
-                            Some(conditions) => self.zone_links.insert((from, to), conditions),
-                            None => self.zone_links.remove(&(from, to)),
-                        };
-                    }
-                    _ => self.net.cut_zones(from, to, on),
+                // Zones are targets beyond all nodes.
+                let target = [from, to].map(|zone| usize::MAX - zone as usize);
+                let holder = self.hold(number, (step.action, target[0], target[1]), on);
+                if step.action == Action::Cut {
+                    self.net.cut_zones(from, to, holder.is_some());
+                    continue;
                 }
+                let conditions = self.conditions_of(holder)?;
+                self.net.set_zone_link(from, to, conditions);
+                match conditions {
+                    Some(conditions) => self.zone_links.insert((from, to), conditions),
+                    None => self.zone_links.remove(&(from, to)),
+                };
             }
             return Ok(());
         }
@@ -152,23 +175,41 @@ impl<K: Kind> Sim<'_, K> {
         self.pair_links |= step.action == Action::Link;
         for &a in &from {
             for &b in to.iter().filter(|b| **b != a) {
-                let (a, b) = (self.nodes[a], self.nodes[b]);
                 for (a, b) in [(a, b), (b, a)].into_iter().take(ways) {
-                    match step.action {
-                        Action::Link => self.net.set_link(a, b, conditions),
-                        Action::Cut => self.net.cut(a, b, on),
-                        Action::BlockDatagrams => self.net.block_datagrams(a, b, on),
-                        Action::StallStreams => self.net.stall_streams(a, b, on),
-                        Action::BlockConnects => self.net.block_connects(a, b, on),
-                        Action::BreakStreams => {
-                            self.net.break_streams(a, b, bytes.map(|bytes| bytes as u64));
-                        }
-                        Action::LimitPath => self.net.set_path(a, b, bytes),
-                        action => return Err(format!("{action} is not done to links")),
-                    }
+                    self.link(number, a, b, on)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Changes the link from one node to another.
+    fn link(&mut self, number: usize, a: usize, b: usize, on: bool) -> Result<(), String> {
+        let action = self.step(number).action;
+        let holder = self.hold(number, (action, a, b), on);
+        let on = holder.is_some();
+        let bytes = match holder {
+            Some(holder) => get(&self.step(holder).bytes, &self.parameters)?,
+            None => None,
+        };
+        let conditions = self.conditions_of(holder)?;
+        let (a, b) = (self.nodes[a], self.nodes[b]);
+        match action {
+            Action::Link => self.net.set_link(a, b, conditions),
+            Action::Cut => self.net.cut(a, b, on),
+            Action::BlockDatagrams => self.net.block_datagrams(a, b, on),
+            Action::StallStreams => self.net.stall_streams(a, b, on),
+            Action::BlockConnects => self.net.block_connects(a, b, on),
+            Action::BreakStreams => self.net.break_streams(a, b, bytes.map(|bytes| bytes as u64)),
+            Action::LimitPath => self.net.set_path(a, b, bytes),
+            action => return Err(format!("{action} is not done to links")),
+        }
+        Ok(())
+    }
+
+    /// How links behave by that step, if it says so.
+    fn conditions_of(&self, holder: Option<usize>) -> Result<Option<Conditions>, String> {
+        let network = holder.and_then(|holder| self.step(holder).conditions.as_ref());
+        network.map(|network| links::conditions(network, &self.parameters)).transpose()
     }
 }

@@ -1,6 +1,5 @@
 //! How a cluster comes about, and who belongs to which group.
 
-use core::cell::RefCell;
 use core::time::Duration;
 use std::rc::Rc;
 
@@ -8,7 +7,7 @@ use gossip_proto::NonceSecret;
 use transport_mem::Conditions;
 use transport_mem::net::{NodeId, Start};
 
-use crate::run::kind::{Kind, Saved};
+use crate::run::kind::Kind;
 use crate::run::{Due, Sim, get, links};
 use crate::scenario::{Forming, Group};
 use crate::settings::NodeSettings;
@@ -77,10 +76,12 @@ impl<K: Kind> Sim<'_, K> {
 
     /// One more node.
     pub(super) fn add_node(&mut self) -> NodeId {
-        let saved = Rc::new(RefCell::new(None));
-        self.saved.push(Rc::clone(&saved));
         let settings = Rc::clone(&self.settings);
-        let id = self.net.add_node(move |start| boot(&settings, &saved, start));
+        let id = self.net.add_node(move |start| boot(&settings, start));
+        if self.disks {
+            // A node that said good-bye and comes back with its state knows whom to come back to.
+            self.net.add_disk(id, true);
+        }
         self.nodes.push(id);
         let zone = self.zones.iter().find(|(name, _)| self.groups[*name].contains(&id.number()));
         if let Some((_, &zone)) = zone {
@@ -185,12 +186,12 @@ impl<K: Kind> Sim<'_, K> {
     }
 }
 
-fn boot<K: Kind>(settings: &NodeSettings, saved: &RefCell<Option<Saved>>, start: Start) -> K {
+fn boot<K: Kind>(settings: &NodeSettings, start: Start) -> K {
     let name = format!("node-{}", start.number);
     // The settings were tried out when the scenario was checked.
     let (mut config, mut service) = settings.configure(&name, start.addr).expect("the settings were checked");
-    if let Some(saved) = saved.take() {
-        K::restore(&saved, &mut config, &mut service);
+    if start.restarts > 0 {
+        K::restore(&start.saved, &mut config, &mut service);
     }
     let nonces: NonceSecret = start.nonces;
     K::make(start.now, config, service, start.seed, nonces).expect("the settings were checked")

@@ -1,25 +1,11 @@
 //! What scenarios ask of a machine beyond the contract: the two kinds have different words for it.
 
-use core::net::SocketAddr;
-
 use gossip_proto::coordinate::Coordinate;
 use gossip_proto::{
-    Bytes, CommandError, Config, ConfigError, Instant, Machine, Membership, Name, Node, NonceSecret,
-    OperationId, QueryParams, RequestId, Restore, Seed, ServiceConfig, Status,
+    Bytes, CommandError, Config, ConfigError, Instant, Machine, Membership, Node, NonceSecret, OperationId,
+    QueryParams, RequestId, Seed, ServiceConfig,
 };
-
-/// What a node takes along when it is restarted with its state: what a snapshot file would have.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Saved {
-    restore: Restore,
-}
-
-impl Saved {
-    /// The addresses it remembers.
-    fn addresses(&self) -> Vec<SocketAddr> {
-        self.restore.alive.iter().map(|(_, addr)| *addr).collect()
-    }
-}
+use transport_mem::net::{Persistent, Saved};
 
 /// The name and the payload in a message by which [`Membership`]s spread something.
 pub(crate) fn named(message: &[u8]) -> (&[u8], &[u8]) {
@@ -28,7 +14,7 @@ pub(crate) fn named(message: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// A machine that scenarios can be run on.
-pub(crate) trait Kind: Machine + Sized + 'static {
+pub(crate) trait Kind: Persistent + Sized + 'static {
     /// A new one.
     fn make(
         now: Instant,
@@ -38,7 +24,7 @@ pub(crate) trait Kind: Machine + Sized + 'static {
         nonces: NonceSecret,
     ) -> Result<Self, ConfigError>;
 
-    /// Puts what an earlier life knew into the configuration of the next.
+    /// Puts what the disk has of an earlier life into the configuration of the next.
     fn restore(saved: &Saved, config: &mut Config, service: &mut ServiceConfig);
 
     /// Spreads a payload over the cluster.
@@ -59,18 +45,6 @@ pub(crate) trait Kind: Machine + Sized + 'static {
 
     /// Where it is in the cluster's latency space, if it says so.
     fn coordinates(&self) -> Option<&Coordinate>;
-
-    /// What a snapshot would keep of it.
-    fn save(&self) -> Saved {
-        Saved { restore: Restore { alive: self.alive(), ..Restore::default() } }
-    }
-
-    /// The others that it counts among those alive.
-    fn alive(&self) -> Vec<(Name, SocketAddr)> {
-        let others = self.members().filter(|member| !member.local);
-        let counted = others.filter(|member| matches!(member.status, Status::Alive | Status::Suspect));
-        counted.map(|member| (member.name.clone(), member.addr)).collect()
-    }
 }
 
 impl Kind for Node {
@@ -121,17 +95,6 @@ impl Kind for Node {
     fn coordinates(&self) -> Option<&Coordinate> {
         self.coordinate()
     }
-
-    fn save(&self) -> Saved {
-        let next = self.clocks();
-        let last = gossip_proto::Clocks {
-            member: next.member.saturating_sub(1),
-            event: next.event.saturating_sub(1),
-            query: next.query.saturating_sub(1),
-        };
-        let learnt = self.learnt().map(|(name, addr, left)| (name.clone(), addr, left)).collect();
-        Saved { restore: Restore { last, alive: self.alive(), learnt } }
-    }
 }
 
 impl Kind for Membership {
@@ -146,7 +109,7 @@ impl Kind for Membership {
     }
 
     fn restore(saved: &Saved, config: &mut Config, _: &mut ServiceConfig) {
-        config.seeds(saved.addresses());
+        config.seeds(saved.restore.alive.iter().map(|(_, addr)| *addr).collect());
     }
 
     fn spread(&mut self, now: Instant, name: &[u8], payload: &[u8]) -> Result<OperationId, CommandError> {

@@ -9,7 +9,6 @@ pub(crate) mod kind;
 pub(crate) mod links;
 mod rules;
 
-use core::cell::RefCell;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -21,8 +20,8 @@ use transport_mem::net::{Network, News, NodeId, Watch};
 
 use crate::measure::series::Series;
 use crate::measure::{Meter, Tellers, metrics};
-use crate::run::kind::{Kind, Saved};
-use crate::scenario::{Condition, Forming, MachineKind, Scenario, Step, Variant};
+use crate::run::kind::Kind;
+use crate::scenario::{Action, Condition, Forming, MachineKind, Scenario, Step, Variant};
 use crate::settings::NodeSettings;
 use crate::value::{Parameters, Val};
 
@@ -104,6 +103,9 @@ impl Due {
     }
 }
 
+/// What steps hold: an action, and the two ends of a link, which are the same for a node.
+type Target = (Action, usize, usize);
+
 struct Sim<'a, K> {
     task: &'a Task<'a>,
     parameters: Parameters,
@@ -111,9 +113,8 @@ struct Sim<'a, K> {
     settings: Rc<NodeSettings>,
     size: usize,
     nodes: Vec<NodeId>,
-    /// What each node takes along into its next life.
-    saved: Vec<Rc<RefCell<Option<Saved>>>>,
-    keeps_state: bool,
+    /// Whether nodes have disks.
+    disks: bool,
     groups: BTreeMap<String, Vec<usize>>,
     zero: Instant,
     agenda: BTreeMap<(Instant, u64), Due>,
@@ -128,6 +129,8 @@ struct Sim<'a, K> {
     away: BTreeSet<usize>,
     /// Whom each step of churn is still going to replace.
     replaced: BTreeMap<usize, VecDeque<usize>>,
+    /// Which steps do something to a node, or to a link, until they are undone; the latest one counts.
+    held: BTreeMap<Target, Vec<usize>>,
     /// The step whose partition the network is in.
     split: Option<usize>,
     /// The numbers of zones.
@@ -166,8 +169,7 @@ impl<'a, K: Kind> Sim<'a, K> {
             settings,
             size,
             nodes: Vec::new(),
-            saved: Vec::new(),
-            keeps_state: steps().any(|step| step.state.is_some()),
+            disks: steps().any(|step| step.state.is_some() || step.action == Action::FailDisk),
             groups: BTreeMap::new(),
             zero: Instant::ORIGIN,
             agenda: BTreeMap::new(),
@@ -179,6 +181,7 @@ impl<'a, K: Kind> Sim<'a, K> {
             queries: BTreeMap::new(),
             away: BTreeSet::new(),
             replaced: BTreeMap::new(),
+            held: BTreeMap::new(),
             split: None,
             zones: BTreeMap::new(),
             zone_links: BTreeMap::new(),

@@ -17,7 +17,7 @@ pub struct Step {
     pub action: Action,
     /// When, from time 0 on. Default 0.
     pub at: Option<Val<Duration>>,
-    /// Undone after that long.
+    /// Undone after that long; where another step holds the same node or link, that one counts then.
     #[serde(rename = "for")]
     pub lasts: Option<Val<Duration>>,
     /// Done again that long after it was undone, and so on.
@@ -44,7 +44,8 @@ pub struct Step {
     /// Share of what a node receives that is lost.
     #[serde(rename = "in")]
     pub inbound: Option<Val<Share>>,
-    /// A restarted node goes on with what it knew. Default no.
+    /// A restarted node goes on with what its disk has of what it knew: a snapshot as agents keep one, without the last half
+    /// second, or less if its machine lost its power. Default no: it finds its disk empty.
     pub state: Option<Val<bool>>,
     /// Through whom a node joins: a group, or `node-N`. Default `node-0`; a restarted node with state joins by itself.
     pub via: Option<Val<String>>,
@@ -118,6 +119,8 @@ pub enum Action {
     SlowReader,
     /// What the nodes send and receive goes over a line of a certain rate.
     Line,
+    /// All writing to the disk fails, so that what happens meanwhile is not known after a restart with `state`.
+    FailDisk,
     /// Links from some nodes to others have conditions of their own.
     Link,
     /// Lets nothing through from some nodes to others.
@@ -152,7 +155,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Crash,
         Self::Vanish,
         Self::Restart,
@@ -166,6 +169,7 @@ impl Action {
         Self::RefuseStreams,
         Self::SlowReader,
         Self::Line,
+        Self::FailDisk,
         Self::Link,
         Self::Cut,
         Self::BlockDatagrams,
@@ -199,6 +203,7 @@ impl Action {
             Self::RefuseStreams => "refuse-streams",
             Self::SlowReader => "slow-reader",
             Self::Line => "line",
+            Self::FailDisk => "fail-disk",
             Self::Link => "link",
             Self::Cut => "cut",
             Self::BlockDatagrams => "block-datagrams",
@@ -222,7 +227,7 @@ impl Action {
         match self {
             Self::Crash | Self::Vanish => (&["nodes"], &["over", "state", "via"]),
             Self::Restart => (&["nodes"], &["over", "state", "via"]),
-            Self::Pause | Self::StopIo | Self::RefuseStreams => (&["nodes"], &[]),
+            Self::Pause | Self::StopIo | Self::RefuseStreams | Self::FailDisk => (&["nodes"], &[]),
             Self::Loss => (&["nodes"], &["in", "out"]),
             Self::Slow => (&["nodes", "per_call"], &[]),
             Self::Bursts => (&["nodes", "awake", "least", "most"], &[]),

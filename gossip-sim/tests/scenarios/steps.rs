@@ -153,6 +153,46 @@ fn the_end_of_a_split_ends_nothing_else() {
 }
 
 #[test]
+fn a_step_that_ends_does_not_end_another_at_the_same_node_or_link() {
+    for step in [
+        "do = \"loss\"\nnodes = \"some\"\nin = 1.0\nout = 1.0",
+        "do = \"cut\"\nfrom = \"all\"\nto = \"some\"\nboth_ways = true",
+        "do = \"link\"\nfrom = \"all\"\nto = \"some\"\nboth_ways = true\nconditions = { latency = \"20s\" }",
+        "do = \"pause\"\nnodes = \"some\"",
+        "do = \"crash\"\nnodes = \"some\"",
+    ] {
+        let harmed = |more: &str| {
+            let brief = format!("{step}\nat = \"2s\"\nfor = \"1s\"{more}");
+            let report = run_seeds(&minute("membership", &brief), 1, 1);
+            mean(&report, "detected") > 0.0 || mean(&report, "view_min") < 8.0
+        };
+        assert!(!harmed(""), "{step}");
+        for longer in ["at = \"1s\"\nfor = \"200s\"", "at = \"2500ms\"\nfor = \"200s\"", "at = \"1s\""] {
+            assert!(harmed(&format!("\n[[step]]\n{step}\n{longer}")), "{step} {longer}");
+        }
+    }
+}
+
+#[test]
+fn what_nodes_knew_is_on_their_disks() {
+    let text = |disk: &str, state: bool| {
+        let join = "do = \"join\"\nnodes = \"all\"\nat = \"2s\"";
+        let crash = format!(
+            "do = \"crash\"\nnodes = \"all\"\nat = \"20s\"\nfor = \"2s\"\nstate = {state}\nvia = \"node-0\""
+        );
+        let crash = if state { crash.replace("\nvia = \"node-0\"", "") } else { crash };
+        let text = minute("node", &format!("{join}\n[[step]]\n{crash}{disk}"));
+        text.replacen("[start]\n", "[start]\nhow = \"strangers\"\n", 1).replacen("settle = \"5s\"\n", "", 1)
+    };
+    let agreed = |disk: &str, state| mean(&run_seeds(&text(disk, state), 1, 1), "agreed");
+    assert_eq!(agreed("", true), 1.0, "all come back to those that their disks name");
+    let fails = "\n[[step]]\ndo = \"fail-disk\"\nnodes = \"all\"";
+    assert_eq!(agreed(fails, true), 0.0, "nothing was written");
+    assert_eq!(agreed(&format!("{fails}\nfor = \"5s\""), true), 1.0, "or late");
+    assert_eq!(agreed(fails, false), 1.0, "those without state join");
+}
+
+#[test]
 fn traffic_counts_in_the_time_that_is_measured() {
     let step = "do = \"crash\"\nnodes = \"some\"\nat = \"20s\"";
     let text = |after: &str, measure: &str| {
