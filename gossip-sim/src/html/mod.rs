@@ -4,6 +4,8 @@
 //! follow the page's, and none of them has the picture of who told whom.
 
 mod figures;
+mod kinds;
+mod over_time;
 mod spacetime;
 mod svg;
 #[cfg(test)]
@@ -58,7 +60,10 @@ pub fn page(report: &Report) -> String {
     let kinds = [
         ("Infection: how many know", figures::infection as fn(&str, &Series) -> Option<String>),
         ("Views over time", figures::views),
+        ("Rumors that wait", over_time::queues),
+        ("Memory", over_time::memory),
         ("Bytes per node", figures::bytes),
+        ("What they are for", kinds::table),
     ];
     if let [(title, series)] = runs.as_slice() {
         // One run: its pictures beside each other.
@@ -221,20 +226,28 @@ fn published(page: &mut String, report: &Report) {
     page.push_str("</table></div>\n");
 }
 
-/// Every figure of every row: those the scenario shows, or all, and open only if there are few.
+/// Every figure of every row: those the scenario shows, open if there are few, and all others.
 fn all_figures(page: &mut String, report: &Report) {
     let pooled = report.rows.iter().any(|row| !row.pooled.is_empty());
-    let rows = || report.rows.iter().filter(|row| row.pooled.is_empty() != pooled);
+    let rows: Vec<&Row> = report.rows.iter().filter(|row| row.pooled.is_empty() != pooled).collect();
     let show = &report.scenario.show;
     let shown = |name: &str| show.is_empty() || show.iter().any(|shown| shown == name);
-    let open = if rows().count() <= 4 { " open" } else { "" };
-    let _ =
-        writeln!(page, "<h2>Figures</h2>\n<details{open}><summary>Mean, spread and percentiles</summary>");
+    let open = if rows.len() <= 4 { " open" } else { "" };
+    page.push_str("<h2>Figures</h2>\n");
+    table(page, &format!("<details{open}><summary>Mean, spread and percentiles</summary>"), &rows, &shown);
+    if !show.is_empty() {
+        let other = |name: &str| !shown(name);
+        table(page, "<details><summary>All other figures</summary>", &rows, &other);
+    }
+}
+
+fn table(page: &mut String, head: &str, rows: &[&Row], shown: &dyn Fn(&str) -> bool) {
+    let _ = writeln!(page, "{head}");
     page.push_str(
         "<div class=\"wide\"><table>\n<tr><th>variant, cell<th>figure<th class=\"n\">mean<th class=\"n\">±95 %\
          <th class=\"n\">min<th class=\"n\">p50<th class=\"n\">p99<th class=\"n\">max<th class=\"n\">samples<th>what it is</tr>\n",
     );
-    for row in rows() {
+    for row in rows {
         let mut heading = title(&row.variant, &row.cell);
         for metric in METRICS.iter().filter(|metric| shown(metric.name)) {
             let Some(figures) = row.metrics.get(metric.name) else { continue };

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::page;
 use super::svg::{Axis, Plot, escape};
-use crate::measure::series::{Curve, Mark, Series, Told, View};
+use crate::measure::series::{Curve, KindLoad, Longest, Mark, Series, Told, View};
 use crate::report::{About, Comparison, Figures, Report, Row};
 use crate::scenario::Stat;
 use crate::statistics::Summary;
@@ -57,7 +57,18 @@ fn empty() -> Report {
 }
 
 fn series() -> Series {
-    let view = |at, min| View { at, min, mean: 2.5, max: 3, sizes: 2, running: 2 };
+    let view = |at, min| View {
+        at,
+        min,
+        mean: 2.5,
+        max: 3,
+        sizes: 2,
+        running: 2,
+        queued: 1.5,
+        queued_max: 4,
+        memory: 1000.0,
+        memory_max: 2000,
+    };
     let told = |at, from, what: &str| Told { at, from, to: 1, what: what.into(), about: Some(2) };
     Series {
         timeline: vec![Mark { at: 1.0, what: EVIL.into(), nodes: vec![2], count: 1 }],
@@ -71,6 +82,14 @@ fn series() -> Series {
         views: vec![view(0.0, 3), view(5.0, 2)],
         bytes_sent: vec![10.0, 30.0, 20.0],
         bytes_received: vec![20.0, 20.0, 20.0],
+        kinds: vec![KindLoad {
+            kind: EVIL.into(),
+            messages_sent: 1.0,
+            bytes_sent: 50.0,
+            messages_received: 1.0,
+            bytes_received: 40.0,
+        }],
+        longest: vec![Longest { what: EVIL.into(), most: 3, cap: 4096 }],
         told: vec![told(3.0, Some(0), "failed"), told(2.0, None, EVIL)],
         nodes: 3,
     }
@@ -109,12 +128,15 @@ fn each_picture_is_there_when_its_data_is() {
         "Bytes per node",
         "Who told whom",
         "what was published",
+        "Rumors that wait",
+        "Memory",
+        "What they are for",
     ];
     let seen = |report: &Report| {
         let page = page(report);
         headings.map(|heading| page.contains(heading))
     };
-    assert_eq!(seen(&all), [true; 8]);
+    assert_eq!(seen(&all), [true; 11]);
     let without = |change: &dyn Fn(&mut Report)| {
         let mut report = full();
         change(&mut report);
@@ -132,7 +154,8 @@ fn each_picture_is_there_when_its_data_is() {
     assert_eq!(without(&|report| drop(report.rows[0].metrics.remove("first_detection"))), [headings[0]]);
     assert_eq!(without(&|report| report.scenario.sweep.clear()), [headings[1], headings[2]]);
     assert_eq!(without(&|report| of(report).infection.clear()), [headings[3]]);
-    assert_eq!(without(&|report| of(report).views.clear()), [headings[4]]);
+    assert_eq!(without(&|report| of(report).views.clear()), [headings[4], headings[8], headings[9]]);
+    assert_eq!(without(&|report| of(report).kinds.clear()), [headings[10]]);
     assert_eq!(without(&|report| of(report).bytes_sent.clear()), [headings[5]]);
     assert_eq!(without(&|report| of(report).told.clear()), [headings[6]]);
     assert_eq!(without(&|report| report.published.clear()), [headings[7]]);

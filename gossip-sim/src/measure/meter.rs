@@ -6,15 +6,18 @@
 //! partition; [`transport_mem::net::observe::Convergence`] goes through all views at each look, whether something changed or not.
 
 mod finish;
+mod look;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gossip_proto::{ChangeKind, Instant, Machine, Name};
+use gossip_proto::{ChangeKind, Instant, Name};
 use transport_mem::net::{Change, Network};
 
 pub(super) use self::finish::thin;
-use crate::measure::series::{self, Mark, Series, Told, View};
+use crate::measure::kinds::Opened;
+use crate::measure::series::{self, Mark, Series, Told};
 use crate::measure::traffic::Measured;
+use crate::run::kind::Kind;
 
 /// Samples by metric.
 pub(crate) type Samples = BTreeMap<&'static str, Vec<f64>>;
@@ -72,12 +75,16 @@ pub(crate) struct Meter {
     last_change: Instant,
     changed: bool,
     traffic: Measured,
+    opened: Option<Opened>,
+    /// Rumors that were seen to wait: the sum over nodes and looks, how many those were, and the most at one node.
+    queued: (u64, u64, usize),
     series: Option<Series>,
     tellers: BTreeMap<(Instant, usize), usize>,
 }
 
 impl Meter {
-    pub(crate) fn new(keep_series: bool) -> Self {
+    /// `opens`: whether datagrams are opened to see what they are for.
+    pub(crate) fn new(keep_series: bool, opens: bool) -> Self {
         Self {
             zero: Instant::ORIGIN,
             subjects: Vec::new(),
@@ -91,6 +98,8 @@ impl Meter {
             last_change: Instant::ORIGIN,
             changed: true,
             traffic: Measured::default(),
+            opened: opens.then(Opened::default),
+            queued: (0, 0, 0),
             series: keep_series.then(Series::default),
             tellers: BTreeMap::new(),
         }
@@ -304,7 +313,7 @@ impl Meter {
         at.saturating_duration_since(self.zero).as_secs_f64()
     }
 
-    // Looks at the whole network.
+    // Looks at the whole network; what nodes hold is looked at in look.rs.
 
     /// Whether anything changed since this was asked last; agreement need not be looked for otherwise.
     pub(crate) fn take_changed(&mut self) -> bool {
@@ -330,42 +339,25 @@ impl Meter {
     }
 
     /// From now on traffic counts.
-    pub(crate) fn measure<M: Machine>(&mut self, net: &Network<M>) {
+    pub(crate) fn measure<K: Kind>(&mut self, net: &mut Network<K>) {
         self.traffic.begin(net);
+        if let Some(opened) = self.opened.as_mut().filter(|_| self.series.is_some()) {
+            opened.begin(net);
+        }
     }
 
     /// From now on traffic does not count any more.
-    pub(crate) fn stop_measuring<M: Machine>(&mut self, net: &Network<M>) {
+    pub(crate) fn stop_measuring<K: Kind>(&mut self, net: &mut Network<K>) {
         self.traffic.end(net);
+        if let Some(opened) = &mut self.opened {
+            opened.end(net);
+        }
     }
 
-    /// Looks at the sizes of views.
-    pub(crate) fn look<M: Machine>(&mut self, net: &Network<M>) {
-        let mut sizes = BTreeSet::new();
-        let (mut min, mut max, mut sum, mut running) = (usize::MAX, 0, 0, 0);
-        for machine in net.running().filter_map(|node| net.machine(node)) {
-            let size = machine.num_alive();
-            sizes.insert(size);
-            (min, max) = (min.min(size), max.max(size));
-            sum += size;
-            running += 1;
-        }
-        if running == 0 {
-            return;
-        }
-        let at = self.seconds(net.now());
-        let view = View { at, min, mean: sum as f64 / running as f64, max, sizes: sizes.len(), running };
-        self.sizes.extend(sizes);
-        if let Some(series) = &mut self.series {
-            series.views.push(view);
-            if series.views.len() >= 2 * series::VIEWS {
-                // Every other one, so that long runs keep their whole length.
-                let mut number = 0;
-                series.views.retain(|_| {
-                    number += 1;
-                    number % 2 == 1
-                });
-            }
+    /// An event is about to begin.
+    pub(crate) fn follow<K: Kind>(&mut self, net: &mut Network<K>, name: &str, payload: &[u8]) {
+        if let Some(opened) = &mut self.opened {
+            opened.follow(net, name, payload);
         }
     }
 }

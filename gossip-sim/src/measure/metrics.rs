@@ -70,6 +70,8 @@ metrics! {
         residue, "share", LESS, "Share of the nodes that an event never reached; a sample per event.";
         incomplete, "share", LESS, "Share of events that did not reach everybody.";
         event_sends, "", LESS, "Times a node sent an event, per event: a mean over the nodes, with all other user messages since measuring began.";
+        last_hop, "", LESS, "Hops of datagrams to the node that was farthest, of the first event; in runs that keep series, or if the scenario shows it.";
+        redundancy, "", LESS, "Copies of the first event that nodes were handed, per node that it reached, less the one that it needs; as last_hop.";
         query_acks, "share", MORE, "Share of the nodes that acknowledged a query.";
         query_answers, "share", MORE, "Share of the nodes whose answer to a query arrived.";
     }
@@ -95,6 +97,8 @@ metrics! {
     }
     "cost" {
         memory, "B", LESS, "Memory for members, rumors, streams and events per node, at the end.";
+        queued, "", LESS, "Rumors of all kinds that wait at a node: mean over nodes and looks.";
+        queued_max, "", LESS, "The most rumors that were seen to wait at a node.";
         refutations, "", EITHER, "Refutations in a run.";
         stalls, "", EITHER, "Times nodes noticed that they had stalled.";
         health, "", LESS, "Mean score of local health at the end; 0 is healthy.";

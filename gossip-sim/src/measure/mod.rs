@@ -1,5 +1,6 @@
 //! What a run is asked: times of detection, false positives, views, deliveries, traffic.
 
+mod kinds;
 mod meter;
 pub mod metrics;
 pub mod series;

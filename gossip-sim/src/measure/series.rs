@@ -16,6 +16,12 @@ pub struct Series {
     pub bytes_sent: Vec<f64>,
     /// Bytes it was handed.
     pub bytes_received: Vec<f64>,
+    /// What the traffic of that time was for.
+    #[serde(default)]
+    pub kinds: Vec<KindLoad>,
+    /// The longest that each queue and table of a node ever was when it was looked at.
+    #[serde(default)]
+    pub longest: Vec<Longest>,
     /// Who told whom what, and when: the first of it.
     pub told: Vec<Told>,
     /// Names of the nodes' states in `told` are of this many nodes.
@@ -51,7 +57,7 @@ pub struct Curve {
     pub at: Vec<f64>,
 }
 
-/// The views at one time.
+/// What the nodes hold at one time: their views, and more.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct View {
     /// When.
@@ -66,6 +72,45 @@ pub struct View {
     pub sizes: usize,
     /// How many nodes ran.
     pub running: usize,
+    /// Rumors of all kinds that wait at a node, on average.
+    #[serde(default)]
+    pub queued: f64,
+    /// Those of the node with most of them.
+    #[serde(default)]
+    pub queued_max: usize,
+    /// Bytes of memory that a node holds for members, rumors, streams and events, on average.
+    #[serde(default)]
+    pub memory: f64,
+    /// Those of the node that holds most.
+    #[serde(default)]
+    pub memory_max: usize,
+}
+
+/// Messages and bytes of one kind, of datagrams and streams: means per node and second over the time that is measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KindLoad {
+    /// The kind: `ping`, `ack`, `push/pull`, ... ([`transport_mem::net::observe::Kind`]); `framing` is what is left of datagrams
+    /// beside their messages.
+    pub kind: String,
+    /// Messages sent; of `framing` there are none.
+    pub messages_sent: f64,
+    /// Bytes sent.
+    pub bytes_sent: f64,
+    /// Messages that nodes were handed.
+    pub messages_received: f64,
+    /// Bytes that nodes were handed.
+    pub bytes_received: f64,
+}
+
+/// How long a queue or a table of a node was, and how long it may be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Longest {
+    /// Which one.
+    pub what: String,
+    /// The most entries that were seen, at any node.
+    pub most: usize,
+    /// The most that it takes.
+    pub cap: usize,
 }
 
 /// One node learnt something of another by a datagram or stream of a third.

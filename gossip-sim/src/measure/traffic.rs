@@ -1,7 +1,6 @@
 //! What a run cost in traffic, between two moments.
 //!
-//! Read from the machines' own counters, twice a run: [`transport_mem::net::observe::Load`], which counts by kind, opens every
-//! datagram at both of its ends.
+//! Read from the machines' own counters, twice a run. What it is for is another matter, see `kinds.rs`.
 
 use core::time::Duration;
 
@@ -54,7 +53,7 @@ impl Measured {
         self.until = Some(Counted::now(net));
     }
 
-    /// The samples; `rumors` is how many events there were.
+    /// The samples, and over how many seconds they are; `rumors` is how many events there were.
     pub(super) fn finish<M: Machine>(
         self,
         net: &Network<M>,
@@ -62,8 +61,8 @@ impl Measured {
         rumors: usize,
         samples: &mut Samples,
         series: &mut Option<Series>,
-    ) {
-        let Some(from) = self.from else { return };
+    ) -> f64 {
+        let Some(from) = self.from else { return 0.0 };
         let until = self.until.unwrap_or_else(|| Counted::now(net));
         let mut sample = |metric, value| samples.entry(metric).or_default().push(value);
         let seconds = until.at.saturating_duration_since(from.at).as_secs_f64();
@@ -77,7 +76,7 @@ impl Measured {
             }
         }
         if seconds <= 0.0 || nodes.is_empty() {
-            return;
+            return 0.0;
         }
         let mean = |i: usize| nodes.iter().map(|node| node[i]).sum::<f64>() / nodes.len() as f64 / seconds;
         let [sent, bytes_sent, received, bytes_received, messages] = [0, 1, 2, 3, 4].map(mean);
@@ -108,5 +107,6 @@ impl Measured {
             series.bytes_received = thin(nodes.iter().map(|node| node[3]).collect());
             series.nodes = net.nodes().count();
         }
+        seconds
     }
 }

@@ -267,6 +267,7 @@ impl<K: Kind> Sim<'_, K> {
         self.events += 1;
         let payload = vec![b'x'; get(&step.size, &self.parameters)?.unwrap_or(0)];
         self.meter.rumor(name.clone(), node, now);
+        self.meter.follow(&mut self.net, &name, &payload);
         let sent = self.net.with(id, |machine, now| machine.spread(now, name.as_bytes(), &payload));
         sent.map(drop).map_err(|error| format!("user-event: {error}"))
     }

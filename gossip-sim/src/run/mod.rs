@@ -190,7 +190,7 @@ impl<'a, K: Kind> Sim<'a, K> {
             retry: get(&scenario.start.retry, &parameters)?.unwrap_or(Duration::from_secs(1)),
             agreed_since: None,
             formed: matches!(scenario.start.how, Forming::Formed | Forming::Known),
-            meter: Meter::new(task.series),
+            meter: Meter::new(task.series, task.series || scenario.measure.shows(["last_hop", "redundancy"])),
             tellers: None,
             parameters,
         };
@@ -268,7 +268,7 @@ impl<'a, K: Kind> Sim<'a, K> {
         }
         let now = self.net.now();
         let probe_interval = self.probe_interval();
-        let (mut samples, series) = self.meter.finish(&self.net, probe_interval);
+        let (mut samples, series) = self.meter.finish(&mut self.net, probe_interval);
         let without = &self.task.scenario.measure.without;
         samples.retain(|name, _| {
             let family = metrics::find(name).map(|metric| metric.family);
@@ -313,8 +313,8 @@ impl<'a, K: Kind> Sim<'a, K> {
                 self.agreed_since = None;
             }
             match due {
-                Due::Measure => self.meter.measure(&self.net),
-                Due::StopMeasuring => self.meter.stop_measuring(&self.net),
+                Due::Measure => self.meter.measure(&mut self.net),
+                Due::StopMeasuring => self.meter.stop_measuring(&mut self.net),
                 Due::Look => {
                     self.meter.look(&self.net);
                     let every = get(&self.task.scenario.measure.every, &self.parameters)?;

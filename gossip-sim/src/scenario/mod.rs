@@ -296,6 +296,13 @@ pub struct Measure {
     pub pool: Vec<Vec<String>>,
 }
 
+impl Measure {
+    /// Whether the table shows one of these metrics.
+    pub(crate) fn shows<const N: usize>(&self, metrics: [&str; N]) -> bool {
+        self.show.iter().any(|shown| metrics.contains(&shown.as_str()))
+    }
+}
+
 /// What must hold in every run, besides what always must: [`transport_mem::net::observe::Rule`] lists it. A run that breaks it
 /// ends, and the command with it.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -255,3 +255,42 @@ fn nodes_that_never_agree_break_a_rule_where_they_are_to_agree() {
     assert!(error.contains("Disagreement broken at") && error.contains("views at"), "{error}");
     assert_eq!(mean(&run_seeds(&one_step("node", split, stop), 1, 1), "agreed"), 1.0);
 }
+
+#[test]
+fn what_traffic_is_for_what_waits_and_how_far_an_event_goes_is_in_the_report() {
+    for machine in ["node", "membership"] {
+        let step = "do = \"user-event\"\nnodes = \"node-0\"\nat = \"5s\"";
+        let report = run_seeds(&one_step(machine, step, "after = \"20s\""), 1, 1);
+        let series = only(&report).series.as_ref().unwrap();
+        let kind = |name: &str| {
+            series.kinds.iter().find(|load| load.kind == name).unwrap_or_else(|| panic!("no {name}"))
+        };
+        // A ping and an acknowledgement per node and second, as eight nodes hear them.
+        for name in ["ping", "ack"] {
+            assert!((0.9..1.2).contains(&kind(name).messages_sent), "{machine}: {:?}", kind(name));
+            assert_eq!(kind(name).messages_sent, kind(name).messages_received, "nothing is lost");
+        }
+        let event = kind(if machine == "node" { "user event" } else { "user" });
+        assert!(event.messages_received > 0.0 && event.bytes_sent > 0.0, "{machine}: {event:?}");
+        let datagrams: f64 = series.kinds.iter().map(|load| load.bytes_sent).sum();
+        let counted = mean(&report, "bytes_sent") + mean(&report, "stream_bytes");
+        assert!((datagrams / counted - 1.0).abs() < 0.02, "{machine}: {datagrams} of {counted}");
+
+        assert!((1.0..6.0).contains(&mean(&report, "last_hop")), "{machine}");
+        assert!(mean(&report, "redundancy") >= 0.0);
+        assert!(mean(&report, "queued_max") >= 1.0, "the event waited somewhere");
+        assert!(series.longest.iter().any(|longest| longest.what == "members" && longest.most == 8));
+        assert!(
+            series.views.iter().all(|view| view.memory > 1000.0 && view.memory_max as f64 >= view.memory)
+        );
+        let without = format!("{}\n[measure]\nseries = false\n", one_step(machine, step, "after = \"20s\""));
+        let without = run_seeds(&without, 1, 1);
+        assert!(!only(&without).metrics.contains_key("last_hop"));
+        assert_eq!(without.runs[0].trace, report.runs[0].trace, "who looks changes nothing");
+        let asked = format!(
+            "{}\n[measure]\nseries = false\nshow = [\"last_hop\"]\n",
+            one_step(machine, step, "after = \"20s\"")
+        );
+        assert_eq!(mean(&run_seeds(&asked, 1, 1), "last_hop"), mean(&report, "last_hop"));
+    }
+}

@@ -8,25 +8,29 @@ use transport_mem::net::Network;
 
 use crate::measure::meter::{Meter, Samples};
 use crate::measure::series::{self, Curve, Series};
+use crate::run::kind::Kind;
 
 impl Meter {
     /// Ends the measuring, and gives what came out.
-    pub(crate) fn finish<M: Machine>(
+    pub(crate) fn finish<K: Kind>(
         mut self,
-        net: &Network<M>,
+        net: &mut Network<K>,
         probe_interval: Duration,
     ) -> (Samples, Option<Series>) {
         self.finish_outages(probe_interval);
         let rumors = self.rumors.len();
         self.finish_rumors();
         self.finish_views(net);
-        core::mem::take(&mut self.traffic).finish(
+        let seconds = core::mem::take(&mut self.traffic).finish(
             net,
             probe_interval,
             rumors,
             &mut self.samples,
             &mut self.series,
         );
+        if let Some(opened) = self.opened.take() {
+            opened.finish(net, seconds, &mut self.samples, &mut self.series);
+        }
         self.finish_costs(net);
         for metric in [
             "false_positives",
@@ -170,6 +174,9 @@ impl Meter {
         };
         let sum = |of: &dyn Fn(&M) -> u64| machines.iter().map(|machine| of(machine)).sum::<u64>() as f64;
         self.sample("memory", mean(&|machine| machine.memory() as f64));
+        let (queued, looks, most) = self.queued;
+        self.sample("queued", queued as f64 / looks.max(1) as f64);
+        self.sample("queued_max", most as f64);
         self.sample("health", mean(&|machine| f64::from(machine.health())));
         self.sample("refutations", sum(&|machine| machine.stats().refutations));
         self.sample("stalls", sum(&|machine| machine.stats().stalls));
