@@ -87,13 +87,14 @@ impl Services {
         let Some(slot) = self.listed_slot(swim, &intent.node) else {
             return self.remember(swim, &intent.node, Intent::Leave, intent.ltime);
         };
-        let member = self.member(slot);
-        if intent.ltime <= member.ltime {
+        let known = self.member(slot).ltime;
+        if slot == LOCAL && self.life == Life::Alive && intent.ltime >= known {
+            // Somebody wants us out, and we are not leaving: say so with a newer time. Also where a join of ours has the very
+            // time of the intent: who heard the intent first has ignored the join.
+            self.broadcast_join(swim, self.clock.time());
             return false;
         }
-        if slot == LOCAL && self.life == Life::Alive {
-            // Somebody wants us out, and we are not leaving: say so with a newer time.
-            self.broadcast_join(swim, self.clock.time());
+        if intent.ltime <= known {
             return false;
         }
         let status = swim.roster.get(slot).says;
@@ -119,13 +120,17 @@ impl Services {
         true
     }
 
-    /// A join intent (serf.md 4.6); whether to pass it on.
-    pub(crate) fn join_intent(&mut self, swim: &mut Swim, intent: &JoinIntent<'_>) -> bool {
+    /// A join intent (serf.md 4.6); whether to pass it on. `replayed`: it stands for a time in a push/pull, which may as well be
+    /// that of a leave.
+    pub(crate) fn join_intent(&mut self, swim: &mut Swim, intent: &JoinIntent<'_>, replayed: bool) -> bool {
         self.clock.witness(intent.ltime);
         let Some(slot) = self.listed_slot(swim, &intent.node) else {
             return self.remember(swim, &intent.node, Intent::Join, intent.ltime);
         };
-        if intent.ltime <= self.member(slot).ltime {
+        // Of a leave and a join at one time the join counts, whichever came first: a member that leaves does so at a time of its
+        // own, so the leave is somebody else's, and the join says that it is wrong.
+        let objects = !replayed && swim.roster.get(slot).says == Some(Status::Leaving);
+        if intent.ltime < self.member(slot).ltime || (intent.ltime == self.member(slot).ltime && !objects) {
             return false;
         }
         let member = self.member_mut(slot);
@@ -141,7 +146,7 @@ impl Services {
     pub(crate) fn broadcast_join(&mut self, swim: &mut Swim, ltime: u64) {
         let name = swim.config.name.clone();
         let intent = JoinIntent { ltime, node: name.as_bytes().into() };
-        self.join_intent(swim, &intent);
+        self.join_intent(swim, &intent, false);
         let mut message = swim.buffers.take();
         message.push(SerfType::Join.byte());
         if intent.encode(&mut message).is_ok() {

@@ -182,9 +182,11 @@ impl Services {
         self.forget(swim, slot);
     }
 
-    /// A pruned member had the time to object.
+    /// A pruned member had the time to object. One that answers probes all the same has not heard of it, or its objection got
+    /// lost: it stays until it is gone, since Serf would not learn of it again.
     pub(crate) fn prune_due(&mut self, swim: &mut Swim, slot: u32, turn: u32) {
-        if self.members.get(slot as usize).is_some_and(|member| member.turn == turn && member.pruned) {
+        let due = self.members.get(slot as usize).is_some_and(|member| member.turn == turn && member.pruned);
+        if due && !swim.roster.get(slot).standing.is_live() {
             self.forget(swim, slot);
         }
     }

@@ -4,9 +4,10 @@ use alloc::vec::Vec;
 
 use hashbrown::HashSet;
 
-use super::Services;
+use super::{Life, Services};
 use crate::config::MAX_NAME;
 use crate::hash::Keyed;
+use crate::roster::LOCAL;
 use crate::swim::Swim;
 use crate::wire::field::Span;
 use crate::wire::serf::{JoinIntent, LeaveIntent, PushPull, PushPullParts, RecentEvent, SerfType, UserEvent};
@@ -177,11 +178,21 @@ impl Services {
             swim.stats.ltime_refused += 1;
             return;
         }
+        // Others know of an intent about this node that never came here: a leave, as joins are its own. Without an answer they
+        // would take a member that lives for one that leaves, for good.
+        if self.listed_slot(swim, name) == Some(LOCAL)
+            && self.life == Life::Alive
+            && ltime > self.member(LOCAL).ltime
+        {
+            self.clock.witness(ltime);
+            self.broadcast_join(swim, self.clock.time());
+            return;
+        }
         if left {
             let intent = LeaveIntent { ltime: ltime.saturating_add(1), node: name.into(), prune: false };
             self.leave_intent(swim, &intent, true);
         } else {
-            self.join_intent(swim, &JoinIntent { ltime, node: name.into() });
+            self.join_intent(swim, &JoinIntent { ltime, node: name.into() }, true);
         }
     }
 }

@@ -71,7 +71,7 @@ impl Bed {
     }
 
     fn join_intent(&mut self, name: &str, ltime: u64) -> bool {
-        self.services.join_intent(&mut self.swim, &JoinIntent { ltime, node: name.as_bytes().into() })
+        self.services.join_intent(&mut self.swim, &JoinIntent { ltime, node: name.as_bytes().into() }, false)
     }
 
     fn event(&mut self, ltime: u64, name: &str, payload: &str) -> bool {
@@ -237,7 +237,42 @@ fn a_pruned_member_that_objects_stays() {
     assert!(bed.leave_intent("a", 5, true) && bed.leave_intent("bb", 6, true));
     assert!(bed.join_intent("a", 7));
     bed.run(Duration::from_millis(1200));
+    // One that lives and has not objected may have heard nothing of it: it goes when it is gone.
+    assert_eq!((bed.says("a"), bed.says("bb")), (Some(Status::Alive), Some(Status::Leaving)));
+    bed.dead("bb", 1, "x");
     assert_eq!((bed.says("a"), bed.says("bb")), (Some(Status::Alive), None));
+}
+
+#[test]
+fn of_a_leave_and_a_join_at_one_time_the_join_counts() {
+    for join_first in [true, false] {
+        let mut bed = Bed::new();
+        bed.alive("a", 1);
+        if join_first {
+            bed.join_intent("a", 5);
+            assert!(!bed.leave_intent("a", 5, false));
+        } else {
+            bed.leave_intent("a", 5, false);
+            assert!(bed.join_intent("a", 5));
+        }
+        assert_eq!((bed.says("a"), bed.ltime("a")), (Some(Status::Alive), 5));
+    }
+    // The node itself says so once more: other implementations take what came first.
+    let mut bed = Bed::new();
+    let own = bed.ltime("self");
+    assert!(!bed.leave_intent("self", own, false));
+    assert!(bed.ltime("self") > own);
+}
+
+#[test]
+fn the_node_objects_to_an_intent_that_it_hears_of_in_an_exchange() {
+    let mut bed = Bed::new();
+    let about_us = |ltime| state([ltime + 1, 0, 0], &[("self", ltime)], &[], &[]);
+    bed.merge(&about_us(20), false);
+    assert_eq!((bed.says("self"), bed.ltime("self")), (Some(Status::Alive), 21));
+    // What is known already is no news.
+    bed.merge(&about_us(21), false);
+    assert_eq!(bed.ltime("self"), 21);
 }
 
 #[test]

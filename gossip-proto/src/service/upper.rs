@@ -171,7 +171,7 @@ impl Services {
             }
             Some(SerfType::Join) => {
                 let intent = JoinIntent::decode(body)?.0;
-                (self.timely(swim, intent.ltime) && self.join_intent(swim, &intent), Lane::Intent)
+                (self.timely(swim, intent.ltime) && self.join_intent(swim, &intent, false), Lane::Intent)
             }
             Some(SerfType::UserEvent) => {
                 let event = UserEvent::decode(body)?.0;
