@@ -4,20 +4,25 @@
 //! Each body takes arbitrary bytes, panics when a property does not hold, and otherwise returns nothing.
 
 mod arguments;
+mod cluster;
 mod decode;
 mod forge;
 mod layers;
 mod lzw;
+mod net;
 mod node_ops;
 mod packet;
+mod pair;
 mod seal;
 mod snapshot;
 mod stream;
 
+pub use cluster::fuzz_cluster;
 pub use decode::{KINDS, fuzz_decode};
 pub use lzw::fuzz_lzw;
 pub use node_ops::fuzz_node_ops;
 pub use packet::fuzz_packet;
+pub use pair::fuzz_pair;
 pub use seal::fuzz_seal;
 pub use snapshot::fuzz_snapshot;
 pub use stream::fuzz_stream;

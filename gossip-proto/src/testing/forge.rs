@@ -203,11 +203,13 @@ impl Forge {
             }
             self.pings.push(ping.seq);
         }
-        if let Some((8, [4, body @ ..])) = message.split_first().filter(|_| serf) {
-            let (query, _) = Query::decode(body).expect("its own query, or one that it read");
-            if self.queries.len() < 16 && !self.queries.contains(&query.id) {
-                self.queries.push(query.id);
-            }
+        // Or a message of the application that begins like one.
+        if let Some((8, [4, body @ ..])) = message.split_first().filter(|_| serf)
+            && let Ok((query, _)) = Query::decode(body)
+            && self.queries.len() < 16
+            && !self.queries.contains(&query.id)
+        {
+            self.queries.push(query.id);
         }
     }
 }

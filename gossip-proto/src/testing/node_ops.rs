@@ -10,6 +10,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use self::bench::Bench;
+pub(super) use self::watch::Watch;
 use super::forge::{address, name};
 use super::layers::layers;
 use crate::output::*;
@@ -92,7 +93,7 @@ fn node(kind: u8) -> Node {
 }
 
 /// What only one kind of machine has.
-pub(super) trait Subject: Machine {
+pub(in crate::testing) trait Subject: Machine {
     /// Whether its user messages are Serf's; else they are whatever the application makes of them.
     const SERF: bool;
 

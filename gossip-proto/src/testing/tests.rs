@@ -12,11 +12,13 @@ use crate::wire::message::Compressed;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 7] = [
+const TARGETS: [(&str, Body); 9] = [
+    ("cluster", fuzz_cluster),
     ("decode", fuzz_decode),
     ("lzw", fuzz_lzw),
     ("node_ops", fuzz_node_ops),
     ("packet", fuzz_packet),
+    ("pair", fuzz_pair),
     ("seal", fuzz_seal),
     ("snapshot", fuzz_snapshot),
     ("stream", fuzz_stream),
@@ -56,8 +58,9 @@ fn the_stored_inputs_pass() {
 
 #[test]
 fn seeds_pass_cut_at_every_length_and_with_every_byte_changed() {
-    // A machine runs for a while on each input; that is for the fuzzer.
-    for (target, body) in TARGETS.into_iter().filter(|(target, _)| *target != "node_ops") {
+    // Machines run for a while on each input; that is for the fuzzer.
+    let machines = ["cluster", "node_ops", "pair"];
+    for (target, body) in TARGETS.into_iter().filter(|(target, _)| !machines.contains(target)) {
         for (name, input) in inputs(&fuzz_dir().join("corpus-seeds").join(target)) {
             // Long ones are long because of what they carry, not because of their structure.
             let structure = input.len().min(192);
@@ -75,6 +78,17 @@ fn seeds_pass_cut_at_every_length_and_with_every_byte_changed() {
             }
         }
     }
+}
+
+/// To reproduce a crash without a fuzzer: the name of the directory that it is in is the target's.
+#[test]
+#[ignore = "by hand: INPUT=fuzz/artifacts/packet/crash-... cargo test -p gossip-proto --lib the_input_given -- --ignored"]
+fn the_input_given_passes() {
+    let path = env::var("INPUT").expect("INPUT names a file");
+    let path = fuzz_dir().join("..").join(path);
+    let directory = path.parent().and_then(Path::file_name).expect("a file in a directory");
+    let target = TARGETS.iter().find(|(target, _)| directory == *target);
+    target.expect("the directory of a target").1(&fs::read(&path).expect("a readable input"));
 }
 
 proptest! {

@@ -3,14 +3,17 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::{MAX_MEMBERS, Subject};
+use super::Subject;
+use crate::Name;
 use crate::output::*;
 
 /// What a machine under test may hold at most, by its own account.
 const MAX_MEMORY: usize = 4 << 20;
 
 /// What was seen of a machine before.
-pub(super) struct Watch {
+pub(in crate::testing) struct Watch {
+    name: Name,
+    max_members: usize,
     stats: Vec<u64>,
     incarnation: u32,
     clocks: Clocks,
@@ -26,8 +29,10 @@ enum Told {
 }
 
 impl Watch {
-    pub(super) fn new<M: Subject>(machine: &M) -> Self {
+    pub(in crate::testing) fn new<M: Subject>(machine: &M) -> Self {
         Self {
+            name: machine.local().name.clone(),
+            max_members: *machine.config().values().max_members,
             stats: Vec::new(),
             incarnation: machine.local().incarnation,
             clocks: machine.lamport(),
@@ -35,7 +40,7 @@ impl Watch {
         }
     }
 
-    pub(super) fn check<M: Subject>(&mut self, machine: &M) {
+    pub(in crate::testing) fn check<M: Subject>(&mut self, machine: &M) {
         self.counters(machine);
         self.members(machine);
         for Depth { what, len, cap } in machine.depths() {
@@ -64,7 +69,7 @@ impl Watch {
 
     fn members<M: Subject>(&mut self, machine: &M) {
         let local = machine.local();
-        assert!(local.local && *local.name == "self", "the local member is somebody else");
+        assert!(local.local && *local.name == self.name, "the local member is somebody else");
         assert!(local.incarnation >= self.incarnation, "its own incarnation fell to {}", local.incarnation);
         self.incarnation = local.incarnation;
         let (mut members, mut gone) = (0, 0);
@@ -76,18 +81,18 @@ impl Watch {
             assert!(machine.member(member.key).is_some(), "a member is not found by its key");
             let _ = member.tags().count();
         }
-        assert!(members <= MAX_MEMBERS, "{members} members");
+        assert!(members <= self.max_members, "{members} members");
         assert_eq!(machine.num_alive() + gone, members, "members are counted otherwise");
         machine.check_own(gone);
     }
 
     /// A member is up without a word about it.
-    pub(super) fn knows(&mut self, key: MemberKey) {
+    pub(in crate::testing) fn knows(&mut self, key: MemberKey) {
         self.told.insert(key, Told::Up);
     }
 
     /// Changes of a member come in an order in which they can have happened.
-    pub(super) fn changed<M: Subject>(&mut self, machine: &M, change: &MembershipChange) {
+    pub(in crate::testing) fn changed<M: Subject>(&mut self, machine: &M, change: &MembershipChange) {
         let MembershipChange { key, kind, .. } = change;
         let before = self.told.get(key).copied();
         let after = match (before, kind) {
@@ -104,7 +109,7 @@ impl Watch {
             Some(told) => self.told.insert(*key, told),
             None => self.told.remove(key),
         };
-        assert!(self.told.len() <= 4 * MAX_MEMBERS, "members are forgotten, and nobody is told");
+        assert!(self.told.len() <= 4 * self.max_members, "members are forgotten, and nobody is told");
         if *kind != ChangeKind::Reaped {
             assert!(machine.member(*key).is_some(), "a member that changed is not there");
         }
