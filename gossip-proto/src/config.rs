@@ -198,7 +198,8 @@ config! {
         /// Most rumors in each lane of the queue, each at most a datagram long; the most transmitted go first.
         max_rumors: usize = 4096,
         /// Streams that peers may have open stay below this (memberlist serves 127 at once, spec 1.11); our own are at
-        /// most as many again.
+        /// most as many again. When all are taken, one that has been open for a tenth of `stream_timeout` gives way to a
+        /// newcomer whose identity, or host, holds at least two fewer than its own.
         max_streams: usize = 128,
         /// Memory for inbound exchanges in all; one may take 20 MiB (spec 1.11). Over it, streams wait. As much again may be
         /// taken by the services' part of what is being merged, and by replies that peers do not read: sealed or compressed,

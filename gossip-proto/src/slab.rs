@@ -48,6 +48,13 @@ impl<T> Slab<T> {
         self.slot(key).and_then(|index| self.entries[index].1.as_mut())
     }
 
+    /// All entries, with their keys.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+        let entries = (0..).zip(&self.entries);
+        entries
+            .filter_map(|(index, (generation, entry))| Some((Self::key(*generation, index), entry.as_ref()?)))
+    }
+
     pub(crate) fn remove(&mut self, key: u64) -> Option<T> {
         let index = self.slot(key)?;
         let (generation, entry) = &mut self.entries[index];

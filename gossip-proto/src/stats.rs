@@ -47,9 +47,10 @@ stats! {
     dropped_limits,
     /// Pings for another node's name.
     ping_wrong_name,
-    /// Pings whose source address was ignored because it is neither the sender's nor a member's (W-8).
+    /// Pings whose source address was ignored because it is neither the sender's nor that of the member they name (W-8).
     ping_source_ignored,
-    /// Acknowledgements not sent because the stranger already got one for this datagram.
+    /// Acknowledgements not sent, and indirect pings not carried out, because the stranger already got an answer for this
+    /// datagram, or would get more than three times what it sent.
     ack_suppressed,
     /// Indirect pings refused because the target is no member's address (W-8).
     relay_refused,
@@ -118,6 +119,9 @@ stats! {
     follow_ups_withheld,
     /// Inbound streams refused because too many are open.
     streams_refused,
+    /// Inbound streams ended before their time, because all places were taken, their source held several, and another one
+    /// came that holds fewer.
+    streams_displaced,
     /// Streams whose bytes were refused.
     streams_malformed,
     /// Streams that ran into their deadline.

@@ -1,6 +1,7 @@
 //! All tests that use the core from outside, as one program: linking is what a build of many small ones spends its time on.
 //! Only `no_alloc` is a program of its own, because it counts the allocations of the whole process.
 
+mod attacks;
 mod bounds;
 mod conformance;
 mod consul;

@@ -23,14 +23,15 @@ const SENDER: &str = "127.0.0.9:9999";
 /// A member that the recording does not have, for looking into the node from outside.
 const OBSERVER: &str = "~observer";
 
-/// With every address that the packet makes the node write to known as a member's.
+/// With every address that the packet makes the node write to known as a member's: of the one that a ping says it is from.
 #[test]
 fn packet_cases() {
     let mut tally = Tally::new("packet_cases");
     for case in memberlist_cases("packet_cases") {
         let mut node = Node::new(&case.value["config"]);
         for (index, sent) in recorded_sends(&case).iter().enumerate() {
-            node.admit(&node.name_of(sent, index), sent.0);
+            let named = node.claims_to_be(&case.bytes("hex"), sent.0);
+            node.admit(&named.unwrap_or_else(|| node.name_of(sent, index)), sent.0);
         }
         node.admit("sender", SENDER.parse().expect("an address"));
         node.drain(SENDER.parse().expect("an address"));
@@ -265,6 +266,17 @@ impl Node {
             });
         }
         asks
+    }
+
+    /// Who a ping in the packet says it is from, at that address.
+    fn claims_to_be(&self, bytes: &[u8], at: SocketAddr) -> Option<String> {
+        let from = |message: Vec<u8>| {
+            let ping = Ping::decode(message.strip_prefix(&[MessageType::Ping.byte()])?).ok()?.0;
+            let ip = <[u8; 4]>::try_from(&*ping.source_addr).ok()?;
+            let claimed = SocketAddr::from((ip, ping.source_port));
+            (claimed == at).then(|| String::from_utf8_lossy(&ping.source_node).into_owned())
+        };
+        self.opened(bytes).into_iter().find_map(from)
     }
 
     /// The name that a recorded packet gives its receiver.

@@ -8,6 +8,7 @@ use crate::config::MAX_NAME;
 use crate::error::PacketError;
 use crate::output::{Cause, Source};
 use crate::roster::canonical;
+use crate::wire::field::Raw;
 use crate::wire::message::{Accusation, Ack, Alive, IndirectPing, MessageType, Nack, Ping};
 use crate::wire::msgpack::DecodeError;
 use crate::wire::packet::{self, UnpackLimits, Unpacked};
@@ -49,7 +50,7 @@ impl Swim {
 
     /// What the mere arrival of a packet says, before its content; the source as it is compared.
     pub(crate) fn heard_from(&mut self, source: Source) -> Source {
-        self.stranger_acked = false;
+        (self.stranger_acked, self.stranger_room) = (false, 0);
         let source = Source { addr: canonical(source.addr), ..source };
         if self.absent() > 0 {
             self.sign_of_life(source.addr);
@@ -72,6 +73,7 @@ impl Swim {
         message: &[u8],
     ) -> Result<(), DecodeError> {
         let Some((&kind, body)) = message.split_first() else { return Ok(()) };
+        self.stranger_room += STRANGER_FACTOR * message.len();
         match MessageType::from_byte(kind) {
             Some(MessageType::Ping) => self.ping_received(source, &Ping::decode(body)?.0),
             Some(MessageType::IndirectPing) => self.indirect_ping(source, &IndirectPing::decode(body)?.0),
@@ -143,15 +145,16 @@ impl Swim {
             self.stats.ping_source_ignored += 1;
             return;
         }
-        let to = self.reply_to(source.addr, &ping.source_addr, ping.source_port);
-        if self.roster.at(to).is_none() {
-            // A stranger's datagram of many pings must not come back multiplied (W-8).
-            if self.stranger_acked {
-                self.stats.ack_suppressed += 1;
-                return;
-            }
-            self.stranger_acked = true;
+        let to = self.reply_to(source.addr, &ping.source_addr, ping.source_port, &ping.source_node);
+        // A stranger's datagram of many pings must not come back multiplied, nor go to a member for each (W-8).
+        let strange = to != source.addr || self.roster.at(to).is_none();
+        if strange && !self.take_stranger_turn(1 + Ack { seq: ping.seq, payload: Raw::NIL }.encoded_len()) {
+            self.stats.ack_suppressed += 1;
+            return;
         }
         self.push_outgoing(Outgoing::Ack { to, seq: ping.seq, payload: true });
     }
 }
+
+/// How many bytes a stranger is told for each of its own, at most (RFC 9000 8.1).
+const STRANGER_FACTOR: usize = 3;

@@ -20,6 +20,7 @@ mod known;
 mod merge;
 mod outgoing;
 pub(crate) mod outline;
+mod places;
 mod probe;
 mod recording;
 mod relay;
@@ -201,6 +202,8 @@ pub(crate) struct Swim {
     pub(crate) departing: bool,
     /// A stranger got its acknowledgement for the datagram at hand (W-8).
     stranger_acked: bool,
+    /// Bytes that a stranger may be told for what came of the datagram at hand so far.
+    stranger_room: usize,
     chosen: SmallVec<[u32; 8]>,
     /// A hash of the last packet's messages, where outputs are hashed.
     composed: u32,
@@ -304,6 +307,7 @@ impl Swim {
             leaving: false,
             departing: false,
             stranger_acked: false,
+            stranger_room: 0,
             chosen: SmallVec::new(),
             composed: 0,
             seed: *seed,

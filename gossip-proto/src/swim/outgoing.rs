@@ -83,10 +83,21 @@ impl Swim {
         self.push_outgoing(Outgoing::Direct { to, payload })
     }
 
-    /// Whether the datagram at hand may still be answered to somebody who is no member: once, or one of many parts would
-    /// come back multiplied (W-8).
-    pub(crate) fn take_stranger_turn(&mut self) -> bool {
-        !core::mem::replace(&mut self.stranger_acked, true)
+    /// Whether the datagram at hand may still be answered, in so many bytes, to somebody who is no member, or is elsewhere:
+    /// once, or one of many parts would come back multiplied; and with at most three times what came, as in QUIC before an
+    /// address is known to be its owner's (W-8).
+    pub(crate) fn take_stranger_turn(&mut self, len: usize) -> bool {
+        let free = !self.stranger_acked && len <= self.stranger_room;
+        if free {
+            self.stranger_acked = true;
+            self.stranger_room -= len;
+        }
+        free
+    }
+
+    /// Bytes that a stranger may be told for what it has said in the datagram at hand.
+    pub(crate) fn stranger_room(&self) -> usize {
+        self.stranger_room
     }
 
     /// By how much a query of this node waits longer than in a small cluster (serf.md 5.1).
@@ -259,12 +270,11 @@ impl Swim {
                 let result = put(packer, MessageType::Ack, |sink| ack.encode(sink));
                 self.buffers.give(bytes);
                 result?;
-                // Whoever asks lives. That it is held for dead here is news to it, and nobody probes the dead.
+                // Whoever asks lives. That it is held for dead here, or for left because somebody said so in its name, is
+                // news to it, and nobody probes those.
                 let accused = peer.filter(|&slot| {
                     let record = self.roster.get(slot);
-                    self.config.experiment.healing
-                        && record.tracked()
-                        && matches!(record.standing, Standing::Suspect | Standing::Dead)
+                    self.config.experiment.healing && record.tracked() && record.standing != Standing::Alive
                 });
                 if let Some(slot) = accused {
                     let _ = self.put_suspicion(packer, slot);

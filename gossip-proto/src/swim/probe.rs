@@ -306,12 +306,19 @@ impl Swim {
         self.probe.as_ref().map_or(self.now, |probe| probe.sent + self.probe_span())
     }
 
-    /// Where an answer to a ping goes (spec 3, W-8): where it says, if that is where it came from or a member's address;
-    /// else where it came from. A stranger cannot point us at a third party.
-    pub(crate) fn reply_to(&mut self, source: SocketAddr, addr: &Raw<'_>, port: u16) -> SocketAddr {
+    /// Where an answer to a ping goes (spec 3, W-8): where it says, if that is where it came from or the address of the
+    /// member that it says it is; else where it came from. A stranger cannot point us at a third party.
+    pub(crate) fn reply_to(
+        &mut self,
+        source: SocketAddr,
+        addr: &Raw<'_>,
+        port: u16,
+        name: &[u8],
+    ) -> SocketAddr {
         let Some(claimed) = crate::roster::WireAddr::new(addr).filter(|_| port > 0) else { return source };
         let claimed = claimed.socket(port);
-        if claimed == source || self.roster.at(claimed).is_some() {
+        let named = || self.roster.find(name).is_some_and(|slot| self.roster.get(slot).socket() == claimed);
+        if claimed == source || named() {
             return claimed;
         }
         self.stats.ping_source_ignored += 1;

@@ -42,7 +42,13 @@ impl Swim {
             self.stats.relay_full += 1;
             return;
         }
-        let requester = self.reply_to(canonical(source.addr), &ping.source_addr, ping.source_port);
+        let source = canonical(source.addr);
+        let requester = self.reply_to(source, &ping.source_addr, ping.source_port, &ping.source_node);
+        if (requester != source || self.roster.at(requester).is_none()) && !self.take_stranger_turn(MOST_TOLD)
+        {
+            self.stats.ack_suppressed += 1;
+            return;
+        }
         let seq = self.next_seq();
         let target = self.roster.key(target);
         let relay = Relay { target, seq, requester, their_seq: ping.seq, nack: ping.nack, timer: None };
@@ -92,3 +98,6 @@ impl Swim {
         self.relays.get(key)
     }
 }
+
+/// Bytes of an acknowledgement and a nack, which is all that comes of an indirect ping.
+const MOST_TOLD: usize = 40;

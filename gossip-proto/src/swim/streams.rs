@@ -64,6 +64,8 @@ impl Contact {
 pub(crate) struct Stream {
     pub(crate) purpose: Purpose,
     pub(crate) source: Source,
+    /// When it was opened.
+    pub(crate) since: crate::Instant,
     pub(crate) reader: StreamReader,
     /// Bytes to write: what lies in front was not yet polled.
     out: VecDeque<Bytes>,
@@ -114,6 +116,7 @@ impl Swim {
         let key = self.streams.insert(Stream {
             purpose,
             source,
+            since: self.now,
             reader: StreamReader::new(side, limits),
             out: VecDeque::new(),
             complete: false,
@@ -140,13 +143,21 @@ impl Swim {
 
     /// Inbound streams are counted apart from our own, or who holds streams open could keep us from probing and merging.
     pub(crate) fn may_accept_stream(&self) -> bool {
+        self.has_place() || self.displaceable(None).is_some()
+    }
+
+    fn has_place(&self) -> bool {
         self.inbound + 1 < self.config.max_streams
     }
 
     pub(crate) fn accept_stream(&mut self, source: Source) -> Result<StreamId, Refused> {
-        if !self.may_accept_stream() {
-            self.stats.streams_refused += 1;
-            return Err(Refused::TooMany);
+        if !self.has_place() {
+            let Some(key) = self.displaceable(Some(&source)) else {
+                self.stats.streams_refused += 1;
+                return Err(Refused::TooMany);
+            };
+            self.stats.streams_displaced += 1;
+            self.close_stream(key);
         }
         let source = Source { addr: canonical(source.addr), ..source };
         let deadline = self.now + self.config.stream_timeout;

@@ -5,7 +5,8 @@ use gossip_proto::wire::message::*;
 use std::borrow::Cow;
 
 fn invented(n: usize, incarnation: u32, meta: &[u8]) -> Vec<u8> {
-    AliveOf { name: &format!("x{n}"), incarnation, addr: &octets(n), port: 7946, meta, vsn: &SERF }.encode()
+    AliveOf { name: &format!("x{n}"), incarnation, addr: &octets(n), port: 7946, meta, vsn: &SERF_VSN }
+        .encode()
 }
 
 /// Names: the table takes what it has room for and keeps whom it has; the news about the rest is not passed on either.
@@ -59,7 +60,7 @@ fn changing_tags_cost_what_one_set_costs() {
             addr: &[10, 0, 0, 2],
             port: 7946,
             meta: &meta,
-            vsn: &SERF,
+            vsn: &SERF_VSN,
         }
         .encode()
     });
@@ -114,7 +115,8 @@ fn conflicts_are_as_many_events_as_there_is_room_for() {
         config.max_event_bytes(64 << 10);
     });
     victim.flood(MANY, |n| {
-        AliveOf { name: "b", incarnation: 1, addr: &octets(n), port: 7946, meta: b"", vsn: &SERF }.encode()
+        AliveOf { name: "b", incarnation: 1, addr: &octets(n), port: 7946, meta: b"", vsn: &SERF_VSN }
+            .encode()
     });
     assert_eq!(victim.stats().conflicts, MANY as u64);
     let (events, lost) = (victim.events(), victim.stats().events_lost);
@@ -129,7 +131,7 @@ fn disputes_about_the_own_name_ask_the_cluster_seldom() {
     let mut victim = Victim::new(|_, _| {});
     for _ in 0..60 {
         victim.flood(1000, |n| {
-            AliveOf { name: "self", incarnation: 9, addr: &octets(n), port: 7946, meta: b"", vsn: &SERF }
+            AliveOf { name: "self", incarnation: 9, addr: &octets(n), port: 7946, meta: b"", vsn: &SERF_VSN }
                 .encode()
         });
         victim.run(Duration::from_secs(1));

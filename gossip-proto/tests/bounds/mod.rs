@@ -18,44 +18,53 @@ use gossip_proto::*;
 /// As many as an attacker sends.
 const MANY: usize = if cfg!(debug_assertions) { 30_000 } else { 1_000_000 };
 
-/// Versions of a member that speaks Serf.
-const SERF: [u8; 6] = [1, 5, 2, 2, 5, 5];
-
 const KIB: isize = 1 << 10;
 const MIB: isize = 1 << 20;
 
 /// A node under attack.
-struct Victim {
-    node: Node,
-    now: Instant,
+pub(crate) struct Victim {
+    pub(crate) node: Node,
+    pub(crate) now: Instant,
     heap: Heap,
+    is_sealed: bool,
+    /// What it sends is kept, as [`Victim::sent`] has it.
+    kept: Option<Vec<Datagram>>,
 }
+
+/// Where it goes, how long it is, its messages.
+pub(crate) type Datagram = (SocketAddr, usize, Vec<Vec<u8>>);
 
 impl Victim {
     /// A node "self" at host 1 whose only friend is "b" at host 2; nothing it holds so far is counted.
-    fn new(configure: impl FnOnce(&mut Config, &mut ServiceConfig)) -> Self {
-        let (mut config, mut services) = (config("self", 1), ServiceConfig::default());
-        config.probe_interval(Duration::ZERO).push_pull_interval(Duration::ZERO);
-        configure(&mut config, &mut services);
-        let seed = (Seed::from_u64(1), NonceSecret::new([1; 32]));
-        let node = Node::new(Instant::ORIGIN, config, services, seed.0, seed.1).expect("a config");
-        let mut victim = Self { node, now: Instant::ORIGIN, heap: Heap::now() };
+    pub(crate) fn new(configure: impl FnOnce(&mut Config, &mut ServiceConfig)) -> Self {
+        let mut victim = Self::alone(configure);
         victim.hear(&b(2, 1));
         victim.send();
         victim.heap = Heap::now();
         victim
     }
 
-    fn stats(&self) -> &Stats {
+    /// As [`Victim::new`], and nobody has said anything to it.
+    pub(crate) fn alone(configure: impl FnOnce(&mut Config, &mut ServiceConfig)) -> Self {
+        let (mut config, mut services) = (config("self", 1), ServiceConfig::default());
+        config.probe_interval(Duration::ZERO).push_pull_interval(Duration::ZERO);
+        configure(&mut config, &mut services);
+        let is_sealed = config.values().keyring.is_some();
+        let seed = (Seed::from_u64(1), NonceSecret::new([1; 32]));
+        let node = Node::new(Instant::ORIGIN, config, services, seed.0, seed.1).expect("a config");
+        Self { node, now: Instant::ORIGIN, heap: Heap::now(), is_sealed, kept: None }
+    }
+
+    pub(crate) fn stats(&self) -> &Stats {
         self.node.stats()
     }
 
     /// A datagram of one message, from host 2.
-    fn hear(&mut self, message: &[u8]) {
+    pub(crate) fn hear(&mut self, message: &[u8]) {
         self.datagram(addr(2), &mut message.to_vec());
     }
 
-    fn datagram(&mut self, from: SocketAddr, bytes: &mut [u8]) {
+    pub(crate) fn datagram(&mut self, from: SocketAddr, bytes: &mut [u8]) {
         self.node.handle_datagram(self.now, Source::unauthenticated(from), bytes).expect("a packet");
     }
 
@@ -84,13 +93,44 @@ impl Victim {
 
     /// Sends all that is to be sent, to nowhere; streams that the node opens are not answered.
     fn send(&mut self) {
-        let mut buf = [0; 1400];
-        while self.node.poll_transmit(self.now, &mut buf).is_some() {}
+        while let Some(datagram) = self.one() {
+            if let Some(kept) = &mut self.kept {
+                kept.push(datagram);
+            }
+        }
         while self.node.poll_stream().is_some() {}
     }
 
+    fn one(&mut self) -> Option<Datagram> {
+        let mut buf = [0; 1400];
+        let transmit = self.node.poll_transmit(self.now, &mut buf)?;
+        let shown = self.kept.is_some() && !self.is_sealed;
+        Some((transmit.to, transmit.len, if shown { messages(&buf[..transmit.len]) } else { Vec::new() }))
+    }
+
+    /// All that it sends now.
+    pub(crate) fn sent(&mut self) -> Vec<Datagram> {
+        self.kept = Some(Vec::new());
+        self.send();
+        self.kept.take().unwrap_or_default()
+    }
+
+    /// All that it sends in this time.
+    pub(crate) fn sent_within(&mut self, span: Duration) -> Vec<Datagram> {
+        self.kept = Some(Vec::new());
+        self.run(span);
+        self.kept.take().unwrap_or_default()
+    }
+
+    /// Timer calls until nothing is put off any more.
+    pub(crate) fn settle(&mut self) {
+        while self.node.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.node.handle_timeout(self.now);
+        }
+    }
+
     /// Lets time pass.
-    fn run(&mut self, span: Duration) {
+    pub(crate) fn run(&mut self, span: Duration) {
         let end = self.now + span;
         while let Some(due) = self.node.poll_timeout().filter(|&due| due <= end) {
             self.now = self.now.max(due);
@@ -122,7 +162,8 @@ impl Victim {
 
 /// The alive of "b", or of whoever uses its name, at a host.
 fn b(host: u8, incarnation: u32) -> Vec<u8> {
-    AliveOf { name: "b", incarnation, addr: &[10, 0, 0, host], port: 7946, meta: b"", vsn: &SERF }.encode()
+    AliveOf { name: "b", incarnation, addr: &[10, 0, 0, host], port: 7946, meta: b"", vsn: &SERF_VSN }
+        .encode()
 }
 
 /// The address of an attacker's `n`th invention.

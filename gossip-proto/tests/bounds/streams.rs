@@ -18,7 +18,7 @@ fn request(layers: &Layers, join: bool, user_state: &[u8]) -> Vec<u8> {
         addr: [10, 0, 0, 2].as_slice().into(),
         port: 7946,
         incarnation: 1,
-        vsn: SERF.as_slice().into(),
+        vsn: SERF_VSN.as_slice().into(),
         ..NodeState::default()
     };
     state.encode(&mut body).expect("a vector has room");
@@ -58,13 +58,6 @@ impl Victim {
             let taken = self.node.handle_stream_data(self.now, id, piece, false);
             assert_eq!(taken, Ok(piece.len()));
             self.settle();
-        }
-    }
-
-    /// Timer calls until nothing is put off any more.
-    fn settle(&mut self) {
-        while self.node.poll_timeout().is_some_and(|due| due <= self.now) {
-            self.node.handle_timeout(self.now);
         }
     }
 }
@@ -143,7 +136,7 @@ fn replies_that_are_not_read_stop_at_the_memory_for_exchanges() {
             addr: &octets(n),
             port: 7946,
             meta: &[b'm'; 400],
-            vsn: &SERF,
+            vsn: &SERF_VSN,
         }
         .encode()
     });

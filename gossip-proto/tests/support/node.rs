@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 /// Versions of an ordinary member.
 pub(crate) const VSN: [u8; 6] = [1, 5, 2, 0, 0, 0];
+/// Versions of a member that speaks Serf.
+pub(crate) const SERF_VSN: [u8; 6] = [1, 5, 2, 2, 5, 5];
 /// Versions of one that takes no checksums, so that what it is sent can be read as it is.
 pub(crate) const PLAIN: [u8; 6] = [1, 4, 2, 0, 0, 0];
 

@@ -24,6 +24,8 @@ pub(crate) struct Open {
     /// Where the asker is; `None` while nobody known is there.
     to: Option<SocketAddr>,
     claimed: Option<SocketAddr>,
+    /// Bytes that it may be told while it is no member.
+    room: usize,
     asker: Name,
     relay_factor: u8,
     ack: bool,
@@ -54,6 +56,7 @@ impl Services {
             id: query.id,
             to,
             claimed: WireAddr::new(&query.addr).map(|addr| addr.socket(query.port)),
+            room: swim.stranger_room(),
             asker: Name::new(&*query.source_node),
             relay_factor: query.relay_factor,
             ack: query.flags & Query::ACK != 0,
@@ -71,6 +74,12 @@ impl Services {
 
     pub(super) fn deadline_of(&self, id: RequestId) -> Instant {
         self.find_open(id).map_or(Instant::ORIGIN, |index| self.queries.open[index].deadline)
+    }
+
+    /// Whether answers go to somebody who is no member.
+    pub(super) fn is_asked_by_stranger(&self, swim: &Swim, id: RequestId) -> bool {
+        let to = self.find_open(id).and_then(|index| self.queries.open[index].to);
+        to.is_some_and(|to| swim.roster.at(to).is_none())
     }
 
     fn find_open(&self, id: RequestId) -> Option<usize> {
@@ -136,6 +145,7 @@ impl Services {
             return;
         }
         open.repeats += 1;
+        open.room = swim.stranger_room();
         open.to = open.to.or(to);
         let (id, answer) = (RequestId(open.request), open.answer.clone());
         if open.ack {
@@ -172,6 +182,9 @@ impl Services {
         let max = swim.max_message(to);
         if message.len() > max {
             return Err(CommandError::TooBig { len: message.len(), max });
+        }
+        if swim.roster.at(to).is_none() {
+            open.room = open.room.checked_sub(1 + message.len()).ok_or(CommandError::UnknownMember)?;
         }
         // Serf's nodes would bring it to anybody.
         let factor = if swim.roster.at(to).is_some() { open.relay_factor } else { 0 };

@@ -89,10 +89,12 @@ impl Services {
         payload.push(SerfType::ConflictResponse.byte());
         let tags: Vec<(Text<'_>, Text<'_>)>;
         let slot = self.listed_slot(swim, name);
+        // What counts is the address. A stranger, as who shares a member's name is, gets no more than that.
+        let bare = self.is_asked_by_stranger(swim, id);
         let member = match slot {
             Some(slot) => {
                 let record = swim.roster.get(slot);
-                tags = Tags::of(&record.metadata).map_while(Result::ok).collect();
+                tags = Tags::of(&record.metadata).map_while(Result::ok).take_while(|_| !bare).collect();
                 let [pmin, pmax, pcur, dmin, dmax, dcur] = record.versions;
                 Some(Member {
                     name: record.name.as_bytes().into(),

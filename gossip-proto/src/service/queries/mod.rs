@@ -149,7 +149,7 @@ impl Services {
             return Some(claimed);
         }
         // Who shares a member's name is no member to others, but must hear their votes (serf.md 5.8).
-        (source.is_some_and(|source| source.addr == claimed) && swim.take_stranger_turn()).then_some(claimed)
+        (source.is_some_and(|source| source.addr == claimed) && swim.take_stranger_turn(0)).then_some(claimed)
     }
 }
 

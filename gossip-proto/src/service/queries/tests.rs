@@ -58,10 +58,8 @@ impl Bed {
     }
 
     fn hear(&mut self, from: SocketAddr, message: &[u8]) {
-        self.swim.take_stranger_turn();
-        // As at the start of each datagram.
-        self.swim.opened(&mut self.services, Source::unauthenticated(from), &[]);
-        self.services.message(&mut self.swim, Source::unauthenticated(from), false, message);
+        let datagram = [&[MessageType::User.byte()], message].concat();
+        self.swim.opened(&mut self.services, Source::unauthenticated(from), &datagram);
     }
 
     fn answer(&mut self, query: &Query<'_>, from: &str, ack: bool, payload: &str) {

@@ -1,0 +1,144 @@
+//! The end of the range of incarnations (memberlist#358): one message must not put a name where nothing that is said of it is
+//! believed any more.
+
+use super::*;
+use gossip_proto::wire::layers::{Compression, Layers};
+use gossip_proto::wire::lzw::Deflater;
+use gossip_proto::wire::message::*;
+use gossip_proto::wire::stream::write_stream_with;
+use std::borrow::Cow;
+
+/// How one message may speak of a member.
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    Alive,
+    Suspect,
+    Dead,
+    Left,
+    /// In a push/pull, with this state.
+    Exchanged(i64),
+}
+
+const ALL: [Said; 8] = [
+    Said::Alive,
+    Said::Suspect,
+    Said::Dead,
+    Said::Left,
+    Said::Exchanged(0),
+    Said::Exchanged(1),
+    Said::Exchanged(2),
+    Said::Exchanged(3),
+];
+
+fn exchange(name: &str, host: u8, incarnation: u32, state: i64) -> Vec<u8> {
+    let header = PushPullHeader { nodes: 1, user_state_len: 0, join: false };
+    let mut body = message(MessageType::PushPull, |bytes| header.encode(bytes));
+    let ip = [10, 0, 0, host];
+    let state = NodeState {
+        name: Cow::Borrowed(name.as_bytes()),
+        addr: ip.as_slice().into(),
+        port: 7946,
+        incarnation,
+        state,
+        vsn: VSN.as_slice().into(),
+        ..NodeState::default()
+    };
+    state.encode(&mut body).expect("a vector has room");
+    let mut bytes = Vec::new();
+    let layers = Layers { compression: Compression::Off, ..Layers::default() };
+    write_stream_with(&layers, true, &[&body], &[0; 12], &mut Deflater::new(), &mut bytes)
+        .expect("short enough");
+    bytes
+}
+
+/// Says it to host 0.
+fn say(net: &mut Net<Membership>, said: Said, name: &str, host: u8, incarnation: u32) {
+    let datagram = match said {
+        Said::Alive => alive(name, host, incarnation),
+        Said::Suspect => suspect(name, incarnation, "c"),
+        Said::Dead => dead(name, incarnation, "c"),
+        Said::Left => dead(name, incarnation, name),
+        Said::Exchanged(state) => {
+            let (now, from) = (net.now, Source::unauthenticated(addr(99)));
+            let machine = &mut net.host(0).machine;
+            let id = machine.accept_stream(now, from).expect("a place");
+            machine
+                .handle_stream_data(now, id, &exchange(name, host, incarnation, state), true)
+                .expect("a state");
+            return;
+        }
+    };
+    net.inject(addr(99), addr(1), datagram);
+}
+
+fn three() -> Net<Membership> {
+    let mut net = Net::new(["a", "b", "c"].into_iter().zip(1..).map(|(name, host)| membership(name, host)));
+    net.join(1, 0);
+    net.join(2, 0);
+    net.run_for(2 * SECOND);
+    net
+}
+
+fn all_see(net: &Net<Membership>, name: &str, status: Status) -> bool {
+    (0..3).filter(|&host| !net.hosts[host].down).all(|host| net.status(host, name) == Some(status))
+}
+
+/// After each of them the members are seen alive by all, though the one that was spoken of may first have to refute; and
+/// one that then crashes is found out.
+#[test]
+fn no_single_message_takes_a_living_member_away_or_hides_a_crash() {
+    let last_sixteen = (0..16).map(|below| u32::MAX - below);
+    for incarnation in last_sixteen {
+        for said in ALL {
+            for (name, host) in [("b", 2), ("a", 1)] {
+                let mut net = three();
+                say(&mut net, said, name, host, incarnation);
+                net.run_for(5 * SECOND);
+                let what = format!("{said:?} of {name} at {incarnation}");
+                for member in ["a", "b", "c"] {
+                    assert!(all_see(&net, member, Status::Alive), "{what}: {member} is not seen alive");
+                }
+                // It still can be accused, and answers.
+                let known = net.hosts[2].machine.find(name.as_bytes()).expect("a member").incarnation;
+                net.inject(addr(99), addr(3), suspect(name, known, "a"));
+                net.run_for(5 * SECOND);
+                assert!(all_see(&net, name, Status::Alive), "{what}: it cannot refute");
+                net.host(usize::from(host) - 1).down = true;
+                net.run_while(60 * SECOND, |net| !all_see(net, name, Status::Failed));
+            }
+        }
+    }
+}
+
+/// A newcomer with such a number is not taken in: it could never be accused, and so never be got rid of.
+#[test]
+fn nobody_is_planted_at_the_end_of_the_range() {
+    for incarnation in (0..16).map(|below| u32::MAX - below) {
+        for said in ALL {
+            let mut net = three();
+            net.black_holes.push(addr(50));
+            say(&mut net, said, "ghost", 50, incarnation);
+            net.run_for(SECOND);
+            assert_eq!(net.status(0, "ghost"), None, "{said:?} at {incarnation}");
+        }
+    }
+}
+
+/// What is promised is about one message. Whoever holds the key can send as many as it takes, and each takes the name one
+/// step of 65,536 further.
+#[test]
+fn it_takes_tens_of_thousands_of_messages_to_use_up_the_range() {
+    let mut script = Script::new(|config| {
+        config.probe_interval(Duration::ZERO);
+    });
+    script.hear(&alive("b", 2, 1));
+    let mut messages = 0;
+    while script.incarnation("b") < u32::MAX - 1 {
+        let before = script.incarnation("b");
+        let next = before.saturating_add(1 << 16).min(u32::MAX - 1);
+        script.hear(&alive("b", 2, next));
+        assert!(script.incarnation("b") > before);
+        messages += 1;
+    }
+    assert_eq!(messages, 65_536 - 1 + 1);
+}
