@@ -12,8 +12,8 @@ use crate::run::{Sim, links};
 const NODES: usize = 64;
 
 impl<K: Kind> Sim<'_, K> {
-    /// Compares what the nodes' coordinates say with what their links take. Links of single pairs are not followed, only
-    /// those of zones: where a step changed such, nothing is said.
+    /// Compares what the nodes' coordinates say with what their links take: by the shape, or by zones. Links of single pairs
+    /// are not followed: where a step changed such, nothing is said.
     pub(super) fn sample_coordinates(&mut self) -> Result<(), String> {
         if self.pair_links {
             return Ok(());
@@ -27,8 +27,9 @@ impl<K: Kind> Sim<'_, K> {
                 let [here, there] = [a, b].map(|node| self.net.machine(node).and_then(K::coordinates));
                 let (Some(here), Some(there)) = (here, there) else { continue };
                 let (from, to) = (self.net.zone(a), self.net.zone(b));
-                let (Some(out), Some(back)) = (takes(from, to), takes(to, from)) else { continue };
-                let truth = (out + back).as_secs_f64();
+                let placed = self.round_trip(a.number(), b.number())?;
+                let zoned = || Some(takes(from, to)? + takes(to, from)?);
+                let Some(truth) = placed.or_else(zoned).map(|truth| truth.as_secs_f64()) else { continue };
                 if let Some(said) = distance(here, there).filter(|_| truth > 0.0) {
                     errors.push((said.as_secs_f64() - truth).abs() / truth);
                 }

@@ -195,6 +195,7 @@ impl<K: Kind> Sim<'_, K> {
         let conditions = self.conditions_of(holder)?;
         let (a, b) = (self.nodes[a], self.nodes[b]);
         match action {
+            Action::Link if conditions.is_none() => self.place(a, b)?,
             Action::Link => self.net.set_link(a, b, conditions),
             Action::Cut => self.net.cut(a, b, on),
             Action::BlockDatagrams => self.net.block_datagrams(a, b, on),

@@ -16,6 +16,8 @@ use crate::settings::NodeSettings;
 const BATCH: usize = 100;
 /// From one such batch to the next.
 const PAUSE: Duration = Duration::from_millis(20);
+/// The unit of a shape, unless the scenario says otherwise.
+const SPACING: Duration = Duration::from_millis(10);
 /// A cluster that has not formed after that long never will.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -97,7 +99,34 @@ impl<K: Kind> Sim<'_, K> {
         }
         let name = self.net.name(id).clone();
         self.meter.added(id.number(), name);
+        if self.task.scenario.network.shape.is_some() {
+            for other in 0..id.number() {
+                let other = self.nodes[other];
+                // Looked at when the scenario was checked, as well.
+                let _ = self.place(other, id).and_then(|()| self.place(id, other));
+            }
+        }
         id
+    }
+
+    /// Puts the link from one node to another as it is by the network's shape, or as all are.
+    pub(super) fn place(&mut self, from: NodeId, to: NodeId) -> Result<(), String> {
+        let conditions = match self.round_trip(from.number(), to.number())? {
+            Some(both_ways) => {
+                let conditions = links::conditions(&self.task.scenario.network, &self.parameters)?;
+                Some(conditions.delay(both_ways / 2, Duration::ZERO))
+            }
+            None => None,
+        };
+        self.net.set_link(from, to, conditions);
+        Ok(())
+    }
+
+    /// The round trip between two nodes, by the network's shape if it has one.
+    pub(super) fn round_trip(&self, a: usize, b: usize) -> Result<Option<Duration>, String> {
+        let network = &self.task.scenario.network;
+        let spacing = get(&network.spacing, &self.parameters)?.unwrap_or(SPACING);
+        Ok(network.shape.map(|shape| shape.round_trip(spacing, a, b, self.size)))
     }
 
     /// Has everybody know everybody, on a network that loses nothing, and waits until that is no news any more.

@@ -222,6 +222,15 @@ fn check_run(scenario: &Scenario, parameters: &Parameters) -> Result<(), Wrong> 
     time("network.latency", &network.latency)?;
     time("network.jitter", &network.jitter)?;
     time("network.reorder_by", &network.reorder_by)?;
+    time("network.spacing", &network.spacing)?;
+    if network.shape.is_none() && network.spacing.is_some() {
+        return Err(general("network")("spacing: it is the unit of a `shape`, which is missing".into()));
+    }
+    if network.shape.is_some() && (network.latency.is_some() || network.jitter.is_some()) {
+        return Err(general("network")(
+            "shape: it says what packets take; leave away `latency` and `jitter`".into(),
+        ));
+    }
     links::conditions(network, parameters).map_err(general("network"))?;
     have(&network.socket_buffer, parameters).map_err(general("network.socket_buffer"))?;
     have(&network.report_unreachable, parameters).map_err(general("network.report_unreachable"))?;
@@ -348,6 +357,9 @@ fn check_fault_values(step: &Step, parameters: &Parameters) -> Result<(), String
     if let Some(network) = &step.conditions {
         if network.socket_buffer.is_some() || network.report_unreachable.is_some() {
             return Err("conditions: sockets are not a matter of links; [network] says how they are".into());
+        }
+        if network.shape.is_some() || network.spacing.is_some() {
+            return Err("conditions: the shape is of all nodes; it stands under [network]".into());
         }
         for value in [&network.latency, &network.jitter, &network.reorder_by].into_iter().flatten() {
             check_time(value.get(parameters)).map_err(field("conditions"))?;

@@ -74,6 +74,9 @@ const BUILTIN: &[(&str, &str)] = builtin![
     "e19",
     "e20",
     "e23",
+    "e23-line",
+    "e23-grid",
+    "e23-circle",
 ];
 
 /// All scenarios that the program brings along, as they are.

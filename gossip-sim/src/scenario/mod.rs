@@ -6,6 +6,7 @@
 
 mod check;
 mod load;
+mod shape;
 mod step;
 
 use core::time::Duration;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use load::{Overrides, ScenarioError, builtin, builtins, find};
+pub use shape::Shape;
 pub use step::{Action, Step};
 
 use crate::value::{Parameters, Scalar, Share, Val};
@@ -146,6 +148,11 @@ pub struct Network {
     /// Where the other values come from if they are not given.
     #[serde(default)]
     pub preset: Link,
+    /// Where the nodes are, if their distances matter: then packets take half of what is said there, always, and neither
+    /// `latency` nor `jitter`. For each pair of nodes, so not for thousands of them.
+    pub shape: Option<Shape>,
+    /// The unit of `shape`'s round trips. Default 10 ms.
+    pub spacing: Option<Val<Duration>>,
     /// Time that every packet takes at least.
     pub latency: Option<Val<Duration>>,
     /// Up to this much more, uniformly.

@@ -237,10 +237,47 @@ fn what_a_step_cannot_be_is_said() {
         ("do = \"slow-reader\"\nnodes = \"some\"\nbytes = 0", "bytes: at least 1"),
         ("do = \"link\"\nfrom = \"all\"\nto = \"some\"", "`conditions` is missing"),
         ("do = \"link\"\nfrom = \"all\"\nto = \"some\"\nconditions = { socket_buffer = 1 }", "sockets"),
+        (
+            "do = \"link\"\nfrom = \"all\"\nto = \"some\"\nconditions = { shape = \"line\" }",
+            "under [network]",
+        ),
         ("do = \"link\"\nfrom = \"all\"\nto = \"some\"\nconditions = { loss = 0.9, burst = 2 }", "burst"),
         ("do = \"churn\"\nrate = 1000000\nfor = \"1h\"", "would be replaced"),
     ] {
         let error = parse(&one_step("node", step, "after = \"20s\"")).unwrap_err();
         assert!(error.contains(says), "{step}: {error}");
     }
+}
+
+#[test]
+fn a_shape_says_what_packets_take_and_the_end_of_a_link_leaves_it() {
+    let text = |network: &str, link: &str| {
+        let step = "do = \"user-event\"\nnodes = \"node-0\"\nat = \"5s\"";
+        let text = one_step("node", &format!("{step}{link}"), "after = \"300s\"");
+        text.replacen(
+            "[start]",
+            &format!("[network]\npreset = \"perfect\"\n{network}\n[start]\nhow = \"known\""),
+            1,
+        )
+    };
+    let error = |network: &str| parse(&text(network, "")).unwrap_err();
+    assert!(error("shape = \"line\"\nlatency = \"1ms\"").contains("leave away"));
+    assert!(error("spacing = \"1ms\"").contains("which is missing"));
+    assert!(error("shape = \"star\"").contains("star"));
+    let trace = |network: &str, link: &str| run_seeds(&text(network, link), 1, 1);
+    for shape in ["line", "grid", "circle"] {
+        let report = trace(&format!("shape = \"{shape}\"\nspacing = \"20ms\""), "");
+        let figures = &only(&report).metrics["coordinate_error"];
+        assert!(figures.summary.mean < 0.05, "{shape}: {}", figures.summary.mean);
+    }
+    // Slower for a second that says nothing to anybody, and then as before.
+    let link = |conditions: &str| {
+        format!(
+            "\n[[step]]\ndo = \"link\"\nfrom = \"all\"\nto = \"all\"\nconditions = {{ {conditions} }}\nat = \"100ms\"\nfor = \"1us\""
+        )
+    };
+    let shape = "shape = \"line\"\nspacing = \"20ms\"";
+    let (whole, brief) = (trace(shape, ""), trace(shape, &link("latency = \"1s\"")));
+    assert_eq!(whole.runs[0].trace, brief.runs[0].trace);
+    assert_ne!(whole.runs[0].trace, trace("shape = \"line\"\nspacing = \"30ms\"", "").runs[0].trace);
 }
