@@ -27,6 +27,16 @@ fn known_alives(bencher: Bencher<'_, '_>, members: usize) {
     run(bencher, Operation::KnownAlives, members);
 }
 
+#[divan::bench]
+fn wrong_key(bencher: Bencher<'_, '_>) {
+    run(bencher, Operation::WrongKey, 10);
+}
+
+#[divan::bench]
+fn wrong_key_full(bencher: Bencher<'_, '_>) {
+    run(bencher, Operation::WrongKeyFull, 10);
+}
+
 #[divan::bench(args = SIZES)]
 fn news(bencher: Bencher<'_, '_>, members: usize) {
     run(bencher, Operation::News, members);

@@ -21,7 +21,10 @@ pub const SIZES: [usize; 3] = [10, 1_000, 10_000];
 pub const ALIVES: usize = 15;
 
 const KEY: [u8; 16] = [0x5a; 16];
+const ANOTHER_KEY: [u8; 16] = [0xa5; 16];
 const DATAGRAM: usize = 1400;
+/// What a seal adds: version, nonce and tag.
+const SEAL: usize = 29;
 
 /// An operation of the packet path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +37,31 @@ pub enum Operation {
     KnownAlives,
     /// One alive message that is news and has to be passed on, and a ping whose ack carries it.
     News,
+    /// A ping that is sealed with a key which the ring does not have: it is dropped.
+    WrongKey,
+    /// As `WrongKey`, a datagram of 1,400 bytes.
+    WrongKeyFull,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::PingAck, Self::PingAckSealed, Self::KnownAlives, Self::News];
+    pub const ALL: [Self; 6] = [
+        Self::PingAck,
+        Self::PingAckSealed,
+        Self::KnownAlives,
+        Self::News,
+        Self::WrongKey,
+        Self::WrongKeyFull,
+    ];
+
+    /// The key that its datagrams are sealed with, if any.
+    fn key(self) -> Option<[u8; 16]> {
+        match self {
+            Self::PingAckSealed => Some(KEY),
+            Self::WrongKey | Self::WrongKeyFull => Some(ANOTHER_KEY),
+            Self::PingAck | Self::KnownAlives | Self::News => None,
+        }
+    }
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -47,6 +70,8 @@ impl Operation {
             Self::PingAckSealed => "ping-ack-sealed",
             Self::KnownAlives => "known-alives",
             Self::News => "news",
+            Self::WrongKey => "wrong-key",
+            Self::WrongKeyFull => "wrong-key-full",
         }
     }
 }
@@ -72,8 +97,7 @@ pub struct Bed {
 impl Bed {
     /// A machine with that many members, itself included, that has nothing more to say.
     pub fn new(operation: Operation, members: usize) -> Self {
-        let keyring = (operation == Operation::PingAckSealed)
-            .then(|| Keyring::new(Key::new(&KEY).expect("16 bytes"), []).expect("one key"));
+        let keyring = operation.key().map(|_| ring(&KEY));
         let mut config = Config::lan("node-0", address(0));
         config
             .keyring(keyring.clone())
@@ -99,6 +123,13 @@ impl Bed {
         bed.populate();
         bed.template = match operation {
             Operation::PingAck | Operation::PingAckSealed | Operation::News => bed.ping(),
+            Operation::WrongKey | Operation::WrongKeyFull => {
+                bed.layers.keyring = operation.key().map(|key| ring(&key));
+                match operation {
+                    Operation::WrongKey => bed.ping(),
+                    _ => bed.wrap(&[0; DATAGRAM - SEAL]),
+                }
+            }
             Operation::KnownAlives => bed.alives(1, ALIVES.min(members - 1), 1),
         };
         bed
@@ -120,6 +151,18 @@ impl Bed {
                 let sent = self.send();
                 assert_eq!(self.machine.stats().alive_accepted, accepted, "they were known");
                 sent
+            }
+            Operation::WrongKey | Operation::WrongKeyFull => {
+                let dropped = self.machine.stats().dropped_seal;
+                self.input.clear();
+                self.input.extend_from_slice(&self.template);
+                let source = Source::unauthenticated(address(1));
+                let refused = self.machine.handle_datagram(self.now, source, &mut self.input);
+                assert!(
+                    refused.is_err() && self.machine.stats().dropped_seal == dropped + 1,
+                    "no key opens it"
+                );
+                0
             }
             Operation::News => {
                 let accepted = self.machine.stats().alive_accepted;
@@ -229,6 +272,10 @@ impl Bed {
         out.truncate(len);
         out
     }
+}
+
+fn ring(key: &[u8]) -> Keyring {
+    Keyring::new(Key::new(key).expect("16 bytes"), []).expect("one key")
 }
 
 fn name(number: usize) -> String {

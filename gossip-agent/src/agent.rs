@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use transport_tokio::{EndReason, Subscription};
 
 use crate::cli::{self, AgentArgs};
-use crate::config::{self, Problem, Settings};
+use crate::config::{self, Problem, Settings, Transport};
 use crate::feed::Feed;
 use crate::handlers::{Handlers, Spec};
 use crate::joining;
@@ -361,7 +361,15 @@ impl Agent<'_> {
             );
         }
         let Some(tls) = self.settings.tls.clone() else { return };
+        let is_quic = self.settings.transport == Transport::Quic;
+        let key = tls.credentials().fingerprint();
         tokio::task::spawn_blocking(move || match tls.reload() {
+            // On QUIC the others know a node by its key.
+            Ok(true) if is_quic && tls.credentials().fingerprint() != key => tracing::warn!(
+                "agent: Reloaded certificates, with another key: members that know this node take it for a stranger at its \
+                 address, and refuse what it says of itself; renew the certificate for the key that it had, or have the node \
+                 leave and start it anew"
+            ),
             Ok(true) => tracing::info!("agent: Reloaded certificates"),
             Ok(false) => {}
             Err(error) => tracing::error!("agent: Failed to reload certificates: {error}; the old ones stay"),

@@ -193,6 +193,21 @@ fn over_quic_everything_needs_a_certificate() {
     );
 }
 
+/// The others know a node by its key: one that comes back with another has to be told why they no longer listen to it.
+#[cfg(unix)]
+#[test]
+fn over_quic_a_reload_with_another_key_is_warned_of() {
+    let files = Files::new();
+    let ours = Authority::new("ours").unwrap();
+    let log = files.path("a.log");
+    let options = [vec!["-transport".into(), "quic".into()], files.options("a", &ours, &[&ours])].concat();
+    let a = Agent::start_with("a", &texts(&options), Stdio::from(File::create(&log).unwrap()));
+    // The same files, with another key and a certificate for it.
+    files.options("a", &ours, &[&ours]);
+    a.signal("HUP");
+    wait_for_log(&log, "Reloaded certificates, with another key", 1);
+}
+
 #[test]
 fn the_demo_runs_over_quic() {
     let output = gossip(&["demo", "--transport", "quic", "--nodes", "3", "--speed", "3"]);

@@ -22,6 +22,7 @@ mod membership_streams;
 mod node_healing;
 mod node_pair;
 mod quotes;
+mod security;
 mod support;
 mod tap;
 mod vectors_coordinate;
