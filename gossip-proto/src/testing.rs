@@ -4,8 +4,11 @@
 //! Each body takes arbitrary bytes, panics when a property does not hold, and otherwise returns nothing.
 
 mod arguments;
+mod claims;
 mod cluster;
 mod decode;
+#[cfg(any(test, feature = "differential"))]
+mod differential;
 mod forge;
 mod layers;
 mod lzw;
@@ -17,8 +20,11 @@ mod seal;
 mod snapshot;
 mod stream;
 
+pub use claims::fuzz_claims;
 pub use cluster::fuzz_cluster;
 pub use decode::{KINDS, fuzz_decode};
+#[cfg(any(test, feature = "differential"))]
+pub use differential::fuzz_differential;
 pub use lzw::fuzz_lzw;
 pub use node_ops::fuzz_node_ops;
 pub use packet::fuzz_packet;

@@ -33,6 +33,8 @@ mod tree;
 mod upper;
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 
 use alloc::boxed::Box;

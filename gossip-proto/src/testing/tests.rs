@@ -12,9 +12,11 @@ use crate::wire::message::Compressed;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 9] = [
+const TARGETS: [(&str, Body); 11] = [
+    ("claims", fuzz_claims),
     ("cluster", fuzz_cluster),
     ("decode", fuzz_decode),
+    ("differential", fuzz_differential),
     ("lzw", fuzz_lzw),
     ("node_ops", fuzz_node_ops),
     ("packet", fuzz_packet),
@@ -23,6 +25,9 @@ const TARGETS: [(&str, Body); 9] = [
     ("snapshot", fuzz_snapshot),
     ("stream", fuzz_stream),
 ];
+
+/// These run for a while on each input; most of it is for the fuzzer.
+const MACHINES: [&str; 3] = ["cluster", "node_ops", "pair"];
 
 /// How many seeds of one kind of message are kept; more would not show a fuzzer anything new.
 const SEEDS_PER_KIND: usize = 3;
@@ -58,9 +63,7 @@ fn the_stored_inputs_pass() {
 
 #[test]
 fn seeds_pass_cut_at_every_length_and_with_every_byte_changed() {
-    // Machines run for a while on each input; that is for the fuzzer.
-    let machines = ["cluster", "node_ops", "pair"];
-    for (target, body) in TARGETS.into_iter().filter(|(target, _)| !machines.contains(target)) {
+    for (target, body) in TARGETS.into_iter().filter(|(target, _)| !MACHINES.contains(target)) {
         for (name, input) in inputs(&fuzz_dir().join("corpus-seeds").join(target)) {
             // Long ones are long because of what they carry, not because of their structure.
             let structure = input.len().min(192);
@@ -94,7 +97,18 @@ fn the_input_given_passes() {
 proptest! {
     #[test]
     fn random_bytes_pass(input in prop::collection::vec(any::<u8>(), 0..300)) {
-        for (_, body) in TARGETS {
+        for (_, body) in TARGETS.into_iter().filter(|(target, _)| !MACHINES.contains(target)) {
+            body(&input);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_programs_pass(input in prop::collection::vec(any::<u8>(), 0..200)) {
+        for (_, body) in TARGETS.into_iter().filter(|(target, _)| MACHINES.contains(target)) {
             body(&input);
         }
     }
@@ -107,7 +121,9 @@ proptest! {
 fn the_seeds_are_those_of_the_vectors() {
     let rewrite = env::var_os("WRITE_SEEDS").is_some();
     for (target, seeds) in [
+        ("claims", claims_seeds()),
         ("decode", decode_seeds()),
+        ("differential", differential_seeds()),
         ("lzw", lzw_seeds()),
         ("packet", packet_seeds()),
         ("seal", seal_seeds()),
@@ -203,6 +219,35 @@ fn stream_seeds() -> Vec<(String, Vec<u8>)> {
         }
     }
     seeds
+}
+
+/// The recorded scenarios in short: news, old news and no news; suspicion, death and a farewell, each answered; another
+/// address; a claim about the node itself; and the ends of the range.
+fn claims_seeds() -> Vec<(String, Vec<u8>)> {
+    let seed = |name: &str, claims: &[[u8; 4]]| (name.to_owned(), claims.concat());
+    [
+        seed("newer-equal-older", &[[0, 1, 3, 0], [0, 1, 4, 0], [0, 1, 4, 0], [0, 1, 2, 0]]),
+        seed("accused-and-answered", &[[0, 1, 3, 0], [2, 1, 3, 2], [3, 1, 3, 2], [0, 1, 3, 0], [0, 1, 4, 0]]),
+        seed("left-and-taken-over", &[[0, 1, 3, 0], [3, 1, 3, 1], [4, 1, 1, 5], [0, 1, 9, 0], [2, 1, 1, 2]]),
+        seed("about-itself", &[[2, 0, 5, 1], [3, 0, 9, 1], [0, 0, 12, 0], [16, 0, 13, 4], [4, 0, 14, 2]]),
+        seed(
+            "the-ends",
+            &[
+                [0, 1, 0xaf, 0],
+                [2, 1, 0xb1, 0],
+                [0, 2, 0xc0, 0],
+                [2, 0, 0xc2, 1],
+                [0, 3, 1, 0],
+                [2, 3, 0x89, 0],
+            ],
+        ),
+    ]
+    .into()
+}
+
+/// The seeds of single messages, without what selects their kind.
+fn differential_seeds() -> Vec<(String, Vec<u8>)> {
+    decode_seeds().into_iter().map(|(name, seed)| (name, seed[1..].to_vec())).collect()
 }
 
 /// What was compressed and what came of it, each with room enough.
