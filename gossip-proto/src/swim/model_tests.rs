@@ -49,8 +49,15 @@ struct State {
 struct Record {
     standing: Standing,
     incarnation: u32,
-    /// When the suspicion began, who began it, and who confirmed it when.
-    suspicion: Option<(u8, u8, Vec<(u8, u8)>)>,
+    suspicion: Option<Accused>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Accused {
+    since: u8,
+    by: u8,
+    /// When, and by whom.
+    confirmed: Vec<(u8, u8)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,9 +103,9 @@ impl Cluster {
     fn suspicion_of(&self, record: &Record) -> Suspicion {
         let at = |tick: u8| Instant::from_millis(u64::from(tick) * 1000);
         let span = |ticks: u8| Duration::from_secs(ticks.into());
-        let (began, by, confirmed) = record.suspicion.as_ref().unwrap();
+        let Accused { since, by, confirmed } = record.suspicion.as_ref().unwrap();
         let (min, max) = self.suspicion;
-        let mut suspicion = Suspicion::new(at(*began), 1, span(min), span(max), NAMES[usize::from(*by)]);
+        let mut suspicion = Suspicion::new(at(*since), 1, span(min), span(max), NAMES[usize::from(*by)]);
         for (tick, by) in confirmed {
             suspicion.confirm(at(*tick), NAMES[usize::from(*by)]);
         }
@@ -123,7 +130,7 @@ impl Cluster {
                 message
             }
             (Verdict::Accept, Claim::Suspect { incarnation }) => {
-                let suspicion = Some((tick, by.unwrap(), Vec::new()));
+                let suspicion = Some(Accused { since: tick, by: by.unwrap(), confirmed: Vec::new() });
                 *record = Record { standing: Standing::Suspect, incarnation, suspicion };
                 message
             }
@@ -138,7 +145,7 @@ impl Cluster {
                 if !self.suspicion_of(record).confirm(now, NAMES[usize::from(by)]) {
                     return;
                 }
-                record.suspicion.as_mut().unwrap().2.push((tick, by));
+                record.suspicion.as_mut().unwrap().confirmed.push((tick, by));
                 message
             }
             (

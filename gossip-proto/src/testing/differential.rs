@@ -48,7 +48,7 @@ fn same(value: &Value, reader: &mut Reader<'_>) {
         Value::Integer(number) => {
             assert_eq!(at.clone().u64().ok(), number.as_u64(), "as an unsigned number");
             // A number that no signed one holds wraps, as it does in Go.
-            let signed = number.as_i64().or(number.as_u64().map(u64::cast_signed));
+            let signed = number.as_i64().or_else(|| number.as_u64().map(u64::cast_signed));
             assert_eq!(at.clone().u32().ok(), number.as_u64().and_then(|number| u32::try_from(number).ok()));
             assert_eq!(at.clone().u8().ok(), number.as_u64().and_then(|number| u8::try_from(number).ok()));
             assert_eq!(reader.i64().ok(), signed, "as a signed number");

@@ -206,7 +206,7 @@ impl<'p, M: Subject> Bench<'p, M> {
         let now = self.now;
         let first = payload.first().copied().unwrap_or_default();
         let asked = usize::from(first) % self.questions.len().max(1);
-        let id = self.questions.get(asked).copied().unwrap_or(RequestId(first.into()));
+        let id = self.questions.get(asked).copied().unwrap_or_else(|| RequestId(first.into()));
         match which % 12 {
             0 => drop(self.machine.accept(now, id)),
             1 => drop(self.machine.refuse(now, id)),
