@@ -703,20 +703,22 @@ impl Scenario {
 }
 
 /// Whom an operation makes a claim about, and whether its incarnation is further up than one claim may take a member:
-/// the newcomer and the node itself to half of the range, others by 2^16.
+/// the newcomer, the node itself and any answer to half of the range; alive claims by 2^16 beyond, accusations by half of that.
 fn claimed(op: &Value, before: &BTreeMap<String, Value>) -> Option<(String, bool)> {
     let claim = ["alive", "suspect", "dead"].into_iter().find_map(|kind| op.get(kind))?;
     let name = claim["Node"].as_str().expect("a name");
     let own = name == "self";
     let known = before.get(name).map(|record| record["incarnation"].as_u64().expect("a number"));
     let known = if own { known.or(Some(1)) } else { known };
+    let alive = op.get("alive").is_some();
     let reach = match known {
-        Some(known) if !own => known + (1 << 16),
-        Some(known) => (known + (1 << 16)).max(u64::from(u32::MAX / 2)),
+        Some(known) if alive => (known + (1 << 16)).max(1 << 31),
+        Some(known) if own => (known + (1 << 15)).max(u64::from(u32::MAX / 2)),
+        Some(known) => known + (1 << 15),
         None => u64::from(u32::MAX / 2),
     };
-    let highest = u64::from(u32::MAX) - if op.get("alive").is_some() { 1 } else { 2 };
-    let effective = known.is_some() || op.get("alive").is_some();
+    let highest = u64::from(u32::MAX) - if alive { 1 } else { 2 };
+    let effective = known.is_some() || alive;
     Some((name.into(), effective && claim["Incarnation"].as_u64()? > reach.min(highest)))
 }
 

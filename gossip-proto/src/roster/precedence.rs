@@ -24,9 +24,9 @@
 //!
 //! The reference lets any single message raise an incarnation to the end of its range, where the counter wraps and
 //! its victim can never again say anything that is believed (W-3). Here a claim that would take effect is refused if
-//! it leaves the range of [`reach`], which keeps two promises: an accusation that is accepted can be answered by an
-//! alive claim that is accepted; and to bring a member to the end of the range takes tens of thousands of accepted
-//! claims, not one.
+//! it leaves the range of [`reach`], which keeps three promises: an accusation that is accepted can be answered by an
+//! alive claim that is accepted; it is accepted also by those who missed the accusation; and to bring a member to the end
+//! of the range takes tens of thousands of accepted claims, not one.
 
 use core::fmt;
 
@@ -205,22 +205,28 @@ fn within_reach(belief: Option<&Belief>, claim: Claim) -> bool {
     };
     // Our own leave needs no answer, whatever its incarnation.
     let own_leave = belief.is_some_and(|belief| belief.is_self && belief.leaving);
-    own_leave || incarnation <= highest.min(reach(belief))
+    own_leave || incarnation <= highest.min(reach(belief, claim))
 }
 
 /// The highest incarnation to which one claim can take a member.
 ///
-/// Somebody known may rise by [`LARGEST_RAISE`]. A newcomer may have any history, but stays in the lower half of the
-/// range, so that nobody can plant a member where accusations end, to haunt the cluster for good. The same holds for
-/// what is said about this node: after a restart it counts from 1 again while its peers may remember any
-/// incarnation, and it must be able to answer what they believe.
-/// The price: a peer that remembers much less refuses such an answer, and goes on with what it believed.
-fn reach(belief: Option<&Belief>) -> u32 {
-    let raised = |belief: &Belief| belief.incarnation.saturating_add(LARGEST_RAISE);
-    match belief {
-        None => HIGHEST_UNKNOWN,
-        Some(belief) if belief.is_self => raised(belief).max(HIGHEST_UNKNOWN),
-        Some(belief) => raised(belief),
+/// A newcomer may have any history, but stays in the lower half of the range, so that nobody can plant a member where
+/// accusations end, to haunt the cluster for good. The same holds for what is said about this node: after a restart it
+/// counts from 1 again while its peers may remember any incarnation, and it must be able to answer what they
+/// believe. And so an alive claim may take anybody that far, and one further: an answer has to be believed also by those
+/// who missed what it answers. Otherwise one suspicion with a high incarnation, sent to its victim alone, has the victim
+/// answer with what nobody else takes from it, and from then on it could not refute.
+///
+/// In the upper half a member rises by [`LARGEST_RAISE`] at most. Accusations have half of that, for the same reason.
+fn reach(belief: Option<&Belief>, claim: Claim) -> u32 {
+    let Some(belief) = belief else { return HIGHEST_UNKNOWN };
+    let raised = |by| belief.incarnation.saturating_add(by);
+    match claim {
+        Claim::Alive { .. } => raised(LARGEST_RAISE).max(HIGHEST_UNKNOWN + 1),
+        Claim::Suspect { .. } | Claim::Dead { .. } if belief.is_self => {
+            raised(LARGEST_RAISE / 2).max(HIGHEST_UNKNOWN)
+        }
+        Claim::Suspect { .. } | Claim::Dead { .. } => raised(LARGEST_RAISE / 2),
     }
 }
 

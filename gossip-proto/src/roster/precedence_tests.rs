@@ -8,11 +8,15 @@ use super::*;
 
 const STANDINGS: [Standing; 4] = [Standing::Alive, Standing::Suspect, Standing::Dead, Standing::Left];
 
-const INCARNATIONS: [u32; 18] = [
+const INCARNATIONS: [u32; 22] = [
     0,
     1,
     2,
     3,
+    32_768,
+    32_769,
+    32_770,
+    32_771,
     65_535,
     65_536,
     65_537,
@@ -141,8 +145,13 @@ fn out_of_range(belief: Option<&Belief>, claim: Claim) -> bool {
         _ if command => false,
         None => inc >= 1 << 31,
         Some(b) => {
-            let too_far = inc > u64::from(b.incarnation) + 65_536;
-            too_far && (!b.is_self || inc >= 1 << 31)
+            let by = if alive { 65_536 } else { 32_768 };
+            let free = match (alive, b.is_self) {
+                (true, _) => 1 << 31,
+                (false, true) => (1 << 31) - 1,
+                (false, false) => 0,
+            };
+            inc > u64::from(b.incarnation) + by && inc > free
         }
     }
 }
@@ -190,7 +199,7 @@ fn equals_the_text_except_out_of_range() {
             }
         }
     }
-    assert_eq!(cases, 18 * 5 * (1 + 18 * 256));
+    assert_eq!(cases, 22 * 5 * (1 + 22 * 256));
 }
 
 /// W-3: whatever accusation is accepted about a member, an alive claim that is itself accepted can answer it, both
@@ -232,6 +241,24 @@ fn every_accepted_accusation_can_be_answered() {
                         _ => {}
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Whoever is accused, with whatever incarnation, is believed again by those who have not heard the accusation.
+#[test]
+fn an_answer_is_believed_by_who_missed_what_it_answers() {
+    for known in INCARNATIONS.into_iter().filter(|known| (1..HIGHEST_ALIVE - 1).contains(known)) {
+        let own = Belief { is_self: true, ..member(Standing::Alive, known) };
+        for incarnation in INCARNATIONS {
+            if decide(Some(&own), Claim::Suspect { incarnation }) != Verdict::Refute {
+                continue;
+            }
+            let answer = Claim::Alive { incarnation: refutation(known, incarnation), bootstrap: false };
+            for standing in STANDINGS {
+                let peer = member(standing, known);
+                assert_eq!(decide(Some(&peer), answer), Verdict::Accept, "{known} accused at {incarnation}");
             }
         }
     }

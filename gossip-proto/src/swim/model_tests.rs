@@ -341,7 +341,8 @@ impl Model for Cluster {
                 state.views.iter().flatten().any(|record| record.standing == Standing::Dead)
             }));
         }
-        if self.forged.is_some() {
+        // Beyond that the victim alone takes notice.
+        if self.forged.is_some_and(|above| above <= 1 << 15) {
             properties
                 .push(Property::<Self>::sometimes("a live node is taken for one that left", |_, state| {
                     state.views.iter().flatten().any(|record| record.standing == Standing::Left)
@@ -410,7 +411,7 @@ fn two_false_suspicions_kill_nobody_for_good() {
 
 #[test]
 fn forged_deaths_and_farewells_kill_nobody_for_good() {
-    for above in [0, 1] {
+    for above in [0, 1, 1 << 15, (1 << 15) + 1, 1 << 20, u32::MAX / 2 - 1] {
         explore(Cluster { faults: 2, forged: Some(above), ..UNTIMED }, 6);
     }
 }

@@ -10,8 +10,9 @@ use crate::output::{Source, Status};
 use crate::wire::message::{Accusation, Alive, MessageType};
 use crate::{Config, Instant, Machine, Membership, NonceSecret, Seed};
 
-/// Ours, beyond the text (W-3): how far one claim raises a known member, and how high a newcomer may stand.
+/// Ours, beyond the text (W-3): how far an alive claim and an accusation raise a known member, and how high a newcomer may stand.
 const LARGEST_RAISE: u32 = 1 << 16;
+const LARGEST_ACCUSATION: u32 = 1 << 15;
 const HIGHEST_UNKNOWN: u32 = u32::MAX / 2;
 
 /// Claims about a few names, one after the other, with all timers standing still. After each, the table of a real machine
@@ -49,7 +50,8 @@ impl Said {
         // Near what is there already, near the ends of the ranges, or anything.
         let incarnation = match incarnation {
             0..0x80 => u32::from(incarnation % 16),
-            0x80..0xa0 => LARGEST_RAISE - 8 + u32::from(incarnation % 32),
+            0x80..0x90 => LARGEST_ACCUSATION - 8 + u32::from(incarnation % 16),
+            0x90..0xa0 => LARGEST_RAISE - 8 + u32::from(incarnation % 16),
             0xa0..0xc0 => HIGHEST_UNKNOWN - 16 + u32::from(incarnation % 32),
             0xc0..0xe0 => u32::MAX - u32::from(incarnation % 32),
             _ => u32::from_be_bytes(arguments.array()),
@@ -182,7 +184,8 @@ impl Text {
             }
             return;
         }
-        if incarnation > 0 && in_reach(record, incarnation, u32::MAX - 1) {
+        let reach = record.incarnation.saturating_add(LARGEST_RAISE).max(HIGHEST_UNKNOWN + 1);
+        if incarnation > 0 && incarnation <= reach.min(u32::MAX - 1) {
             *record = fresh;
         }
     }
@@ -199,7 +202,7 @@ impl Text {
             return self.refute(incarnation, u32::MAX - 2);
         }
         // 6.
-        if in_reach(record, incarnation, u32::MAX - 2) {
+        if may_accuse(record, incarnation) {
             (record.state, record.incarnation) = (State::Suspect, incarnation);
         }
     }
@@ -216,7 +219,7 @@ impl Text {
             return self.refute(incarnation, u32::MAX - 2);
         }
         // 6.
-        if in_reach(record, incarnation, u32::MAX - 2) {
+        if may_accuse(record, incarnation) {
             record.state = if leave { State::Left } else { State::Dead };
             record.incarnation = incarnation;
         }
@@ -225,8 +228,12 @@ impl Text {
     /// 4.6, unless the claim is out of reach (W-3). What is said of this node may be as high as a newcomer's.
     fn refute(&mut self, accused: u32, top: u32) {
         let own = self.records.get_mut(&0).expect("the node itself");
-        let reach = own.incarnation.saturating_add(LARGEST_RAISE).max(HIGHEST_UNKNOWN);
-        if accused > reach.min(top) || accused == 0 && top == u32::MAX - 1 {
+        let alive = top == u32::MAX - 1;
+        let reach = match alive {
+            true => own.incarnation.saturating_add(LARGEST_RAISE).max(HIGHEST_UNKNOWN + 1),
+            false => own.incarnation.saturating_add(LARGEST_ACCUSATION).max(HIGHEST_UNKNOWN),
+        };
+        if accused > reach.min(top) || (accused == 0 && alive) {
             return;
         }
         own.incarnation += 1;
@@ -258,8 +265,8 @@ impl Text {
     }
 }
 
-fn in_reach(record: &Record, incarnation: u32, top: u32) -> bool {
-    incarnation <= record.incarnation.saturating_add(LARGEST_RAISE).min(top)
+fn may_accuse(record: &Record, incarnation: u32) -> bool {
+    incarnation <= record.incarnation.saturating_add(LARGEST_ACCUSATION).min(u32::MAX - 2)
 }
 
 /// pmin, pmax, pcur, dmin, dmax, dcur.
