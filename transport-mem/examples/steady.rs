@@ -1,13 +1,15 @@
 //! How fast the virtual network is, and how much memory it takes: a cluster forms through one node, or stands from the
 //! start (`formed`), runs quietly, and loses a node. `uncompressed` turns the compression of exchanges off, which is most of
-//! what large clusters cost.
+//! what large clusters cost. `rumors=N` bounds the queues of rumors, which are most of the memory while thousands join, and
+//! `exchanges=N` begins exchanges every N seconds, scaled by the cluster's size, which then have to bring what was cut off.
 //!
 //! ```text
 //! cargo run --release -p transport-mem --example steady -- 1000 60 node
 //! cargo run --release -p transport-mem --example steady -- 10000 10 membership formed
+//! cargo run --release -p transport-mem --example steady -- 10000 10 membership uncompressed rumors=512 exchanges=5
 //! ```
 //!
-//! Without `formed`, 10,000 nodes take more than an hour. Bound the memory when you try such a size (`ulimit -v`).
+//! Bound the memory when you try such a size (`ulimit -v`).
 
 use core::time::Duration;
 use std::process::ExitCode;
@@ -23,37 +25,63 @@ struct Plan {
     formed: bool,
 }
 
+/// What differs from memberlist's parameters.
+#[derive(Clone, Copy)]
+struct Options {
+    compression: Compression,
+    rumors: Option<u64>,
+    exchanges: Option<u64>,
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |index: usize, default| arguments.get(index).map_or(Ok(default), |text| text.parse::<u64>());
     let words = arguments.get(2..).unwrap_or_default();
     let known = ["node", "membership", "formed", "uncompressed"];
-    let (Ok(nodes @ 2..), Ok(seconds), true) =
-        (number(0, 1000), number(1, 60), words.iter().all(|word| known.contains(&word.as_str())))
-    else {
-        eprintln!("usage: steady [NODES [SECONDS [node|membership] [formed] [uncompressed]]]");
+    let given = |name: &str| {
+        words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')).map(str::parse).transpose()
+    };
+    let (rumors, exchanges) = (given("rumors"), given("exchanges"));
+    let words: Vec<&String> = words.iter().filter(|word| !word.contains('=')).collect();
+    let (Ok(nodes @ 2..), Ok(seconds), Ok(rumors), Ok(exchanges), true) = (
+        number(0, 1000),
+        number(1, 60),
+        rumors,
+        exchanges,
+        words.iter().all(|word| known.contains(&word.as_str())),
+    ) else {
+        eprintln!(
+            "usage: steady [NODES [SECONDS [node|membership] [formed] [uncompressed] [rumors=N] [exchanges=N]]]"
+        );
         return ExitCode::from(2);
     };
-    let has = |word: &str| words.iter().any(|given| given == word);
+    let has = |word: &str| words.iter().any(|given| *given == word);
     let plan = Plan { nodes: nodes as usize, quiet: Duration::from_secs(seconds), formed: has("formed") };
     let compression = if has("uncompressed") { Compression::Off } else { Compression::Streams };
+    let options = Options { compression, rumors, exchanges };
     if has("node") {
         run(&plan, move |start| {
-            let config = config(&start, compression);
+            let config = config(&start, options);
             Node::new(start.now, config, ServiceConfig::default(), start.seed, start.nonces).unwrap()
         });
     } else {
         run(&plan, move |start| {
-            let config = config(&start, compression);
+            let config = config(&start, options);
             Membership::new(start.now, config, start.seed, start.nonces).unwrap()
         });
     }
     ExitCode::SUCCESS
 }
 
-fn config(start: &Start, compression: Compression) -> Config {
+fn config(start: &Start, options: Options) -> Config {
     let mut config = Config::lan(format!("node-{}", start.number).as_str(), start.addr);
-    config.compression(compression);
+    config.compression(options.compression);
+    if let Some(rumors) = options.rumors {
+        config.max_rumors(rumors as usize);
+    }
+    if let Some(seconds) = options.exchanges {
+        config.push_pull_interval(Duration::from_secs(seconds));
+    }
     config
 }
 
@@ -70,8 +98,12 @@ fn run<M: Machine + 'static>(plan: &Plan, factory: impl FnMut(Start) -> M + Clon
         for &node in &all[1..] {
             net.join(node, &all[..1]);
         }
+        // Nobody is lost again while all join: who knows all is not looked at any more.
+        let mut complete = 0;
         let full = |net: &Network<M>| {
-            net.nodes().all(|node| net.machine(node).is_none_or(|machine| machine.num_alive() >= nodes))
+            let knows_all = |node| net.machine(node).is_none_or(|machine| machine.num_alive() >= nodes);
+            complete += all[complete..].iter().take_while(|node| knows_all(**node)).count();
+            complete == nodes
         };
         let joined = net.run_until(Duration::from_secs(600), full);
         report("join of all", &net, began, joined.map(|at| at.as_nanos() as f64 / 1e9));
