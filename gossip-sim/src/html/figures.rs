@@ -41,7 +41,7 @@ pub(super) fn distribution(report: &Report, metric: &str) -> Option<String> {
     );
     for (order, row) in shown.iter().enumerate() {
         // Where a variant has one row, it keeps its colour from picture to picture.
-        let place = if fewest == 0 { variant_place(report, row) } else { order };
+        let place = if fewest == 0 { variant_place(report, &row.variant) } else { order };
         let Some(figures) = figures(row) else { continue };
         let name = title(&row.variant, &row.cell);
         plot.line(&steps(&figures), &format!("line c{place}"), &name);
@@ -80,8 +80,8 @@ pub(super) fn distribution(report: &Report, metric: &str) -> Option<String> {
     Some(plot.finish(&metric.replace('_', " "), &caption))
 }
 
-fn variant_place(report: &Report, row: &Row) -> usize {
-    report.scenario.variants.iter().position(|(name, _)| *name == row.variant).unwrap_or(0) % COLOURS
+fn variant_place(report: &Report, variant: &str) -> usize {
+    report.scenario.variants.iter().position(|(name, _)| name == variant).unwrap_or(0) % COLOURS
 }
 
 /// At which percentage a figure stands in a distribution; a mean stands nowhere.
@@ -177,7 +177,8 @@ pub(super) fn by_concurrency(report: &Report, metric: &str) -> Option<String> {
         Axis::linear(&label, reach.0.min(0.0), reach.1).whole(),
         Axis::log(&format!("{name} per run"), low, high),
     );
-    for (place, (variant, points)) in lines.iter().enumerate() {
+    for (variant, points) in &lines {
+        let place = variant_place(report, variant);
         plot.line(points, &format!("line c{place}"), variant);
         for (at, value) in points {
             let text = format!("{variant}, {parameter}={at}: {} per run", number(*value));

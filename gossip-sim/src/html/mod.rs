@@ -121,7 +121,9 @@ fn runs(report: &Report) -> (Vec<(String, &Series)>, usize) {
 fn head(page: &mut String, report: &Report) {
     let about = &report.scenario;
     if !about.shows.is_empty() {
-        let _ = writeln!(page, "<p>{}</p>", prose(&about.shows));
+        for paragraph in about.shows.split("\n\n") {
+            let _ = writeln!(page, "<p>{}</p>", prose(paragraph));
+        }
     }
     if !about.paper.is_empty() {
         let _ = writeln!(page, "<p>Recipe: {}</p>", prose(&about.paper));

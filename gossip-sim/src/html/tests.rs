@@ -191,6 +191,8 @@ fn what_stands_between_backticks_is_code() {
     let mut report = empty();
     report.scenario.shows = "sent (`a<b`), and ` alone".into();
     assert!(page(&report).contains("sent (`a&lt;b`), and ` alone"), "they do not pair");
+    report.scenario.shows = "one\nline\n\nnext".into();
+    assert!(page(&report).contains("<p>one\nline</p>\n<p>next</p>"));
     report.scenario.shows = "sent (`a<b`), alone".into();
     assert!(page(&report).contains("sent (<code>a&lt;b</code>), alone"));
 }
