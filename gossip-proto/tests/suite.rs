@@ -16,6 +16,7 @@ mod membership_gossip;
 mod membership_pair;
 mod membership_paths;
 mod membership_probe;
+mod membership_properties;
 mod membership_relay;
 mod membership_state;
 mod membership_streams;
