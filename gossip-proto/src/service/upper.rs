@@ -183,6 +183,7 @@ impl Services {
                 let query = Query::decode(body)?.0;
                 let timely = self.query_clock.reaches(query.ltime);
                 swim.stats.ltime_refused += u64::from(!timely);
+                swim.weigh_strangers_message(from.addr, payload);
                 (timely && self.query(swim, Some(from), &query), Lane::Query)
             }
             Some(SerfType::QueryResponse) => {

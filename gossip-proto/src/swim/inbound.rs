@@ -1,7 +1,7 @@
 //! Datagrams: opened, unpacked, and each message to its rule.
 
 use super::claims::Via;
-use super::outgoing::Outgoing;
+use super::outgoing::{Outgoing, STRANGER_FACTOR};
 use super::{Swim, Upper};
 use crate::Name;
 use crate::config::MAX_NAME;
@@ -155,6 +155,3 @@ impl Swim {
         self.push_outgoing(Outgoing::Ack { to, seq: ping.seq, payload: true });
     }
 }
-
-/// How many bytes a stranger is told for each of its own, at most (RFC 9000 8.1).
-const STRANGER_FACTOR: usize = 3;

@@ -100,6 +100,18 @@ impl Swim {
         self.stranger_room
     }
 
+    /// What a stranger is told for a user message counts by the shortest form in which that can have travelled: padding that
+    /// compresses to nothing, in it or beside it, must not buy a long answer.
+    pub(crate) fn weigh_strangers_message(&mut self, from: SocketAddr, payload: &[u8]) {
+        if self.roster.at(from).is_some() {
+            return;
+        }
+        let mut packed = self.buffers.take();
+        self.deflater.append_message(&[&[MessageType::User.byte()], payload], &mut packed);
+        self.stranger_room = STRANGER_FACTOR * packed.len().min(1 + payload.len());
+        self.buffers.give(packed);
+    }
+
     /// By how much a query of this node waits longer than in a small cluster (serf.md 5.1).
     pub(crate) fn query_scale(&self) -> u32 {
         super::scale::query_timeout(self.roster.num_members())
@@ -341,5 +353,7 @@ pub(crate) fn put(
     packer.commit(len)
 }
 
+/// How many bytes a stranger is told for each of its own, at most (RFC 9000 8.1).
+pub(crate) const STRANGER_FACTOR: usize = 3;
 /// The smallest path that is believed in; it carries a ping.
 const MIN_PATH: usize = 256;
