@@ -135,7 +135,7 @@ fn it_takes_tens_of_thousands_of_messages_to_use_up_the_range() {
     let mut messages = 0;
     while script.incarnation("b") < u32::MAX - 1 {
         let before = script.incarnation("b");
-        let next = before.saturating_add(1 << 16).max(1 << 31).min(u32::MAX - 1);
+        let next = before.saturating_add(1 << 16).clamp(1 << 31, u32::MAX - 1);
         script.hear(&alive("b", 2, next));
         assert!(script.incarnation("b") > before);
         messages += 1;
