@@ -359,13 +359,17 @@ fn can_answer(state: &State, node: usize, about: usize) -> bool {
         return true;
     }
     let own = &state.views[about][about];
-    let incarnation = refutation(own.incarnation, believed.incarnation);
-    let answer = Claim::Alive { incarnation, bootstrap: false };
     let accusation = Claim::Suspect { incarnation: believed.incarnation };
-    // Either the accused would answer so when it hears of it, or it has answered already.
-    let answers = own.incarnation > believed.incarnation
-        || decide(Some(&belief(own, true)), accusation) == Verdict::Refute;
-    answers && decide(Some(&belief(believed, false)), answer) == Verdict::Accept
+    // It has answered already, or it would when it hears of it.
+    let incarnation = if own.incarnation > believed.incarnation {
+        own.incarnation
+    } else if decide(Some(&belief(own, true)), accusation) == Verdict::Refute {
+        refutation(own.incarnation, believed.incarnation)
+    } else {
+        return false;
+    };
+    let answer = Claim::Alive { incarnation, bootstrap: false };
+    decide(Some(&belief(believed, false)), answer) == Verdict::Accept
 }
 
 fn belief(record: &Record, is_self: bool) -> Belief {
