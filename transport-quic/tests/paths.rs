@@ -93,7 +93,14 @@ async fn behind(relay: &Relay, name: &str, credentials: Credentials) -> Cluster<
     let mut bind = Bind::at(loopback(), credentials);
     bind.advertise = Some(relay.addr);
     let name = name.to_owned();
-    let node = start_node(bind, move |advertise| quick(&name, advertise)).await.unwrap();
+    let configure = move |advertise| {
+        let (mut config, services) = quick(&name, advertise);
+        // A move takes a few round trips, which are seconds where the machine has other things to do. If it failed, no ping would
+        // come through, however long the suspicion.
+        config.suspicion_mult(12);
+        (config, services)
+    };
+    let node = start_node(bind, configure).await.unwrap();
     relay.lead_to(node.local_addr());
     node
 }

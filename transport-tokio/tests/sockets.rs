@@ -174,7 +174,10 @@ async fn a_port_in_use_is_named_with_the_remedy() {
         format!("cannot bind TCP {addr}: the address is in use; stop the other program or bind another port")
     );
     drop(tcp);
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // Connections of other tests may have the number of its port for TCP.
+    let udp = std::iter::repeat_with(|| UdpSocket::bind("127.0.0.1:0").unwrap())
+        .find(|udp| TcpListener::bind(udp.local_addr().unwrap()).is_ok())
+        .unwrap();
     let addr = udp.local_addr().unwrap();
     let error = start_membership(addr.into(), configure).await.unwrap_err();
     assert!(
