@@ -42,7 +42,7 @@ async fn hear<A>(news: &mut Subscription, mut want: impl FnMut(Notice) -> Option
             }
         }
     };
-    timeout(Duration::from_secs(5), heard).await.expect("no such news came")
+    timeout(Duration::from_secs(30), heard).await.expect("no such news came")
 }
 
 fn change(notice: Notice, wanted: ChangeKind, of: &str) -> Option<()> {
