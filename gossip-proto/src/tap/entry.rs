@@ -15,7 +15,7 @@ use crate::wire::stream::Pending;
 use crate::{Instant, KnownMember, Name};
 
 /// The format written here; a reader refuses any other.
-pub(crate) const FORMAT: u8 = 2;
+pub(crate) const FORMAT: u8 = 3;
 
 /// A value in an entry.
 pub(crate) trait Item<'a>: Sized {
