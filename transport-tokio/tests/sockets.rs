@@ -175,7 +175,7 @@ async fn a_port_in_use_is_named_with_the_remedy() {
     );
     drop(tcp);
     // Connections of other tests may have the number of its port for TCP.
-    let udp = std::iter::repeat_with(|| UdpSocket::bind("127.0.0.1:0").unwrap())
+    let udp = core::iter::repeat_with(|| UdpSocket::bind("127.0.0.1:0").unwrap())
         .find(|udp| TcpListener::bind(udp.local_addr().unwrap()).is_ok())
         .unwrap();
     let addr = udp.local_addr().unwrap();
