@@ -216,10 +216,7 @@ impl Swim {
 
     /// Where it goes, and which member that is.
     fn destination(&self, outgoing: &Outgoing) -> Option<(SocketAddr, Option<u32>)> {
-        let member = |key| match *outgoing {
-            Outgoing::Gossip { .. } if self.rumors.is_empty() => None,
-            _ => self.roster.resolve(key),
-        };
+        let member = |key| self.roster.resolve(key);
         let slot = match *outgoing {
             Outgoing::Ack { to, .. } | Outgoing::Nack { to, .. } | Outgoing::Direct { to, .. } => {
                 return Some((to, self.roster.at(to)));
@@ -227,6 +224,7 @@ impl Swim {
             Outgoing::Probe => self.probe_ping().map(|(slot, ..)| slot),
             Outgoing::RelayPing { relay } => self.relay(relay).and_then(|relay| member(relay.target)),
             Outgoing::Ping { operation } => self.ping_target(operation).and_then(member),
+            Outgoing::Gossip { .. } if self.rumors.is_empty() => None,
             Outgoing::IndirectPing { helper: to, .. }
             | Outgoing::Gossip { to }
             | Outgoing::User { to, .. } => member(to),
