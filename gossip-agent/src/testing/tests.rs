@@ -1,62 +1,23 @@
 //! Runs the bodies over the stored seeds, over damaged forms of them and over random bytes, on the stable compiler.
 
-use std::path::{Path, PathBuf};
-use std::{env, fs};
+#[path = "../../../fuzz/stored.rs"]
+mod stored;
 
 use super::{OBJECTS, TEXTS, fuzz_config, fuzz_mdns, fuzz_rpc};
 use crate::mdns::{Answerer, Service};
 use crate::rpc::tally::serf_cases;
 use crate::rpc::{Command, Reader, RequestHeader, Value as _};
 
-type Body = fn(&[u8]);
-
-const TARGETS: [(&str, Body); 3] = [("rpc", fuzz_rpc), ("config", fuzz_config), ("mdns", fuzz_mdns)];
-
-fn fuzz_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
-}
-
-/// Everything that lies in a directory of inputs, in a fixed order; nothing if there is no such directory.
-fn inputs(dir: &Path) -> Vec<(String, Vec<u8>)> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    let mut found: Vec<_> = entries
-        .map(|entry| entry.unwrap().path())
-        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap()))
-        .collect();
-    found.sort();
-    found
-}
+const TARGETS: [(&str, stored::Body); 3] = [("rpc", fuzz_rpc), ("config", fuzz_config), ("mdns", fuzz_mdns)];
 
 #[test]
 fn the_stored_inputs_pass() {
-    for (target, body) in TARGETS {
-        for kind in ["corpus-seeds", "regressions"] {
-            for (name, input) in inputs(&fuzz_dir().join(kind).join(target)) {
-                println!("{kind}/{target}/{name}");
-                body(&input);
-            }
-        }
-    }
+    stored::pass_as_stored(&TARGETS);
 }
 
 #[test]
 fn seeds_pass_cut_at_every_length_and_with_every_byte_changed() {
-    for (target, body) in TARGETS {
-        for (name, input) in inputs(&fuzz_dir().join("corpus-seeds").join(target)) {
-            println!("{target}/{name}");
-            for len in 0..input.len() {
-                body(&input[..len]);
-            }
-            let mut changed = input.clone();
-            for at in 0..input.len() {
-                for mask in [0x01, 0x80, 0xff] {
-                    changed[at] ^= mask;
-                    body(&changed);
-                    changed[at] ^= mask;
-                }
-            }
-        }
-    }
+    stored::pass_damaged(TARGETS, usize::MAX);
 }
 
 #[test]
@@ -74,18 +35,8 @@ fn random_bytes_pass() {
 /// `WRITE_SEEDS=1` writes them anew: of RPC and files what was recorded, of the rest what our own side makes.
 #[test]
 fn the_seeds_are_up_to_date() {
-    let rewrite = env::var_os("WRITE_SEEDS").is_some();
-    for (target, mut seeds) in [("rpc", rpc_seeds()), ("config", config_seeds()), ("mdns", mdns_seeds())] {
-        let dir = fuzz_dir().join("corpus-seeds").join(target);
-        if rewrite {
-            let _ = fs::remove_dir_all(&dir);
-            fs::create_dir_all(&dir).unwrap();
-            for (name, bytes) in &seeds {
-                fs::write(dir.join(name), bytes).unwrap();
-            }
-        }
-        seeds.sort();
-        assert!(seeds == inputs(&dir), "{target}: the seeds are stale; write them with WRITE_SEEDS=1");
+    for (target, seeds) in [("rpc", rpc_seeds()), ("config", config_seeds()), ("mdns", mdns_seeds())] {
+        stored::seeds_are(target, seeds);
     }
 }
 

@@ -1,8 +1,11 @@
 //! Runs the bodies over the stored seeds, over damaged forms of them and over random bytes, on the stable compiler.
 
-use std::path::{Path, PathBuf};
+#[path = "../../../fuzz/stored.rs"]
+mod stored;
+
+use std::path::Path;
 use std::prelude::rust_2024::*;
-use std::{env, format, fs, println, vec};
+use std::{env, format, fs, vec};
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -10,9 +13,7 @@ use serde_json::Value;
 use super::*;
 use crate::wire::message::Compressed;
 
-type Body = fn(&[u8]);
-
-const TARGETS: [(&str, Body); 11] = [
+const TARGETS: [(&str, stored::Body); 11] = [
     ("claims", fuzz_claims),
     ("cluster", fuzz_cluster),
     ("decode", fuzz_decode),
@@ -32,55 +33,15 @@ const MACHINES: [&str; 3] = ["cluster", "node_ops", "pair"];
 /// How many seeds of one kind of message are kept; more would not show a fuzzer anything new.
 const SEEDS_PER_KIND: usize = 3;
 
-fn fuzz_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
-}
-
-/// Everything that lies in a directory of inputs, in a fixed order; nothing if there is no such directory.
-fn inputs(dir: &Path) -> Vec<(String, Vec<u8>)> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    let mut found: Vec<_> = entries
-        .map(|entry| entry.expect("a readable directory").path())
-        .filter(|path| path.is_file())
-        .map(|path| (path.display().to_string(), fs::read(&path).expect("a readable input")))
-        .collect();
-    found.sort();
-    found
-}
-
 #[test]
 fn the_stored_inputs_pass() {
-    for (target, body) in TARGETS {
-        let seeds = inputs(&fuzz_dir().join("corpus-seeds").join(target));
-        assert!(!seeds.is_empty(), "{target}: no seeds");
-        let regressions = inputs(&fuzz_dir().join("regressions").join(target));
-        for (name, input) in seeds.iter().chain(&regressions) {
-            println!("{name}");
-            body(input);
-        }
-    }
+    stored::pass_as_stored(&TARGETS);
 }
 
 #[test]
 fn seeds_pass_cut_at_every_length_and_with_every_byte_changed() {
-    for (target, body) in TARGETS.into_iter().filter(|(target, _)| !MACHINES.contains(target)) {
-        for (name, input) in inputs(&fuzz_dir().join("corpus-seeds").join(target)) {
-            // Long ones are long because of what they carry, not because of their structure.
-            let structure = input.len().min(192);
-            println!("{name}");
-            for len in 0..structure {
-                body(&input[..len]);
-            }
-            let mut changed = input.clone();
-            for at in 0..structure {
-                for mask in [0x01, 0x80, 0xff] {
-                    changed[at] ^= mask;
-                    body(&changed);
-                    changed[at] ^= mask;
-                }
-            }
-        }
-    }
+    let quick = TARGETS.into_iter().filter(|(target, _)| !MACHINES.contains(target));
+    stored::pass_damaged(quick, 192);
 }
 
 /// To reproduce a crash without a fuzzer: the name of the directory that it is in is the target's.
@@ -88,7 +49,7 @@ fn seeds_pass_cut_at_every_length_and_with_every_byte_changed() {
 #[ignore = "by hand: INPUT=fuzz/artifacts/packet/crash-... cargo test -p gossip-proto --lib the_input_given -- --ignored"]
 fn the_input_given_passes() {
     let path = env::var("INPUT").expect("INPUT names a file");
-    let path = fuzz_dir().join("..").join(path);
+    let path = stored::fuzz_dir().join("..").join(path);
     let directory = path.parent().and_then(Path::file_name).expect("a file in a directory");
     let target = TARGETS.iter().find(|(target, _)| directory == *target);
     target.expect("the directory of a target").1(&fs::read(&path).expect("a readable input"));
@@ -119,7 +80,6 @@ proptest! {
 /// `WRITE_SEEDS=1` writes them anew.
 #[test]
 fn the_seeds_are_those_of_the_vectors() {
-    let rewrite = env::var_os("WRITE_SEEDS").is_some();
     for (target, seeds) in [
         ("claims", claims_seeds()),
         ("decode", decode_seeds()),
@@ -130,18 +90,7 @@ fn the_seeds_are_those_of_the_vectors() {
         ("snapshot", snapshot_seeds()),
         ("stream", stream_seeds()),
     ] {
-        let dir = fuzz_dir().join("corpus-seeds").join(target);
-        if rewrite {
-            let _ = fs::remove_dir_all(&dir);
-            fs::create_dir_all(&dir).expect("the directory of seeds");
-            for (name, bytes) in &seeds {
-                fs::write(dir.join(name), bytes).expect("a seed");
-            }
-        }
-        let mut expected: Vec<_> =
-            seeds.into_iter().map(|(name, bytes)| (dir.join(name).display().to_string(), bytes)).collect();
-        expected.sort();
-        assert!(expected == inputs(&dir), "{target}: the seeds are stale; write them with WRITE_SEEDS=1");
+        stored::seeds_are(target, seeds);
     }
 }
 
