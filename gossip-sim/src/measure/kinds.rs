@@ -26,7 +26,9 @@ impl Opened {
 
     /// Kinds do not count any more.
     pub(super) fn end<K: kind::Kind>(&mut self, net: &mut Network<K>) {
-        self.counted = self.load.take().map(|load| net.unobserve(load));
+        if let Some(load) = self.load.take() {
+            self.counted = Some(net.unobserve(load));
+        }
     }
 
     /// An event is about to begin; the first one is followed.
@@ -55,7 +57,7 @@ impl Opened {
         samples: &mut Samples,
         series: &mut Option<Series>,
     ) {
-        self.end_if_running(net);
+        self.end(net);
         if let Some(spread) = self.spread {
             let spread = net.unobserve(spread);
             if let Some(hop) = spread.last_hop() {
@@ -89,12 +91,6 @@ impl Opened {
                     });
                 }
             }
-        }
-    }
-
-    fn end_if_running<K: kind::Kind>(&mut self, net: &mut Network<K>) {
-        if self.load.is_some() {
-            self.end(net);
         }
     }
 }
