@@ -78,6 +78,12 @@ impl NodeId {
 /// The port of nodes whose address the network chose.
 pub const PORT: u16 = 7946;
 
+/// The address that the network chooses for a node of that number.
+pub fn default_addr(number: usize) -> SocketAddr {
+    let [_, a, b, c] = (number as u32 + 1).to_be_bytes();
+    (Ipv4Addr::new(10, a, b, c), PORT).into()
+}
+
 /// How often [`Network::run_until`] looks.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -113,8 +119,7 @@ impl<M: Machine> Network<M> {
 
     /// Adds a node at an address of the network's choice and starts it now.
     pub fn add_node(&mut self, factory: impl FnMut(Start) -> M + 'static) -> NodeId {
-        let [_, a, b, c] = (self.nodes.len() as u32 + 1).to_be_bytes();
-        self.add_node_at((Ipv4Addr::new(10, a, b, c), PORT).into(), factory)
+        self.add_node_at(default_addr(self.nodes.len()), factory)
     }
 
     /// Adds a node at that address and starts it now.

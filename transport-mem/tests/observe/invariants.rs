@@ -93,6 +93,39 @@ fn pings_beyond_the_rule_are_reported() {
     assert_eq!((broken.rule, broken.node), (Rule::Probes, Some(nodes[1])));
 }
 
+/// A machine goes on from the time it had; and how long a dead member is remembered is a matter of its node's clock.
+#[test]
+fn clocks_that_are_wrong_break_no_rule() {
+    let test = "invariants::clocks_that_are_wrong_break_no_rule";
+    let (mut net, nodes, watch) = watched(test, 4, |checks| checks);
+    net.set_clock_back(nodes[0], 15 * SECOND);
+    // What it is asked to ping for others it pings all the same.
+    net.cut(nodes[2], nodes[3], true);
+    net.run_for(20 * SECOND);
+    net.heal();
+    assert_eq!(net[watch].broken(), []);
+
+    // It refutes, so that its incarnation rises; then it is gone for as long as a fast clock takes to forget it.
+    net.pause(nodes[3]);
+    net.run_until(60 * SECOND, |net| net.none_counts(nodes[3])).expect("it is missed");
+    net.resume(nodes[3]);
+    net.run_until(60 * SECOND, |net| net.agrees()).expect("it is back");
+    net.skew_clock(nodes[1], 500_000);
+    net.crash(nodes[3]);
+    let failed = |net: &Net| net.status(nodes[1], nodes[3]) == Some(gossip_proto::Status::Failed);
+    net.run_until(60 * SECOND, failed).expect("it is missed");
+    net.run_for(25 * SECOND);
+    net.restart(nodes[3]);
+    net.join(nodes[3], &nodes[1..2]);
+    let from_the_beginning = |net: &Net| {
+        let seen = net.machine(nodes[1]).unwrap().find(net.name(nodes[3]).as_bytes());
+        seen.is_some_and(|seen| (seen.status, seen.incarnation) == (gossip_proto::Status::Alive, 1))
+    };
+    net.run_until(5 * SECOND, from_the_beginning).expect("it was forgotten");
+    net.run_for(5 * SECOND);
+    assert_eq!(net[watch].broken(), []);
+}
+
 #[test]
 fn long_datagrams_and_too_many_bytes_are_reported() {
     let test = "invariants::long_datagrams_and_too_many_bytes_are_reported";

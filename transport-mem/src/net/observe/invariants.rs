@@ -112,6 +112,7 @@ pub struct Invariants {
     turn: usize,
     since: Instant,
     judged: bool,
+    checked: u64,
     broken: Vec<Broken>,
 }
 
@@ -121,6 +122,8 @@ struct State {
     /// When it was started, by its clock.
     started: Instant,
     clock: Clock,
+    /// The latest that the clock showed: where it is set back, the machine keeps that until the clock has made up for it.
+    latest: Instant,
     interval: Duration,
     limit: usize,
     /// Of members above incarnation 1, which the others are all in: what has not risen cannot fall.
@@ -133,12 +136,19 @@ struct State {
     bytes: u64,
 }
 
+impl State {
+    /// The time that the machine goes by.
+    fn reads(&self, at: Instant) -> Instant {
+        self.clock.reads(at).max(self.latest)
+    }
+}
+
 /// A member that has refuted something.
 #[derive(Clone, Copy, Debug)]
 struct Risen {
     addr: SocketAddr,
     incarnation: u32,
-    /// Since when it is dead or has left.
+    /// Since when it is dead or has left, by the clock of who sees it.
     gone: Option<Instant>,
 }
 
@@ -158,6 +168,7 @@ impl Invariants {
             turn: 0,
             since: Instant::ORIGIN,
             judged: false,
+            checked: 0,
             broken: Vec::new(),
         }
     }
@@ -204,6 +215,11 @@ impl Invariants {
         &self.broken
     }
 
+    /// How many comparisons were made, whatever came of them.
+    pub fn checked(&self) -> u64 {
+        self.checked
+    }
+
     fn report(&mut self, at: Instant, node: Option<NodeId>, rule: Rule, what: String) {
         let broken = Broken { at, node, rule, what, replay: self.replay.clone() };
         assert!(!self.panics, "{broken}");
@@ -221,15 +237,16 @@ impl Invariants {
         status: Option<Status>,
     ) {
         let Some(state) = self.nodes.get_mut(&node) else { return };
-        let forgets = state.forgets;
+        self.checked += 1;
+        let (forgets, reads) = (state.forgets, state.reads(at));
         let before = state.incarnations.remove(&key);
         if incarnation > 1 {
-            let since = before.and_then(|before| before.gone).unwrap_or(at);
+            let since = before.and_then(|before| before.gone).unwrap_or(reads);
             let gone = matches!(status, Some(Status::Failed | Status::Left)).then_some(since);
             state.incarnations.insert(key, Risen { addr, incarnation, gone });
         }
         // Members begin with 1: one in 0 is a name whose incarnation was forgotten.
-        let forgotten = |before: &Risen| before.gone.is_some_and(|gone| at - gone >= forgets);
+        let forgotten = |before: &Risen| before.gone.is_some_and(|gone| reads - gone >= forgets);
         let fell = |before: &Risen| before.addr == addr && before.incarnation > incarnation;
         if let Some(before) = before.filter(|before| incarnation > 0 && fell(before) && !forgotten(before)) {
             let before = before.incarnation;
@@ -239,6 +256,7 @@ impl Invariants {
     }
 
     fn depths(&mut self, at: Instant, node: NodeId, depths: &[Depth]) {
+        self.checked += depths.len() as u64;
         for Depth { what, len, cap } in depths.iter().filter(|depth| depth.len > depth.cap) {
             self.report(at, Some(node), Rule::Queue, format!("{len} {what} where {cap} may be"));
         }
@@ -247,6 +265,7 @@ impl Invariants {
     fn eventually<M: Machine>(&mut self, net: &Network<M>, bound: Duration) {
         let (at, since) = (net.now(), self.since);
         for group in net.groups() {
+            self.checked += group.len() as u64 * group.len() as u64;
             for &viewer in &group {
                 let dead = |subject: &&NodeId| net.status(viewer, **subject) == Some(Status::Failed);
                 if let Some(dead) = group.iter().find(dead) {
@@ -294,8 +313,9 @@ impl<M: Machine> Observer<M> for Invariants {
         (self.since, self.judged) = (at, false);
     }
 
-    fn clock_set(&mut self, _: Instant, node: NodeId, clock: Clock) {
+    fn clock_set(&mut self, at: Instant, node: NodeId, clock: Clock) {
         if let Some(state) = self.nodes.get_mut(&node) {
+            state.latest = state.reads(at);
             state.clock = clock;
         }
     }
@@ -327,11 +347,12 @@ impl<M: Machine> Observer<M> for Invariants {
         let allowed = match state.interval.as_nanos() {
             0 => state.requests,
             interval => {
-                let since = state.clock.reads(at).saturating_duration_since(state.started);
+                let since = state.reads(at).saturating_duration_since(state.started);
                 (since.as_nanos() / interval) as u64 + 1 + state.requests
             }
         };
         let sent = state.pings;
+        self.checked += 1 + u64::from(pings > 0 && self.pings_are_probes) + u64::from(self.budget.is_some());
         if pings > 0 && self.pings_are_probes && sent > allowed {
             let what = format!("{sent} pings since it started, where {allowed} may be");
             self.report(at, Some(from), Rule::Probes, what);
