@@ -69,6 +69,7 @@ pub fn execute(
                 cell,
                 seed: options.first_seed.wrapping_add(number),
                 series: keep_series && number == 0,
+                line: None,
             })
         })
         .collect();
@@ -179,7 +180,8 @@ fn run_all(
     Ok(done)
 }
 
-fn run_one(task: &Task<'_>) -> Result<Outcomes, String> {
+/// Runs one, and makes an error of a panic.
+pub(crate) fn run_one(task: &Task<'_>) -> Result<Outcomes, String> {
     let result = catch_unwind(AssertUnwindSafe(|| run::run(task))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");

@@ -94,9 +94,14 @@
 //!
 //! Every run is watched by the invariants of `transport-mem` ([`transport_mem::net::observe::Rule`]): the incarnation of a member
 //! at one address never falls, a node probes once an interval, no queue and no datagram is longer than it may be; and, where
-//! the protocol promises it and the run lasts long enough, all agree in the end. `[check]` adds a budget of bytes, and says
-//! whether the end is to be judged ([`scenario::Check`]). A run that breaks a rule ends the command with what was seen and the
+//! the protocol promises it and the run lasts long enough, all agree in the end. `[check]` adds a budget of bytes, says
+//! whether the end is to be judged, and how strictly ([`scenario::Check`]). A run that breaks a rule ends the command with what was seen and the
 //! line that repeats that run.
+//!
+//! # Storms
+//!
+//! [`storm`] draws scenarios from seeds, with all faults that steps can have, and runs them without end: `gossip-sim storm`. What
+//! is drawn is a scenario file like any other, and can be printed, changed and run as one.
 //!
 //! # Reports
 //!
@@ -117,6 +122,7 @@ mod run;
 pub mod scenario;
 mod settings;
 mod statistics;
+pub mod storm;
 pub mod table;
 pub mod value;
 

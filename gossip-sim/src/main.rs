@@ -1,6 +1,8 @@
 //! `gossip-sim`: runs scenarios, compares their reports, replays recordings.
 #![forbid(unsafe_code)]
 
+mod storming;
+
 use core::time::Duration;
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -43,6 +45,12 @@ enum Command {
     ///
     /// Exit code 1 says that some are not the same.
     Baseline(Baseline),
+    /// Runs random scenarios, with all faults there are, until it is interrupted.
+    ///
+    /// Each is drawn from a seed: 3 to 50 nodes, a random configuration, faults of all kinds at the same time, and then none,
+    /// after which the cluster must settle in the time that its parameters promise. Exit code 1 says that one broke a rule; the
+    /// line that repeats it is printed.
+    Storm(storming::Storm),
     /// Prints a scenario's file, to start one's own from.
     Show {
         /// A built-in scenario or a file.
@@ -150,6 +158,7 @@ fn main() -> ExitCode {
         Command::Replay(options) => run_replay(&options).map(|()| ExitCode::SUCCESS),
         Command::Results(options) => run_results(&options).map(|()| ExitCode::SUCCESS),
         Command::Baseline(options) => run_baseline(&options),
+        Command::Storm(options) => storming::run(&options),
         Command::Show { scenario } => find(&scenario)
             .map_err(|error| error.to_string())
             .and_then(|(_, text)| print(&text))

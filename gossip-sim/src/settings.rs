@@ -97,7 +97,7 @@ fields! {
     lockstep: bool,
 }
 
-/// What `ServiceConfig` begins with, and does not tell.
+/// What `ServiceConfig` and `Config` begin with for either, and do not tell.
 const RECONNECT: Duration = Duration::from_secs(30);
 
 struct Label(gossip_proto::Bytes);
@@ -163,6 +163,11 @@ impl NodeSettings {
     /// How often members that were lost are tried again.
     pub(crate) fn reconnect_interval(&self) -> Duration {
         time_in(&self.service, "reconnect_interval").unwrap_or(RECONNECT)
+    }
+
+    /// How often seeds that were lost are tried again.
+    pub(crate) fn seed_interval(&self) -> Duration {
+        self.config_time("seed_interval").unwrap_or(RECONNECT)
     }
 
     /// Whether nodes probe, gossip and exchange all they know.

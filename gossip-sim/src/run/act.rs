@@ -172,7 +172,8 @@ impl<K: Kind> Sim<'_, K> {
                     get(&step.value, &self.parameters)?.map_or_else(String::new, |value| value.to_string());
                 for &node in nodes {
                     let id = self.nodes[node];
-                    if self.net.machine(id).is_some() {
+                    if self.takes_orders(node) {
+                        self.count("tags set");
                         let (name, value) = (name.clone(), value.clone());
                         let set = self.net.with(id, |machine, now| machine.set_tag(now, name, value));
                         set.map_err(|error| format!("set-tag: {error}"))?;
@@ -195,6 +196,7 @@ impl<K: Kind> Sim<'_, K> {
         } else {
             self.net.vanish(id);
         }
+        self.count(if crash { "crashes" } else { "power cuts" });
         self.leaving.remove(&node);
         self.meter.stopped(node);
         self.meter.fault(node, now, what, false);
@@ -209,6 +211,7 @@ impl<K: Kind> Sim<'_, K> {
         if self.disks && !state {
             self.net.wipe_disk(id);
         }
+        self.count(if state { "restarts with a disk" } else { "restarts without a disk" });
         self.net.restart(id);
         self.meter.restarted(node);
         if !state || step.via.is_some() {
@@ -238,6 +241,7 @@ impl<K: Kind> Sim<'_, K> {
         let target = self.net.addr(self.nodes[via_now]).into();
         match self.net.with(id, |machine, now| machine.join(now, &[target])) {
             Ok(operation) => {
+                self.count("joins");
                 self.joins.insert((node, operation), via);
             }
             // It leaves, or has too much to do: the second passes.
@@ -252,16 +256,23 @@ impl<K: Kind> Sim<'_, K> {
             return;
         }
         self.meter.fault(node, now, "leave", true);
-        if self.net.with(id, |machine, now| machine.leave(now)).is_err() {
-            self.leaving.remove(&node);
+        match self.net.with(id, |machine, now| machine.leave(now)) {
+            Ok(_) => self.count("leaves"),
+            Err(_) => drop(self.leaving.remove(&node)),
         }
+    }
+
+    /// Whether a node can be told to say something: it runs, and does not say good-bye.
+    fn takes_orders(&self, node: usize) -> bool {
+        self.net.machine(self.nodes[node]).is_some_and(|machine| !machine.leaves())
     }
 
     fn user_event(&mut self, step: &Step, node: usize, now: Instant) -> Result<(), String> {
         let id = self.nodes[node];
-        if self.net.machine(id).is_none() {
+        if !self.takes_orders(node) {
             return Ok(());
         }
+        self.count("user events");
         let prefix = get(&step.name, &self.parameters)?.unwrap_or_else(|| "e".into());
         let name = format!("{prefix}{}", self.events);
         self.events += 1;
@@ -274,9 +285,10 @@ impl<K: Kind> Sim<'_, K> {
 
     fn query(&mut self, step: &Step, node: usize) -> Result<(), String> {
         let id = self.nodes[node];
-        if self.net.machine(id).is_none() {
+        if !self.takes_orders(node) {
             return Ok(());
         }
+        self.count("queries");
         let name = get(&step.name, &self.parameters)?.unwrap_or_else(|| "q".into());
         let payload = vec![b'x'; get(&step.size, &self.parameters)?.unwrap_or(0)];
         let running = self.net.running().count();

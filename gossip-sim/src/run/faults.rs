@@ -1,7 +1,9 @@
 //! What breaks nodes and links, and mends them again.
 
-use gossip_proto::Instant;
-use transport_mem::net::{Bursts, NodeId};
+use std::collections::BTreeSet;
+
+use gossip_proto::{Instant, Seed};
+use transport_mem::net::{Bursts, Device, FaultInjection, NodeId, Packet, Verdict};
 use transport_mem::{Conditions, Rate};
 
 use crate::run::kind::Kind;
@@ -28,6 +30,7 @@ impl<K: Kind> Sim<'_, K> {
                 Ok(())
             }
             Action::Partition => self.split(number, on),
+            Action::Corrupt => self.corrupt(number, nodes, on, now),
             Action::Link
             | Action::Cut
             | Action::BlockDatagrams
@@ -37,6 +40,7 @@ impl<K: Kind> Sim<'_, K> {
             | Action::LimitPath => self.links(number, on),
             _ => nodes.iter().try_for_each(|&node| {
                 if on {
+                    self.count(counted(step));
                     self.meter.fault(node, now, step.action.name(), false);
                 }
                 match self.hold(number, (step.action, node, node), on) {
@@ -122,6 +126,33 @@ impl<K: Kind> Sim<'_, K> {
         Ok(())
     }
 
+    /// Damages what nodes send, or ends that. Several such steps at once each do theirs.
+    fn corrupt(&mut self, number: usize, nodes: &[usize], on: bool, now: Instant) -> Result<(), String> {
+        if !on {
+            if let Some(place) = self.damage.iter().rposition(|(step, _)| *step == number) {
+                let (_, device) = self.damage.remove(place);
+                self.net.detach(device);
+            }
+            return Ok(());
+        }
+        let step = self.step(number);
+        let share =
+            |value| get(value, &self.parameters).map(|share| share.map_or(0.0, |share: Share| share.0));
+        let (flip, truncate) = (share(&step.flip)?, share(&step.truncate)?);
+        let streams = get(&step.streams, &self.parameters)?.unwrap_or(false);
+        // Streams of random numbers that have nothing to do with each other.
+        let seed = Seed::from_u64(self.net.random(u64::MAX));
+        let harm = FaultInjection::new(&seed).corrupt(flip).truncate(truncate).streams(streams);
+        let from: BTreeSet<NodeId> = nodes.iter().map(|node| self.nodes[*node]).collect();
+        for &node in nodes {
+            self.count("nodes whose packets are damaged");
+            self.meter.fault(node, now, step.action.name(), false);
+        }
+        let device = self.net.attach(Of { from, harm });
+        self.damage.push((number, device));
+        Ok(())
+    }
+
     /// Splits the network, or ends that, unless another split has taken its place.
     fn split(&mut self, number: usize, on: bool) -> Result<(), String> {
         if !on {
@@ -137,6 +168,7 @@ impl<K: Kind> Sim<'_, K> {
         let groups = groups.iter().map(|group| self.named(group)).collect::<Result<Vec<_>, _>>()?;
         let ids: Vec<Vec<NodeId>> =
             groups.iter().map(|group| group.iter().map(|node| self.nodes[*node]).collect()).collect();
+        self.count("partitions");
         self.net.partition(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>());
         self.meter.sides(&groups);
         self.split = Some(number);
@@ -172,6 +204,9 @@ impl<K: Kind> Sim<'_, K> {
             return Ok(());
         }
         let (from, to) = (self.targets(&step.from)?, self.targets(&step.to)?);
+        if on && step.action == Action::Cut {
+            self.count(if ways == 2 { "cuts both ways" } else { "cuts one way" });
+        }
         self.pair_links |= step.action == Action::Link;
         for &a in &from {
             for &b in to.iter().filter(|b| **b != a) {
@@ -186,6 +221,9 @@ impl<K: Kind> Sim<'_, K> {
     /// Changes the link from one node to another.
     fn link(&mut self, number: usize, a: usize, b: usize, on: bool) -> Result<(), String> {
         let action = self.step(number).action;
+        if on {
+            self.count_link(self.step(number));
+        }
         let holder = self.hold(number, (action, a, b), on);
         let on = holder.is_some();
         let bytes = match holder {
@@ -208,9 +246,65 @@ impl<K: Kind> Sim<'_, K> {
         Ok(())
     }
 
+    /// Notes what is done to one direction of a link: each of several conditions by itself.
+    fn count_link(&mut self, step: &Step) {
+        let Some(links) = &step.conditions else { return self.count(counted(step)) };
+        for (what, given) in [
+            ("links with other latency", links.latency.is_some()),
+            ("links with jitter", links.jitter.is_some()),
+            ("links that lose packets", links.loss.is_some() && links.burst.is_none()),
+            ("links that lose packets in bursts", links.loss.is_some() && links.burst.is_some()),
+            ("links with a rate", links.rate.is_some()),
+            ("links that lose large datagrams", links.mtu.is_some()),
+            ("links that duplicate", links.duplicate.is_some()),
+            ("links that reorder", links.reorder.is_some()),
+        ] {
+            if given {
+                self.count(what);
+            }
+        }
+    }
+
     /// How links behave by that step, if it says so.
     fn conditions_of(&self, holder: Option<usize>) -> Result<Option<Conditions>, String> {
         let network = holder.and_then(|holder| self.step(holder).conditions.as_ref());
         network.map(|network| links::conditions(network, &self.parameters)).transpose()
+    }
+}
+
+/// Harm to what some nodes send.
+struct Of {
+    from: BTreeSet<NodeId>,
+    harm: FaultInjection,
+}
+
+impl Device for Of {
+    fn pass(&mut self, packet: &Packet<'_>) -> Verdict {
+        if self.from.contains(&packet.from) { self.harm.pass(packet) } else { Verdict::Pass }
+    }
+}
+
+/// What a step does to one node or link, in the plural.
+fn counted(step: &Step) -> &'static str {
+    match step.action {
+        Action::Pause => "processes paused",
+        Action::StopIo => "sockets stopped",
+        Action::Loss => "nodes that lose packets",
+        Action::Slow => "slow processes",
+        Action::Bursts => "processes in bursts",
+        Action::SkewClock => "skewed clocks",
+        Action::SetClock if step.forward.is_some() => "clocks set forward",
+        Action::SetClock => "clocks set back",
+        Action::RefuseStreams => "nodes that refuse streams",
+        Action::SlowReader => "slow readers",
+        Action::Line => "lines with a rate",
+        Action::FailDisk => "failing disks",
+        Action::Cut => "links cut",
+        Action::BlockDatagrams => "links without datagrams",
+        Action::StallStreams => "links with stalled streams",
+        Action::BlockConnects => "links without connects",
+        Action::BreakStreams => "links that break streams",
+        Action::LimitPath => "paths for small datagrams",
+        other => other.name(),
     }
 }

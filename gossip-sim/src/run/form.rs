@@ -1,9 +1,11 @@
 //! How a cluster comes about, and who belongs to which group.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::rc::Rc;
 
 use gossip_proto::NonceSecret;
+use gossip_proto::wire::keyring::Keyring;
 use transport_mem::Conditions;
 use transport_mem::net::{NodeId, Start};
 
@@ -29,6 +31,9 @@ impl<K: Kind> Sim<'_, K> {
         if let Some(bytes) = get(&network.socket_buffer, &self.parameters)? {
             self.net.set_socket_buffer(bytes);
         }
+        if let Some(bytes) = get(&network.segment, &self.parameters)? {
+            self.net.set_max_segment(bytes);
+        }
         if let Some(on) = get(&network.report_unreachable, &self.parameters)? {
             self.net.report_unreachable(on);
         }
@@ -46,6 +51,10 @@ impl<K: Kind> Sim<'_, K> {
                 self.net.set_conditions(conditions);
                 self.add_all();
                 self.net.form();
+                // That is no news to anybody, so that snapshots must begin with it.
+                if self.disks {
+                    self.nodes.iter().for_each(|&id| self.net.add_disk(id, true));
+                }
                 self.net.run_for(settle.unwrap_or_default());
                 self.collect();
             }
@@ -79,8 +88,9 @@ impl<K: Kind> Sim<'_, K> {
     /// One more node.
     pub(super) fn add_node(&mut self) -> NodeId {
         let settings = Rc::clone(&self.settings);
-        let id = self.net.add_node(move |start| boot(&settings, start));
-        if self.disks {
+        let (seeds, keyring) = (self.seeds.clone(), self.keyring.clone());
+        let id = self.net.add_node(move |start| boot(&settings, &seeds, keyring.as_ref(), start));
+        if self.disks && self.task.scenario.start.how != Forming::Known {
             // A node that said good-bye and comes back with its state knows whom to come back to.
             self.net.add_disk(id, true);
         }
@@ -215,12 +225,18 @@ impl<K: Kind> Sim<'_, K> {
     }
 }
 
-fn boot<K: Kind>(settings: &NodeSettings, start: Start) -> K {
+fn boot<K: Kind>(
+    settings: &NodeSettings,
+    seeds: &[SocketAddr],
+    keyring: Option<&Keyring>,
+    start: Start,
+) -> K {
     let name = format!("node-{}", start.number);
     // The settings were tried out when the scenario was checked.
     let (mut config, mut service) = settings.configure(&name, start.addr).expect("the settings were checked");
+    config.seeds(seeds.to_vec()).keyring(start.saved.keyring.clone().or_else(|| keyring.cloned()));
     if start.restarts > 0 {
-        K::restore(&start.saved, &mut config, &mut service);
+        K::restore(&start.saved, seeds, &mut config, &mut service);
     }
     let nonces: NonceSecret = start.nonces;
     K::make(start.now, config, service, start.seed, nonces).expect("the settings were checked")

@@ -1,5 +1,7 @@
 //! What scenarios ask of a machine beyond the contract: the two kinds have different words for it.
 
+use core::net::SocketAddr;
+
 use gossip_proto::coordinate::Coordinate;
 use gossip_proto::{
     Bytes, CommandError, Config, ConfigError, Instant, Machine, Membership, Node, NonceSecret, OperationId,
@@ -24,8 +26,8 @@ pub(crate) trait Kind: Persistent + Sized + 'static {
         nonces: NonceSecret,
     ) -> Result<Self, ConfigError>;
 
-    /// Puts what the disk has of an earlier life into the configuration of the next.
-    fn restore(saved: &Saved, config: &mut Config, service: &mut ServiceConfig);
+    /// Puts what the disk has of an earlier life into the configuration of the next, beside the seeds of all.
+    fn restore(saved: &Saved, seeds: &[SocketAddr], config: &mut Config, service: &mut ServiceConfig);
 
     /// Spreads a payload over the cluster.
     fn spread(&mut self, now: Instant, name: &[u8], payload: &[u8]) -> Result<OperationId, CommandError>;
@@ -58,7 +60,7 @@ impl Kind for Node {
         Self::new(now, config, service, seed, nonces)
     }
 
-    fn restore(saved: &Saved, _: &mut Config, service: &mut ServiceConfig) {
+    fn restore(saved: &Saved, _: &[SocketAddr], _: &mut Config, service: &mut ServiceConfig) {
         service.restore(Some(saved.restore.clone()));
     }
 
@@ -108,8 +110,9 @@ impl Kind for Membership {
         Self::new(now, config, seed, nonces)
     }
 
-    fn restore(saved: &Saved, config: &mut Config, _: &mut ServiceConfig) {
-        config.seeds(saved.restore.alive.iter().map(|(_, addr)| *addr).collect());
+    fn restore(saved: &Saved, seeds: &[SocketAddr], config: &mut Config, _: &mut ServiceConfig) {
+        let known = saved.restore.alive.iter().map(|(_, addr)| *addr);
+        config.seeds(seeds.iter().copied().chain(known.filter(|addr| !seeds.contains(addr))).collect());
     }
 
     fn spread(&mut self, now: Instant, name: &[u8], payload: &[u8]) -> Result<OperationId, CommandError> {

@@ -7,20 +7,24 @@ mod faults;
 mod form;
 pub(crate) mod kind;
 pub(crate) mod links;
-mod rules;
+pub(crate) mod rules;
+mod settled;
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
+use gossip_proto::wire::keyring::{Key, Keyring};
 use gossip_proto::{Completion, Instant, Membership, Node, OperationId, Outcome, Seed};
 use transport_mem::Conditions;
 use transport_mem::net::observe::Invariants;
-use transport_mem::net::{Network, News, NodeId, Watch};
+use transport_mem::net::{DeviceId, Network, News, NodeId, Watch, default_addr};
 
 use crate::measure::series::Series;
 use crate::measure::{Meter, Tellers, metrics};
 use crate::run::kind::Kind;
+use crate::run::settled::Settled;
 use crate::scenario::{Action, Condition, Forming, MachineKind, Scenario, Step, Variant};
 use crate::settings::NodeSettings;
 use crate::value::{Parameters, Val};
@@ -34,11 +38,16 @@ pub(crate) struct Task<'a> {
     pub(crate) seed: u64,
     /// Whether the series are wanted.
     pub(crate) series: bool,
+    /// The line that repeats the run, where it is not of a file or a built-in scenario.
+    pub(crate) line: Option<String>,
 }
 
 impl Task<'_> {
     /// The line that repeats the run.
     pub(crate) fn line(&self) -> String {
+        if let Some(line) = &self.line {
+            return line.clone();
+        }
         let mut filter: Vec<_> = self.cell.iter().map(|(name, value)| format!("{name}={value}")).collect();
         filter.push(format!("variant={}", self.variant.name));
         let (called, seed, filter) = (self.scenario.command(), self.seed, filter.join(","));
@@ -57,6 +66,10 @@ pub(crate) struct Outcomes {
     pub(crate) ran: Duration,
     /// Virtual node-seconds in all, forming included.
     pub(crate) node_seconds: f64,
+    /// What was done to nodes and links, each by itself, and how often.
+    pub(crate) done: BTreeMap<&'static str, u64>,
+    /// How many comparisons the invariants made.
+    pub(crate) checked: u64,
 }
 
 /// Runs it.
@@ -113,6 +126,9 @@ struct Sim<'a, K> {
     settings: Rc<NodeSettings>,
     size: usize,
     nodes: Vec<NodeId>,
+    /// Addresses that all are given, and their key.
+    seeds: Vec<SocketAddr>,
+    keyring: Option<Keyring>,
     /// Whether nodes have disks.
     disks: bool,
     groups: BTreeMap<String, Vec<usize>>,
@@ -139,9 +155,13 @@ struct Sim<'a, K> {
     zone_links: BTreeMap<(u32, u32), Conditions>,
     /// Whether a step has set links of single pairs.
     pair_links: bool,
+    /// What damages packets, by step, the latest last.
+    damage: Vec<(usize, DeviceId)>,
     events: usize,
     tellers: Option<Watch<Tellers>>,
     rules: Watch<Invariants>,
+    settled: Settled,
+    done: BTreeMap<&'static str, u64>,
     retry: Duration,
     agreed_since: Option<Instant>,
     formed: bool,
@@ -161,7 +181,10 @@ impl<'a, K: Kind> Sim<'a, K> {
         let size = scenario.cluster.nodes.get(&parameters)?;
         let steps = || scenario.steps.iter().map(toml::Spanned::get_ref);
         let mut net = Network::new(Seed::from_u64(task.seed));
-        let rules = net.observe(rules::watch(&net, task, &settings, &parameters)?);
+        let sealed = get(&scenario.cluster.sealed, &parameters)?.unwrap_or(false);
+        let keyring = if sealed { Some(keyring()?) } else { None };
+        let seeds = get(&scenario.cluster.seeds, &parameters)?.unwrap_or(0);
+        let rules = net.observe(rules::watch(&net, task, &settings, keyring.as_ref(), &parameters)?);
         let mut sim = Self {
             task,
             net,
@@ -169,6 +192,8 @@ impl<'a, K: Kind> Sim<'a, K> {
             settings,
             size,
             nodes: Vec::new(),
+            seeds: (0..seeds).map(default_addr).collect(),
+            keyring,
             disks: steps().any(|step| step.state.is_some() || step.action == Action::FailDisk),
             groups: BTreeMap::new(),
             zero: Instant::ORIGIN,
@@ -186,7 +211,10 @@ impl<'a, K: Kind> Sim<'a, K> {
             zones: BTreeMap::new(),
             zone_links: BTreeMap::new(),
             pair_links: false,
+            damage: Vec::new(),
             events: 0,
+            settled: Settled::default(),
+            done: BTreeMap::new(),
             retry: get(&scenario.start.retry, &parameters)?.unwrap_or(Duration::from_secs(1)),
             agreed_since: None,
             formed: matches!(scenario.start.how, Forming::Formed | Forming::Known),
@@ -221,6 +249,8 @@ impl<'a, K: Kind> Sim<'a, K> {
         }
         self.later(Duration::ZERO, Due::Look);
 
+        let settles =
+            scenario.check.settled.unwrap_or(false) || scenario.stop.when == Some(Condition::Settled);
         let after = began + scenario.stop.after.get(&self.parameters)?;
         let hold = get(&scenario.stop.hold, &self.parameters)?.unwrap_or_default();
         let mut held_since = None;
@@ -230,6 +260,9 @@ impl<'a, K: Kind> Sim<'a, K> {
             self.collect();
             let steps_over = self.steps_due == 0;
             self.look_for_agreement(now, steps_over);
+            if settles && steps_over {
+                self.look_whether_settled(now);
+            }
             let runs_on = scenario.stop.when == Some(Condition::StepsDone) && !steps_over;
             if now >= after && !runs_on {
                 break;
@@ -253,6 +286,9 @@ impl<'a, K: Kind> Sim<'a, K> {
             }
             self.net.run_for(next.saturating_duration_since(now));
             self.rules_hold()?;
+        }
+        if scenario.check.settled == Some(true) && !self.is_settled() {
+            return Err(self.not_settled());
         }
         self.sample_coordinates()?;
         Ok(self.finish())
@@ -281,7 +317,14 @@ impl<'a, K: Kind> Sim<'a, K> {
             ran: now.saturating_duration_since(self.zero),
             node_seconds: now.saturating_duration_since(Instant::ORIGIN).as_secs_f64()
                 * self.nodes.len() as f64,
+            done: self.done,
+            checked: self.net[self.rules].checked() + self.settled.checked,
         }
+    }
+
+    /// Notes what is done to a node or a link.
+    fn count(&mut self, what: &'static str) {
+        *self.done.entry(what).or_default() += 1;
     }
 
     fn probe_interval(&self) -> Duration {
@@ -414,6 +457,7 @@ impl<'a, K: Kind> Sim<'a, K> {
     fn holds(&self, condition: Condition) -> bool {
         match condition {
             Condition::StepsDone => true,
+            Condition::Settled => self.is_settled(),
             Condition::Agreed => self.agreed_since.is_some(),
             Condition::Detected => self.meter.all_detected(),
             Condition::Informed => self.meter.all_informed(),
@@ -439,4 +483,10 @@ fn get<T: crate::value::FromScalar + Clone>(
     parameters: &Parameters,
 ) -> Result<Option<T>, String> {
     value.as_ref().map(|value| value.get(parameters)).transpose()
+}
+
+/// The key of a cluster that seals: any will do.
+fn keyring() -> Result<Keyring, String> {
+    let key = Key::new(&[7; 32]).map_err(|error| error.to_string())?;
+    Keyring::new(key, []).map_err(|error| error.to_string())
 }

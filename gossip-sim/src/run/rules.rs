@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use gossip_proto::Machine;
+use gossip_proto::wire::keyring::Keyring;
 use transport_mem::net::Network;
 use transport_mem::net::observe::{Bound, Invariants};
 
@@ -15,29 +16,47 @@ use crate::value::Parameters;
 /// So many rounds of reconnecting find whoever is lost: in each, a lost node is tried by nobody with probability 1/e.
 const ROUNDS: u32 = 20;
 
+/// After so many rounds whoever has lost a seed has been in touch with it: an attempt under way may hang, and the next one is
+/// made a round later. Where somebody answers rounds are stretched as exchanges are: by two, for up to 64 nodes.
+const SEED_ROUNDS: u32 = 6;
+
 /// Begins to watch.
 pub(super) fn watch<M: Machine>(
     net: &Network<M>,
     task: &Task<'_>,
     settings: &NodeSettings,
+    keyring: Option<&Keyring>,
     parameters: &Parameters,
 ) -> Result<Invariants, String> {
     debug_assert_eq!(net.nodes().count(), 0, "pings are counted from the first on");
     let scenario = task.scenario;
     let mut rules = Invariants::new(task.line()).collecting();
+    if let Some(keyring) = keyring {
+        rules = rules.keyring(keyring.clone());
+    }
     if let Some(budget) = get(&scenario.check.budget, parameters)? {
         rules = rules.budget(budget as u64);
     }
     let eventually = scenario.check.eventually;
     if eventually.unwrap_or_else(|| is_promised(scenario, task.variant, settings, parameters)) {
         let (config, _) = settings.configure("check", ([127, 0, 0, 1], 7946).into())?;
-        let reconnect = match scenario.cluster.machine {
-            MachineKind::Node => settings.reconnect_interval() * ROUNDS,
-            MachineKind::Membership => Duration::ZERO,
-        };
-        rules = rules.within(Bound::of(&config, scenario.cluster.nodes.get(parameters)?, reconnect));
+        rules = rules.within(Bound::of(
+            &config,
+            scenario.cluster.nodes.get(parameters)?,
+            reconnects(scenario, settings),
+        ));
     }
     Ok(rules)
+}
+
+/// After how long those who lost each other have met again, as [`Bound::of`] wants to know it.
+pub(crate) fn reconnects(scenario: &Scenario, settings: &NodeSettings) -> Duration {
+    match scenario.cluster.machine {
+        MachineKind::Node => settings.reconnect_interval() * ROUNDS,
+        // Each attempt at a seed that runs reaches it.
+        MachineKind::Membership if scenario.cluster.seeds.is_some() => settings.seed_interval() * SEED_ROUNDS,
+        MachineKind::Membership => Duration::ZERO,
+    }
 }
 
 /// Whether the protocol promises that all agree some time after the last fault. It does not where something goes on that it
@@ -55,7 +74,10 @@ fn is_promised(
     let limited = slow || network.rate.is_some() || network.mtu.is_some() || network.socket_buffer.is_some();
     let whole = scenario.cluster.experiment.is_empty() && variant.experiment.is_empty();
     let steps = || scenario.steps.iter().map(toml::Spanned::get_ref);
-    let mends = scenario.cluster.machine == MachineKind::Node && !settings.reconnect_interval().is_zero();
+    let mends = match scenario.cluster.machine {
+        MachineKind::Node => !settings.reconnect_interval().is_zero(),
+        MachineKind::Membership => scenario.cluster.seeds.is_some() && !settings.seed_interval().is_zero(),
+    };
     let for_ever = |step: &Step| step.hampers() && step.lasts.is_none();
     let splits = |step: &Step| {
         step.hampers() || matches!(step.action, Action::Partition | Action::Pause | Action::StopIo)

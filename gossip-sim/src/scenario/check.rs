@@ -132,6 +132,9 @@ fn check_step(step: &Step) -> Result<(), String> {
     if action == Action::Loss && step.inbound.is_none() && step.out.is_none() {
         return Err("`in` or `out` is missing".into());
     }
+    if action == Action::Corrupt && step.flip.is_none() && step.truncate.is_none() {
+        return Err("`flip` or `truncate` is missing".into());
+    }
     Ok(())
 }
 
@@ -182,6 +185,14 @@ fn check_run(scenario: &Scenario, parameters: &Parameters) -> Result<(), Wrong> 
     if !(1..=1_000_000).contains(&nodes) {
         return Err((None, format!("cluster.nodes: 1 to 1000000 can be simulated, not {nodes}")));
     }
+    let cluster = &scenario.cluster;
+    if have_value(&cluster.seeds, parameters)
+        .map_err(general("cluster.seeds"))?
+        .is_some_and(|seeds| seeds > nodes)
+    {
+        return Err((None, format!("cluster.seeds: not more than the {nodes} nodes")));
+    }
+    have(&cluster.sealed, parameters).map_err(general("cluster.sealed"))?;
     let time = |field, value: &Option<Val<Duration>>| {
         let value = value.as_ref().map_or(Ok(Duration::ZERO), |value| value.get(parameters));
         check_time(value).map_err(general(field))
@@ -232,6 +243,9 @@ fn check_run(scenario: &Scenario, parameters: &Parameters) -> Result<(), Wrong> 
         ));
     }
     links::conditions(network, parameters).map_err(general("network"))?;
+    if have_value(&network.segment, parameters).map_err(general("network.segment"))? == Some(0) {
+        return Err((None, "network.segment: at least 1 byte".into()));
+    }
     have(&network.socket_buffer, parameters).map_err(general("network.socket_buffer"))?;
     have(&network.report_unreachable, parameters).map_err(general("network.report_unreachable"))?;
     let mut left: Vec<(&str, usize)> = Vec::new();
@@ -312,6 +326,9 @@ fn check_step_values(
     have(&step.times, parameters).map_err(field("times"))?;
     have(&step.out, parameters).map_err(field("out"))?;
     have(&step.inbound, parameters).map_err(field("in"))?;
+    have(&step.flip, parameters).map_err(field("flip"))?;
+    have(&step.truncate, parameters).map_err(field("truncate"))?;
+    have(&step.streams, parameters).map_err(field("streams"))?;
     have(&step.state, parameters).map_err(field("state"))?;
     have(&step.both_ways, parameters).map_err(field("both_ways"))?;
     have(&step.graceful, parameters).map_err(field("graceful"))?;
@@ -355,7 +372,10 @@ fn check_fault_values(step: &Step, parameters: &Parameters) -> Result<(), String
         }
     }
     if let Some(network) = &step.conditions {
-        if network.socket_buffer.is_some() || network.report_unreachable.is_some() {
+        if network.socket_buffer.is_some()
+            || network.report_unreachable.is_some()
+            || network.segment.is_some()
+        {
             return Err("conditions: sockets are not a matter of links; [network] says how they are".into());
         }
         if network.shape.is_some() || network.spacing.is_some() {

@@ -131,6 +131,10 @@ pub struct Cluster {
     /// Switches of the core for experiments, by their field names.
     #[serde(default)]
     pub experiment: Settings,
+    /// The first so many nodes are seeds of all: whoever does not see one of them alive joins it, now and again.
+    pub seeds: Option<Val<usize>>,
+    /// Whether all have a key, and everything is sealed. Default no.
+    pub sealed: Option<Val<bool>>,
     /// How long each node's process takes for every message, piece of a stream and timer. Default: no time.
     pub per_call: Option<Val<Duration>>,
     /// With `per_call`: most messages that it takes before a timer that is due has its turn. Default 1,024, as the drivers
@@ -175,6 +179,8 @@ pub struct Network {
     pub reorder_by: Option<Val<Duration>>,
     /// Bytes of datagrams that wait for a process that does not read. Default 2 MiB.
     pub socket_buffer: Option<Val<usize>>,
+    /// The most bytes of a stream that arrive at a time. Default 16 KiB.
+    pub segment: Option<Val<usize>>,
     /// Whether sockets report that nobody listens, as those of one machine do.
     pub report_unreachable: Option<Val<bool>>,
 }
@@ -276,6 +282,8 @@ pub enum Condition {
     Detected,
     /// Every user event is known to all nodes that run.
     Informed,
+    /// What `check.settled` asks for, which is looked at once a second.
+    Settled,
     /// Nothing but that the steps are over.
     StepsDone,
 }
@@ -324,6 +332,11 @@ pub struct Check {
     /// last to the end, where `experiment` or intervals of zero take parts away, or where a `membership` is split, which
     /// does not look for members that it gave up.
     pub eventually: Option<bool>,
+    /// Whether the cluster must be settled when the run ends: every node that runs sees all that run alive, at their
+    /// addresses, with the incarnation and the tags that they have themselves; nobody who is down counts for anything but
+    /// failed, left or unknown; the Lamport clocks agree; and since then every node was seen with nothing to tell, to answer
+    /// or to exchange. For runs whose faults are over in time. Default no.
+    pub settled: Option<bool>,
 }
 
 /// A named difference of configuration.

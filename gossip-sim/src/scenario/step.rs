@@ -81,6 +81,12 @@ pub struct Step {
     pub graceful: Option<Val<Share>>,
     /// Churn: how long a node is away. Default 5 s.
     pub away: Option<Val<Duration>>,
+    /// Share of packets in which a bit is turned.
+    pub flip: Option<Val<Share>>,
+    /// Share of packets that are cut short.
+    pub truncate: Option<Val<Share>>,
+    /// Whether the bytes of streams suffer as well, as where checksums fail to notice. Default no.
+    pub streams: Option<Val<bool>>,
     /// Name of a user event, query or tag.
     pub name: Option<Val<String>>,
     /// Payload of a user event or query in bytes, or value of a tag.
@@ -135,6 +141,8 @@ pub enum Action {
     BreakStreams,
     /// Limits the datagrams from some nodes to others; who sends a larger one is told.
     LimitPath,
+    /// Damages some of the packets that the nodes send.
+    Corrupt,
     /// Splits the network.
     Partition,
     /// Ends partitions and cuts.
@@ -155,7 +163,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Crash,
         Self::Vanish,
         Self::Restart,
@@ -177,6 +185,7 @@ impl Action {
         Self::BlockConnects,
         Self::BreakStreams,
         Self::LimitPath,
+        Self::Corrupt,
         Self::Partition,
         Self::Heal,
         Self::Join,
@@ -211,6 +220,7 @@ impl Action {
             Self::BlockConnects => "block-connects",
             Self::BreakStreams => "break-streams",
             Self::LimitPath => "limit-path",
+            Self::Corrupt => "corrupt",
             Self::Partition => "partition",
             Self::Heal => "heal",
             Self::Join => "join",
@@ -240,6 +250,7 @@ impl Action {
                 (&["from", "to"], &["both_ways"])
             }
             Self::BreakStreams | Self::LimitPath => (&["from", "to", "bytes"], &["both_ways"]),
+            Self::Corrupt => (&["nodes"], &["flip", "truncate", "streams"]),
             Self::Partition => (&["groups"], &[]),
             Self::Heal => (&[], &[]),
             Self::Join => (&["nodes"], &["via", "over"]),
@@ -283,6 +294,7 @@ impl Action {
                 | Self::RefuseStreams
                 | Self::SlowReader
                 | Self::Line
+                | Self::Corrupt
                 | Self::Churn
                 | Self::Leave
         )
@@ -315,7 +327,8 @@ impl Step {
             | Action::StallStreams
             | Action::BlockConnects
             | Action::BreakStreams
-            | Action::LimitPath => true,
+            | Action::LimitPath
+            | Action::Corrupt => true,
             _ => false,
         }
     }
@@ -348,6 +361,9 @@ impl Step {
             ("rate", self.rate.is_some()),
             ("graceful", self.graceful.is_some()),
             ("away", self.away.is_some()),
+            ("flip", self.flip.is_some()),
+            ("truncate", self.truncate.is_some()),
+            ("streams", self.streams.is_some()),
             ("name", self.name.is_some()),
             ("size", self.size.is_some()),
             ("value", self.value.is_some()),
