@@ -27,9 +27,9 @@ mod relay;
 pub(crate) mod rumors;
 mod scale;
 mod schedule;
+mod skips;
 mod streams;
 mod suspicion;
-mod tree;
 mod upper;
 
 #[cfg(test)]
@@ -265,7 +265,7 @@ impl Swim {
             nonces: nonces.into_nonces(),
             scratch: Some(Scratch::new()),
             deflater: Deflater::new(),
-            rumors: Rumors::new(config.max_rumors),
+            rumors: Rumors::new(config.max_rumors, private.next_u64()),
             subjects: HashMap::with_hasher(keyed),
             service_members: 1,
             service_failed: 0,

@@ -12,7 +12,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use super::tree::{Forest, Tree};
+use super::skips::{List, Skips};
 
 /// A kind of rumor; the first are served first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,7 +58,7 @@ pub(crate) struct Retired<T> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct RumorId(u32);
 
-/// The queue. All work is O(log n) per rumor, and nothing is allocated once it has seen its largest size.
+/// The queue. Work per rumor is O(log n) at worst and mostly none that grows with n, and nothing is allocated once it has seen its largest size.
 ///
 /// A packet is made in three steps: [`draw`](Self::draw), encode what [`drawn`](Self::drawn) names, and
 /// [`commit`](Self::commit), or [`abort`](Self::abort) if it was not sent after all. Any other change aborts a draw.
@@ -68,8 +68,8 @@ pub(crate) struct Rumors<T> {
     free: Vec<u32>,
     /// Slot of the subject → entry.
     by_subject: Vec<u32>,
-    forest: Forest,
-    lanes: [Tree; LANES],
+    skips: Skips,
+    lanes: [List; LANES],
     max_per_lane: usize,
     /// Never goes back, so that an order key is never reused (W-2).
     next_serial: u64,
@@ -111,13 +111,15 @@ impl<T> Entry<T> {
 }
 
 impl<T> Rumors<T> {
-    pub(crate) const fn new(max_per_lane: usize) -> Self {
+    /// The secret is this process's own; nothing that others see depends on it.
+    pub(crate) fn new(max_per_lane: usize, secret: u64) -> Self {
+        let (skips, lanes) = Skips::new(secret);
         Self {
             entries: Vec::new(),
             free: Vec::new(),
             by_subject: Vec::new(),
-            forest: Forest::new(),
-            lanes: [Tree::EMPTY; LANES],
+            skips,
+            lanes,
             max_per_lane,
             next_serial: 0,
             accounts: [Account::NEW; LANES],
@@ -167,12 +169,12 @@ impl<T> Rumors<T> {
             }
             self.by_subject[slot] = id;
         }
-        self.forest.insert(&mut self.lanes[lane as usize], id, key);
-        let tree = &mut self.lanes[lane as usize];
-        if tree.len() > self.max_per_lane
-            && let Some(last) = self.forest.last(tree)
+        self.skips.insert(&mut self.lanes[lane as usize], id, key);
+        let list = &mut self.lanes[lane as usize];
+        if list.len() > self.max_per_lane
+            && let Some(last) = self.skips.last(list)
         {
-            self.forest.remove(tree, last);
+            self.skips.remove(list, last);
             self.retire(last, Why::Pruned);
         }
         RumorId(id)
@@ -342,7 +344,7 @@ impl<T> Rumors<T> {
     fn take(&mut self, lane: usize, id: u32, cost: usize, packet: &mut Packet) {
         packet.room -= cost;
         packet.items -= 1;
-        self.forest.remove(&mut self.lanes[lane], id);
+        self.skips.remove(&mut self.lanes[lane], id);
         self.drawn.push(id);
     }
 
@@ -352,7 +354,7 @@ impl<T> Rumors<T> {
         let free = packet.free()?;
         let mut tier = 0;
         loop {
-            let (id, key) = self.forest.at_or_after(&self.lanes[lane], order_key(tier, free, u64::MAX))?;
+            let (id, key) = self.skips.at_or_after(&self.lanes[lane], order_key(tier, free, u64::MAX))?;
             let (transmits, len) = order_parts(key);
             if transmits == tier {
                 return Some((id, len as usize + packet.overhead));
@@ -367,17 +369,17 @@ impl<T> Rumors<T> {
 
     fn link(&mut self, id: u32) {
         if let Some(entry) = &self.entries[id as usize] {
-            self.forest.insert(&mut self.lanes[entry.lane as usize], id, entry.key());
+            self.skips.insert(&mut self.lanes[entry.lane as usize], id, entry.key());
         }
     }
 
     fn unlink(&mut self, id: u32) {
         if let Some(entry) = &self.entries[id as usize] {
-            self.forest.remove(&mut self.lanes[entry.lane as usize], id);
+            self.skips.remove(&mut self.lanes[entry.lane as usize], id);
         }
     }
 
-    /// Releases an entry that is in no tree.
+    /// Releases an entry that is in no lane.
     fn retire(&mut self, id: u32, why: Why) {
         let Some(entry) = self.entries[id as usize].take() else { return };
         if let Some(slot) = entry.subject {

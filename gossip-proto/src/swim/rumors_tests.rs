@@ -33,7 +33,7 @@ fn any_single_lane_follows_the_queue_traces() {
         let number = |value: &Value| value.as_u64().unwrap() as usize;
         let limit = number(&trace["config"]["limit"]) as u32;
         let mut names: Vec<&str> = Vec::new();
-        let mut rumors: Rumors<&str> = Rumors::new(100);
+        let mut rumors: Rumors<&str> = Rumors::new(100, 1);
         for step in trace["steps"].as_array().unwrap() {
             if let Some(name) = step["queue"].as_str() {
                 let slot = names.iter().position(|known| *known == name).unwrap_or_else(|| {
@@ -57,7 +57,7 @@ fn any_single_lane_follows_the_queue_traces() {
 /// W-2: A drawn while nothing else is queued, then B of the same length, once lost A.
 #[test]
 fn an_empty_moment_does_not_lose_a_rumor() {
-    let mut rumors = Rumors::new(100);
+    let mut rumors = Rumors::new(100, 1);
     rumors.insert(Lane::Alive, Some(0), 50, "A", None);
     assert_eq!(send(&mut rumors, 1000, 4), ["A"]);
     rumors.insert(Lane::Alive, Some(1), 50, "B", None);
@@ -71,7 +71,7 @@ fn an_empty_moment_does_not_lose_a_rumor() {
 // upstream: TestTransmitLimited_Queue, TestMemberlistBroadcast_Invalidates
 #[test]
 fn a_subject_has_one_rumor_in_all_lanes() {
-    let mut rumors = Rumors::new(100);
+    let mut rumors = Rumors::new(100, 1);
     rumors.insert(Lane::Alive, Some(7), 30, "alive", Some(1));
     rumors.insert(Lane::Event, None, 30, "event", Some(2));
     rumors.insert(Lane::Accusation, Some(7), 10, "suspect", Some(3));
@@ -88,7 +88,7 @@ fn a_subject_has_one_rumor_in_all_lanes() {
 // upstream: TestTransmitLimited_Prune
 #[test]
 fn a_full_lane_loses_its_last() {
-    let mut rumors = Rumors::new(3);
+    let mut rumors = Rumors::new(3, 1);
     for (value, len) in [("sent", 90), ("old", 20), ("new", 20)] {
         rumors.insert(Lane::Event, None, len, value, None);
     }
@@ -107,7 +107,7 @@ fn a_full_lane_loses_its_last() {
 #[test]
 fn what_a_rumor_costs_beside_its_bytes_is_counted() {
     for (overhead, expected) in [(2, 4), (3, 3)] {
-        let mut rumors = Rumors::new(100);
+        let mut rumors = Rumors::new(100, 1);
         for n in 0..4u32 {
             rumors.insert(Lane::Alive, Some(n), 18, n, None);
         }
@@ -119,7 +119,7 @@ fn what_a_rumor_costs_beside_its_bytes_is_counted() {
 // upstream: TestTransmitLimited_GetBroadcasts_Limit
 #[test]
 fn each_rumor_is_sent_as_often_as_its_limit_says() {
-    let mut rumors = Rumors::new(100);
+    let mut rumors = Rumors::new(100, 1);
     for n in 0..4u32 {
         rumors.insert(Lane::Alive, Some(n), 18, n, None);
     }
@@ -131,7 +131,7 @@ fn each_rumor_is_sent_as_often_as_its_limit_says() {
 #[test]
 fn an_aborted_draw_leaves_no_trace() {
     let fill = || {
-        let mut rumors = Rumors::new(100);
+        let mut rumors = Rumors::new(100, 1);
         for n in 0..40u32 {
             rumors.insert(ALL[n as usize % LANES], Some(n), 20 + n as usize * 7 % 200, n, None);
         }
@@ -150,7 +150,7 @@ fn an_aborted_draw_leaves_no_trace() {
 
 #[test]
 fn a_change_between_draw_and_commit_aborts_the_draw() {
-    let mut rumors = Rumors::new(100);
+    let mut rumors = Rumors::new(100, 1);
     rumors.insert(Lane::Alive, Some(0), 10, "a", None);
     rumors.insert(Lane::Alive, Some(1), 10, "b", None);
     assert_eq!(rumors.draw(100, 2, 254, &[1; LANES]), 2);
@@ -162,7 +162,7 @@ fn a_change_between_draw_and_commit_aborts_the_draw() {
 
 #[test]
 fn room_and_items_bound_a_packet() {
-    let mut rumors = Rumors::new(1000);
+    let mut rumors = Rumors::new(1000, 1);
     for n in 0..300 {
         rumors.insert(ALL[n % LANES], None, 1, n, None);
     }
@@ -179,7 +179,7 @@ fn room_and_items_bound_a_packet() {
 #[test]
 fn flooded_lanes_share_by_weight() {
     for sizes in [[30; LANES], [30, 60, 90, 200, 400, 900], [900, 400, 200, 90, 60, 30], [700; LANES]] {
-        let mut rumors = Rumors::new(10_000);
+        let mut rumors = Rumors::new(10_000, 1);
         let (mut bytes, packets) = ([0usize; LANES], 1000);
         for _ in 0..packets {
             for (lane, len) in ALL.into_iter().zip(sizes) {
@@ -204,7 +204,7 @@ fn flooded_lanes_share_by_weight() {
 #[test]
 fn a_large_rumor_is_not_starved() {
     for (large, others) in [(1300, 30), (1398, 30), (1000, 680), (720, 700), (1398, 1398)] {
-        let mut rumors = Rumors::new(10_000);
+        let mut rumors = Rumors::new(10_000, 1);
         rumors.insert(Lane::Query, None, large, "large", None);
         let arrived = (1..200).find(|_| {
             for lane in ALL {
@@ -224,7 +224,7 @@ fn a_large_rumor_is_not_starved() {
 /// A short rumor of the last lane, where large ones of other lanes leave little room in every packet.
 #[test]
 fn a_short_rumor_is_not_starved_by_large_ones() {
-    let mut rumors = Rumors::new(10_000);
+    let mut rumors = Rumors::new(10_000, 1);
     rumors.insert(Lane::Query, None, 100, "query", None);
     let arrived = (1..200).find(|_| {
         for (lane, len) in ALL.into_iter().zip([100, 100, 718, 718, 718]) {
@@ -241,7 +241,7 @@ fn a_short_rumor_is_not_starved_by_large_ones() {
 
 #[test]
 fn churn_allocates_nothing_once_warm() {
-    let mut rumors = Rumors::new(32);
+    let mut rumors = Rumors::new(32, 1);
     let mut capacities = Vec::new();
     for round in 0..2000u32 {
         for n in 0..50 {
@@ -256,7 +256,7 @@ fn churn_allocates_nothing_once_warm() {
             rumors.by_subject.capacity(),
             rumors.drawn.capacity(),
             rumors.retired.capacity(),
-            rumors.forest.capacity(),
+            rumors.skips.capacity(),
         );
         capacities.push(now);
     }
@@ -323,7 +323,7 @@ proptest! {
     #[test]
     fn one_lane_is_the_naive_queue(ops in proptest::collection::vec(op(), 1..150), lane in 0..LANES) {
         const CAP: usize = 10;
-        let mut rumors = Rumors::new(CAP);
+        let mut rumors = Rumors::new(CAP, 1);
         let mut model = Model::default();
         for (serial, op) in (0u64..).zip(ops) {
             match op {
@@ -354,7 +354,7 @@ proptest! {
     /// every rumor leaves exactly once.
     #[test]
     fn lanes_waste_nothing_and_lose_nothing(ops in proptest::collection::vec((op(), 0..LANES), 1..150)) {
-        let mut rumors = Rumors::new(10);
+        let mut rumors = Rumors::new(10, 1);
         let mut queued: Vec<(u64, usize, usize)> = Vec::new(); // value, lane, len
         let mut gone: Vec<u64> = Vec::new();
         let mut inserted = 0;

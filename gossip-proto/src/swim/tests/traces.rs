@@ -94,7 +94,7 @@ fn every_trace_is_followed_or_shows_the_defect_of_the_reference() {
         let transmits = trace["config"]["limit"].as_u64().expect("a limit");
         let mut defective = Model { starts_over: true, ..Model::default() };
         let mut sound = Model::default();
-        let mut ours: Rumors<String> = Rumors::new(1000);
+        let mut ours: Rumors<String> = Rumors::new(1000, 1);
         let mut slots: Vec<String> = Vec::new();
         let mut same = true;
         for step in trace["steps"].as_array().expect("steps") {
