@@ -85,6 +85,29 @@ impl Swim {
         self.roster.find(name).filter(|&slot| self.roster.get(slot).tracked())
     }
 
+    /// Whether an alive message says nothing about another member that is not known already, and would be neither refused nor
+    /// counted: nearly all do that arrive. So these are told from news before anything else is done about them.
+    pub(crate) fn is_old(
+        &self,
+        slot: u32,
+        incarnation: u32,
+        addr: &[u8],
+        port: u16,
+        metadata: &[u8],
+        versions: &[u8],
+    ) -> bool {
+        let (config, record) = (&self.config, self.roster.get(slot));
+        let unconditional =
+            config.cidrs_allowed.is_empty() && config.admission.is_empty() && !config.identities;
+        unconditional
+            && slot != LOCAL
+            && incarnation <= record.incarnation
+            && record.addr.as_bytes() == addr
+            && record.port == self.port_or_own(port)
+            && versions.first_chunk() == Some(&record.versions)
+            && metadata.len() <= MAX_METADATA
+    }
+
     fn belief(&self, slot: u32) -> Belief {
         let record = self.roster.get(slot);
         let reclaim = self.config.dead_node_reclaim;

@@ -92,22 +92,7 @@ impl Swim {
                 }
             }
             Some(MessageType::Dead) => self.dead_received(upper, source, &Accusation::decode(body)?.0),
-            Some(MessageType::Alive) => {
-                let claim = Alive::decode(body)?.0;
-                if !self.config.admits_address(source.addr.ip()) {
-                    self.stats.cidr_refused += 1;
-                } else if let Some(claim) = self.alive_claim(
-                    &claim.node,
-                    claim.incarnation,
-                    &claim.addr,
-                    claim.port,
-                    &claim.meta,
-                    &claim.vsn,
-                ) {
-                    let known = self.known(claim.name);
-                    self.alive(upper, known, &claim, Via::Datagram(source));
-                }
-            }
+            Some(MessageType::Alive) => self.alive_received(upper, source, &Alive::decode(body)?.0),
             Some(MessageType::User) => {
                 self.stats.user_messages += 1;
                 self.stats.user_bytes += body.len() as u64;
@@ -116,6 +101,19 @@ impl Swim {
             _ => self.stats.dropped_type += 1,
         }
         Ok(())
+    }
+
+    fn alive_received<U: Upper>(&mut self, upper: &mut U, source: Source, claim: &Alive<'_>) {
+        let Alive { incarnation, node, addr, port, meta, vsn } = claim;
+        let known = self.known(node);
+        if known.is_some_and(|slot| self.is_old(slot, *incarnation, addr, *port, meta, vsn)) {
+            return;
+        }
+        if !self.config.admits_address(source.addr.ip()) {
+            self.stats.cidr_refused += 1;
+        } else if let Some(claim) = self.alive_claim(node, *incarnation, addr, *port, meta, vsn) {
+            self.alive(upper, known, &claim, Via::Datagram(source));
+        }
     }
 
     fn dead_received<U: Upper>(&mut self, upper: &mut U, source: Source, claim: &Accusation<'_>) {

@@ -289,15 +289,9 @@ impl Swim {
         let known = self.known(&state.name);
         match state.state {
             ALIVE => {
-                let claim = self.alive_claim(
-                    &state.name,
-                    state.incarnation,
-                    &state.addr,
-                    state.port,
-                    &state.meta,
-                    &state.vsn,
-                );
-                if let Some(claim) = claim {
+                let NodeState { name, addr, port, meta, incarnation, vsn, .. } = state;
+                let old = known.is_some_and(|slot| self.is_old(slot, *incarnation, addr, *port, meta, vsn));
+                if !old && let Some(claim) = self.alive_claim(name, *incarnation, addr, *port, meta, vsn) {
                     self.alive(upper, known, &claim, Via::Exchange(from.addr));
                 }
                 known.map(|slot| self.roster.get(slot)).is_some_and(|record| {

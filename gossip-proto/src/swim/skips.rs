@@ -241,7 +241,11 @@ mod tests {
                 let (mut at, mut level, mut steps) = (list.head, LEVELS - 1, 0);
                 while level > 0 || skips.get(skips.get(at).next[0]).key < skips.get(2 + id).key {
                     let next = skips.get(at).next[level];
-                    if skips.get(next).key < skips.get(2 + id).key { at = next } else { level -= 1 }
+                    if skips.get(next).key < skips.get(2 + id).key {
+                        at = next
+                    } else {
+                        level -= 1
+                    }
                     steps += 1;
                 }
                 most = most.max(steps);

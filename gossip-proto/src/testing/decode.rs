@@ -34,7 +34,9 @@ macro_rules! agrees {
     };
     ($kind:expr, $body:expr, $record:ident) => {{
         let (mut short, mut general) = (Reader::new($body), Reader::new($body));
-        if let Some(sent) = $record::read_as_sent(&mut short) {
+        let mut ahead = short.ahead();
+        if let Some(sent) = $record::read_as_sent(&mut ahead) {
+            short.catch_up(&ahead);
             let Ok(any) = $record::read_any(&mut general) else {
                 panic!("{}: only the short way takes it", $kind)
             };

@@ -1,6 +1,6 @@
 //! What the fields of messages are made of, and how a message is put together from them.
 use super::msgpack::{
-    self, Count, DecodeError, Full, Reader, Sink, put_array_header, put_map_header, put_nil, put_raw,
+    self, Ahead, Count, DecodeError, Full, Reader, Sink, put_array_header, put_map_header, put_nil, put_raw,
 };
 use alloc::borrow::Cow;
 use core::fmt;
@@ -18,6 +18,14 @@ pub trait Field<'a>: Sized {
     /// Bytes that are no such value.
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
 
+    /// The value if it comes just as it is sent from here; `None` says nothing about the input, and `ahead` is then anywhere.
+    fn read_sent(ahead: &mut Ahead<'a>) -> Option<Self> {
+        let mut reader = ahead.reader();
+        let value = Self::read(&mut reader).ok()?;
+        ahead.go_on(&reader);
+        Some(value)
+    }
+
     /// Encodes the value as current upstream does.
     ///
     /// # Errors
@@ -33,8 +41,8 @@ pub trait Field<'a>: Sized {
 /// The two ways to read a message: what one accepts, the other accepts as well, and as the same.
 pub(crate) trait Record<'a>: Sized {
     /// The message if it came just as it is sent from here, which is how current upstream sends it: one straight run,
-    /// without a look-up of each field. `None` says nothing about the input; the reader is then anywhere.
-    fn read_as_sent(reader: &mut Reader<'a>) -> Option<Self>;
+    /// without a look-up of each field. `None` says nothing about the input.
+    fn read_as_sent(ahead: &mut Ahead<'a>) -> Option<Self>;
 
     /// The message in any form that upstream accepts.
     fn read_any(reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
@@ -47,12 +55,19 @@ pub trait Element<'a>: Field<'a> {
 }
 
 macro_rules! scalar {
-    ($($ty:ty: $read:ident, $put:ident($($as:ty)?), $zero:literal;)*) => {$(
+    ($($ty:ty: $read:ident, $([$sent:ident],)? $put:ident($($as:ty)?), $zero:literal;)*) => {$(
         impl<'a> Field<'a> for $ty {
             #[inline]
             fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
                 reader.$read()
             }
+
+            $(
+                #[inline(always)]
+                fn read_sent(ahead: &mut Ahead<'a>) -> Option<Self> {
+                    ahead.$sent()
+                }
+            )?
 
             #[inline]
             fn write<S: Sink>(&self, sink: &mut S) -> Result<(), Full> {
@@ -68,9 +83,9 @@ macro_rules! scalar {
 }
 
 scalar! {
-    u8: u8, put_uint(u64), 0;
-    u16: u16, put_uint(u64), 0;
-    u32: u32, put_uint(u64), 0;
+    u8: u8, [unsigned], put_uint(u64), 0;
+    u16: u16, [unsigned], put_uint(u64), 0;
+    u32: u32, [unsigned], put_uint(u64), 0;
     u64: u64, put_uint(), 0;
     i64: i64, put_int(), 0;
     f64: f64, put_f64(), 0.0;
@@ -81,6 +96,11 @@ impl<'a> Field<'a> for Text<'a> {
     #[inline]
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         reader.text()
+    }
+
+    #[inline(always)]
+    fn read_sent(ahead: &mut Ahead<'a>) -> Option<Self> {
+        ahead.raw().map(Cow::Borrowed)
     }
 
     #[inline]
@@ -155,6 +175,14 @@ impl<'a> Field<'a> for Raw<'a> {
     #[inline]
     fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         reader.bytes().map(Self)
+    }
+
+    #[inline(always)]
+    fn read_sent(ahead: &mut Ahead<'a>) -> Option<Self> {
+        match ahead.raw() {
+            Some(bytes) => Some(Self(Some(Cow::Borrowed(bytes)))),
+            None => ahead.nil().then_some(Self::NIL),
+        }
     }
 
     #[inline]
@@ -447,10 +475,10 @@ macro_rules! record {
 
         impl<'a> $crate::wire::field::Record<'a> for $name $(<$lt>)? {
             #[inline]
-            fn read_as_sent(reader: &mut $crate::wire::msgpack::Reader<'a>) -> Option<Self> {
+            fn read_as_sent(ahead: &mut $crate::wire::msgpack::Ahead<'a>) -> Option<Self> {
                 let mut message = Self::default();
-                let mut left = reader.short_map()?;
-                $($crate::wire::field::record!(@take reader, left, $out_key, message.$out $(, $optional)?);)*
+                let mut left = ahead.map()?;
+                $($crate::wire::field::record!(@take ahead, left, $out_key, message.$out $(, $optional)?);)*
                 (left == 0).then_some(message)
             }
 
@@ -476,9 +504,9 @@ macro_rules! record {
             fn read(
                 reader: &mut $crate::wire::msgpack::Reader<'a>,
             ) -> Result<Self, $crate::wire::msgpack::DecodeError> {
-                let mut ahead = reader.clone();
+                let mut ahead = reader.ahead();
                 if let Some(message) = $crate::wire::field::Record::read_as_sent(&mut ahead) {
-                    *reader = ahead;
+                    reader.catch_up(&ahead);
                     return Ok(message);
                 }
                 $crate::wire::field::Record::read_any(reader)
@@ -496,20 +524,23 @@ macro_rules! record {
             }
         }
     };
-    (@take $reader:ident, $left:ident, $key:literal, $message:ident.$field:ident) => {
-        if !$reader.short_key($key) {
+    (@take $ahead:ident, $left:ident, $key:literal, $message:ident.$field:ident) => {
+        if !$ahead.key($crate::wire::field::record!(@sent $key)) {
             return None;
         }
-        $crate::wire::field::record!(@value $reader, $left, $message.$field);
+        $crate::wire::field::record!(@value $ahead, $left, $message.$field);
     };
-    (@take $reader:ident, $left:ident, $key:literal, $message:ident.$field:ident, optional) => {
-        if $reader.short_key($key) {
-            $crate::wire::field::record!(@value $reader, $left, $message.$field);
+    (@take $ahead:ident, $left:ident, $key:literal, $message:ident.$field:ident, optional) => {
+        if $ahead.key($crate::wire::field::record!(@sent $key)) {
+            $crate::wire::field::record!(@value $ahead, $left, $message.$field);
         }
     };
-    (@value $reader:ident, $left:ident, $message:ident.$field:ident) => {
+    (@sent $key:literal) => {
+        const { &$crate::wire::msgpack::with_header::<{ $key.len() }, { $key.len() + 1 }>($key) }
+    };
+    (@value $ahead:ident, $left:ident, $message:ident.$field:ident) => {
         $left = $left.checked_sub(1)?;
-        $message.$field = $crate::wire::field::Field::read($reader).ok()?;
+        $message.$field = $crate::wire::field::Field::read_sent($ahead)?;
     };
     (@count $value:expr) => { 1 };
     (@count $value:expr, optional) => { usize::from(!$crate::wire::field::Field::is_zero(&$value)) };

@@ -74,6 +74,18 @@ impl<'a> Reader<'a> {
         self.at
     }
 
+    /// Looks ahead for what comes in the form in which it is sent from here.
+    #[inline]
+    pub(crate) fn ahead(&self) -> Ahead<'a> {
+        Ahead { input: self.input, rest: self.rest() }
+    }
+
+    /// Consumes what `ahead` has read of the same input.
+    #[inline]
+    pub(crate) fn catch_up(&mut self, ahead: &Ahead<'a>) {
+        self.at = ahead.position();
+    }
+
     /// Everything not consumed yet.
     #[must_use]
     pub fn rest(&self) -> &'a [u8] {
@@ -223,7 +235,10 @@ impl<'a> Reader<'a> {
     /// Anything but a string, a byte string or an array of integers below 256.
     #[inline]
     pub fn text(&mut self) -> Result<Cow<'a, [u8]>, DecodeError> {
-        if let Some(bytes) = self.short() { Ok(Cow::Borrowed(bytes)) } else { self.any_text() }
+        let mut ahead = self.ahead();
+        let Some(bytes) = ahead.raw() else { return self.any_text() };
+        self.catch_up(&ahead);
+        Ok(Cow::Borrowed(bytes))
     }
 
     #[inline(never)]
@@ -244,13 +259,13 @@ impl<'a> Reader<'a> {
     /// As [`text`](Self::text).
     #[inline]
     pub fn bytes(&mut self) -> Result<Option<Cow<'a, [u8]>>, DecodeError> {
-        if let Some(bytes) = self.short() {
-            Ok(Some(Cow::Borrowed(bytes)))
-        } else if self.take_nil() {
-            Ok(None)
-        } else {
-            self.any_bytes()
+        let mut ahead = self.ahead();
+        let bytes = ahead.raw();
+        if bytes.is_none() && !ahead.nil() {
+            return self.any_bytes();
         }
+        self.catch_up(&ahead);
+        Ok(bytes.map(Cow::Borrowed))
     }
 
     #[inline(never)]
@@ -331,38 +346,6 @@ impl<'a> Reader<'a> {
             self.require(owed)?;
         }
         Ok(())
-    }
-
-    /// Consumes a string of up to 31 bytes in its shortest form, if that is what comes next.
-    #[inline]
-    fn short(&mut self) -> Option<&'a [u8]> {
-        let (&first, rest) = self.rest().split_first()?;
-        let len = usize::from(first.wrapping_sub(0xa0));
-        let bytes = rest.get(..len).filter(|_| len < 32)?;
-        self.at += 1 + len;
-        Some(bytes)
-    }
-
-    /// Consumes the start of a map of up to 15 pairs in its shortest form, if that is what comes next.
-    #[inline]
-    pub(crate) fn short_map(&mut self) -> Option<u8> {
-        let first = *self.input.get(self.at)?;
-        (first & 0xf0 == 0x80).then(|| {
-            self.at += 1;
-            first & 0x0f
-        })
-    }
-
-    /// Consumes `key` in its shortest form, if that is what comes next.
-    #[inline]
-    pub(crate) fn short_key<const N: usize>(&mut self, key: &[u8; N]) -> bool {
-        const { assert!(N < 32, "longer keys have another form") }
-        let found = self
-            .rest()
-            .split_first()
-            .is_some_and(|(&first, rest)| first == 0xa0 | N as u8 && rest.first_chunk::<N>() == Some(key));
-        self.at += if found { 1 + N } else { 0 };
-        found
     }
 
     #[inline]
@@ -466,6 +449,106 @@ impl<'a> Reader<'a> {
     fn length<const N: usize>(&mut self) -> Result<usize, DecodeError> {
         Ok(self.array::<N>()?.iter().fold(0, |len, &byte| (len << 8) | usize::from(byte)))
     }
+}
+
+/// Reads values in the forms in which they are sent from here, and nothing else: a few comparisons each, in one straight run,
+/// without a reason for what does not fit. Inlined always: apart they cost more than what they do.
+#[derive(Clone, Debug)]
+pub struct Ahead<'a> {
+    input: &'a [u8],
+    rest: &'a [u8],
+}
+
+impl<'a> Ahead<'a> {
+    #[inline(always)]
+    fn position(&self) -> usize {
+        self.input.len() - self.rest.len()
+    }
+
+    /// A reader that goes on from here.
+    pub(crate) fn reader(&self) -> Reader<'a> {
+        Reader { input: self.input, at: self.position() }
+    }
+
+    /// Goes on where that reader is.
+    pub(crate) fn go_on(&mut self, reader: &Reader<'a>) {
+        self.rest = reader.rest();
+    }
+
+    /// The start of a map of up to 15 pairs.
+    #[inline(always)]
+    pub(crate) fn map(&mut self) -> Option<u8> {
+        match *self.rest {
+            [first @ 0x80..=0x8f, ref rest @ ..] => {
+                self.rest = rest;
+                Some(first & 0x0f)
+            }
+            _ => None,
+        }
+    }
+
+    /// Consumes a key, given with its [header](with_header), if that is what comes next.
+    #[inline(always)]
+    pub(crate) fn key<const N: usize>(&mut self, key: &[u8; N]) -> bool {
+        match self.rest.split_first_chunk::<N>() {
+            Some((found, rest)) if found == key => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// An unsigned number of up to 32 bits.
+    #[inline(always)]
+    pub(crate) fn unsigned<T: TryFrom<u32>>(&mut self) -> Option<T> {
+        let (value, rest) = match *self.rest {
+            [small @ ..=0x7f, ref rest @ ..] => (u32::from(small), rest),
+            [0xcd, a, b, ref rest @ ..] => (u32::from(u16::from_be_bytes([a, b])), rest),
+            [0xce, a, b, c, d, ref rest @ ..] => (u32::from_be_bytes([a, b, c, d]), rest),
+            [0xcc, a, ref rest @ ..] => (u32::from(a), rest),
+            _ => return None,
+        };
+        self.rest = rest;
+        T::try_from(value).ok()
+    }
+
+    /// A string of less than 64 KiB.
+    #[inline(always)]
+    pub(crate) fn raw(&mut self) -> Option<&'a [u8]> {
+        let (len, rest) = match *self.rest {
+            [first @ 0xa0..=0xbf, ref rest @ ..] => (usize::from(first & 0x1f), rest),
+            [0xda, a, b, ref rest @ ..] => (usize::from(u16::from_be_bytes([a, b])), rest),
+            _ => return None,
+        };
+        let (bytes, rest) = rest.split_at_checked(len)?;
+        self.rest = rest;
+        Some(bytes)
+    }
+
+    /// Consumes `nil` if that is what comes next.
+    #[inline(always)]
+    pub(crate) fn nil(&mut self) -> bool {
+        match *self.rest {
+            [0xc0, ref rest @ ..] => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A key as it is sent, `M` bytes with its header.
+pub(crate) const fn with_header<const N: usize, const M: usize>(key: &[u8; N]) -> [u8; M] {
+    assert!(N < 32 && M == N + 1, "longer keys have another form");
+    let mut sent = [0xa0 | N as u8; M];
+    let mut at = 0;
+    while at < N {
+        sent[at + 1] = key[at];
+        at += 1;
+    }
+    sent
 }
 
 /// What a value starts with. Lengths of strings and extensions still have to be taken; counts of containers have been
