@@ -66,6 +66,13 @@ impl<T> Slab<T> {
     }
 }
 
+/// Makes room for so many more, by a sixteenth at a time: doubling would leave a large cluster's table half empty.
+pub(crate) fn make_room<T>(entries: &mut Vec<T>, more: usize) {
+    if entries.capacity() - entries.len() < more {
+        entries.reserve_exact(more.max(entries.len() / 16).max(8));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

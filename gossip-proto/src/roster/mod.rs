@@ -18,6 +18,7 @@ pub(crate) use versions::{Common, VersionRanges};
 
 use crate::hash::Keyed;
 use crate::rng::Rng;
+use crate::slab::make_room;
 use crate::timer::TimerId;
 use crate::{IdentityId, Instant, MemberKey, Name, Status};
 
@@ -275,7 +276,7 @@ impl Roster {
                 slot
             }
             None => {
-                self.make_room();
+                make_room(&mut self.records, 1);
                 self.records.push(record);
                 self.records.len() as u32 - 1
             }
@@ -284,13 +285,6 @@ impl Roster {
         names.insert_unique(keyed.bytes(name), slot, |&s| keyed.bytes(records[s as usize].name.as_bytes()));
         self.index_address(slot);
         Some(slot)
-    }
-
-    /// By an eighth at a time: doubling would leave a large cluster's table half empty.
-    fn make_room(&mut self) {
-        if self.records.len() == self.records.capacity() {
-            self.records.reserve_exact((self.records.len() / 8).max(8));
-        }
     }
 
     fn index_address(&mut self, slot: u32) {
@@ -369,6 +363,8 @@ impl Roster {
             if identity.is_none() {
                 return;
             }
+            let more = slot + 1 - self.identities.len();
+            make_room(&mut self.identities, more);
             self.identities.resize(slot + 1, None);
         }
         self.identities[slot] = identity;

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use smallvec::SmallVec;
 
 use crate::rng::Rng;
+use crate::slab::make_room;
 
 /// Slots in a random order; those before the cursor were probed in this round.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ impl Order {
 
     /// Adds a slot among those still to be probed; returns its position.
     pub(crate) fn push(&mut self, slot: u32) -> u32 {
+        make_room(&mut self.slots, 1);
         self.slots.push(slot);
         (self.slots.len() - 1) as u32
     }

@@ -7,6 +7,7 @@ use super::Services;
 use crate::Seed;
 use crate::coordinate::{Coordinate, DIMENSIONS, LatencyFilter, Vivaldi, distance};
 use crate::roster::LOCAL;
+use crate::slab::make_room;
 use crate::stats::Stats;
 use crate::swim::Swim;
 use crate::time::nanos;
@@ -24,8 +25,8 @@ pub(super) struct Coordinates {
 #[derive(Clone, Debug, Default)]
 struct Peer {
     filter: LatencyFilter,
-    /// Where it last said to be.
-    coordinate: Option<Coordinate>,
+    /// Where it last said to be; without dimensions if it has not said anything.
+    coordinate: Coordinate,
 }
 
 impl Coordinates {
@@ -49,7 +50,7 @@ impl Coordinates {
                 stats.coordinate_zero_rtts += u64::from(rtt.is_zero());
                 stats.coordinate_moved_nanos += distance(&before, self.own.coordinate()).map_or(0, nanos);
                 stats.coordinate_resets = self.own.resets();
-                peer.coordinate = Some(told);
+                peer.coordinate = told;
             }
             None => stats.coordinates_rejected += 1,
         }
@@ -58,6 +59,8 @@ impl Coordinates {
     /// Makes room for a member, of which nothing is known.
     pub(super) fn add(&mut self, slot: u32) {
         if self.peers.len() <= slot as usize {
+            let more = slot as usize + 1 - self.peers.len();
+            make_room(&mut self.peers, more);
             self.peers.resize(slot as usize + 1, Peer::default());
         }
         self.forget(slot);
@@ -74,7 +77,7 @@ impl Coordinates {
     }
 
     pub(super) fn of(&self, slot: u32) -> Option<&Coordinate> {
-        self.peers.get(slot as usize)?.coordinate.as_ref()
+        self.peers.get(slot as usize).map(|peer| &peer.coordinate).filter(|told| !told.vec.is_empty())
     }
 
     /// The payload of acks. Not by way of [`PingPayload`], which would own a copy.

@@ -75,7 +75,7 @@ fn an_ack_moves_the_node_and_is_remembered_until_the_member_is_forgotten() {
     assert_eq!((bed.says("a"), known(&bed, "a")), (None, None));
     // Who takes the place in the table does not inherit.
     for peer in &bed.services.coordinates.as_ref().unwrap().peers {
-        assert!(peer.coordinate.is_none() && peer.filter.is_empty());
+        assert!(peer.coordinate.vec.is_empty() && peer.filter.is_empty());
     }
     bed.alive("bb", 1);
     assert_eq!(known(&bed, "bb"), None);

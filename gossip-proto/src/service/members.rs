@@ -5,23 +5,45 @@ use core::time::Duration;
 use super::intents::Intent;
 use super::{Services, Task};
 use crate::roster::LOCAL;
+use crate::slab::make_room;
 use crate::swim::{News, Swim};
 use crate::timer::TimerId;
 use crate::{Instant, Status};
 
-/// What Serf remembers of a member besides its status.
-#[derive(Clone, Copy, Debug, Default)]
+/// What Serf remembers of a member besides its status. There may be tens of thousands.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct ServiceMember {
     /// Time of the newest intent about it.
     pub(crate) ltime: u64,
-    /// When it failed or left.
-    gone: Option<Instant>,
-    /// An operator wants it forgotten, unless it objects (Q15).
-    pub(crate) pruned: bool,
-    /// When it is forgotten.
-    timer: Option<TimerId>,
+    /// When it failed or left; the end of time if it did not.
+    gone: Instant,
+    /// When it is forgotten, if it is to be.
+    timer: u64,
     /// Counts what the member went through, so that a timer of an earlier turn does nothing.
     pub(crate) turn: u32,
+    /// An operator wants it forgotten, unless it objects (Q15).
+    pub(crate) pruned: bool,
+}
+
+/// No timer is armed; none looks like that, because the lower half is an index into memory.
+const NO_TIMER: u64 = u64::MAX;
+
+impl Default for ServiceMember {
+    fn default() -> Self {
+        Self { ltime: 0, gone: Instant::MAX, timer: NO_TIMER, turn: 0, pruned: false }
+    }
+}
+
+impl ServiceMember {
+    fn gone(&self) -> Option<Instant> {
+        (self.gone < Instant::MAX).then_some(self.gone)
+    }
+
+    /// Sets its one timer; the one before is to be taken back.
+    fn replace_timer(&mut self, timer: Option<TimerId>) -> Option<TimerId> {
+        let before = core::mem::replace(&mut self.timer, timer.map_or(NO_TIMER, TimerId::pack));
+        (before != NO_TIMER).then(|| TimerId::unpack(before))
+    }
 }
 
 impl Services {
@@ -43,7 +65,7 @@ impl Services {
     fn turned(&mut self, swim: &mut Swim, slot: u32) -> u32 {
         let member = self.member_mut(slot);
         member.turn = (member.turn + 1) & 0x0fff_ffff;
-        let (turn, timer) = (member.turn, member.timer.take());
+        let (turn, timer) = (member.turn, member.replace_timer(None));
         if let Some(timer) = timer {
             swim.cancel_service(timer);
         }
@@ -53,7 +75,7 @@ impl Services {
     /// Sets the one timer a member has.
     pub(super) fn arm_member(&mut self, swim: &mut Swim, slot: u32, wait: Duration, task: Task) {
         let timer = swim.arm_service(swim.now + wait, task.pack());
-        if let Some(old) = self.member_mut(slot).timer.replace(timer) {
+        if let Some(old) = self.member_mut(slot).replace_timer(Some(timer)) {
             swim.cancel_service(old);
         }
     }
@@ -70,6 +92,8 @@ impl Services {
 
     fn member_joined(&mut self, swim: &mut Swim, slot: u32) {
         if self.members.len() <= slot as usize {
+            let more = slot as usize + 1 - self.members.len();
+            make_room(&mut self.members, more);
             self.members.resize(slot as usize + 1, ServiceMember::default());
         }
         if let Some(coordinates) = self.coordinates.as_mut().filter(|_| swim.roster.get(slot).says.is_none())
@@ -96,10 +120,10 @@ impl Services {
                 self.turned(swim, slot);
                 let flap = self.config.flap_timeout;
                 let member = self.member_mut(slot);
-                let gone = member.gone.filter(|_| was == Status::Failed);
+                let gone = member.gone().filter(|_| was == Status::Failed);
                 let flapped = gone.is_some_and(|gone| swim.now.saturating_duration_since(gone) < flap);
                 swim.stats.member_flaps += u64::from(flapped);
-                (member.gone, member.pruned) = (None, false);
+                (member.gone, member.pruned) = (Instant::MAX, false);
                 swim.roster.get_mut(slot).says = Some(Status::Alive);
             }
         }
@@ -140,10 +164,11 @@ impl Services {
         swim.service_failed = self.failed;
         let turn = self.turned(swim, slot);
         let now = swim.now;
-        let gone = *self.member_mut(slot).gone.get_or_insert(now);
+        let gone = self.member(slot).gone().unwrap_or(now);
+        self.member_mut(slot).gone = gone;
         if slot != LOCAL {
             let timer = swim.arm_service(gone + keep, Task::Forget { slot, turn }.pack());
-            self.member_mut(slot).timer = Some(timer);
+            self.member_mut(slot).replace_timer(Some(timer));
         }
     }
 
@@ -176,7 +201,7 @@ impl Services {
         let Some(member) = self.members.get(slot as usize).filter(|member| member.turn == turn) else {
             return;
         };
-        if let Some(gone) = member.gone.filter(|_| swim.roster.get(slot).says == Some(Status::Failed)) {
+        if let Some(gone) = member.gone().filter(|_| swim.roster.get(slot).says == Some(Status::Failed)) {
             self.learn_member(swim, slot, gone);
         }
         self.forget(swim, slot);

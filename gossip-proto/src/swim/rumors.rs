@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use super::skips::{List, Skips};
+use crate::slab::make_room;
 
 /// A kind of rumor; the first are served first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,6 +166,8 @@ impl<T> Rumors<T> {
         if let Some(slot) = subject {
             let slot = slot as usize;
             if slot >= self.by_subject.len() {
+                let more = slot + 1 - self.by_subject.len();
+                make_room(&mut self.by_subject, more);
                 self.by_subject.resize(slot + 1, NONE);
             }
             self.by_subject[slot] = id;

@@ -545,7 +545,7 @@ macro_rules! record {
     (@count $value:expr) => { 1 };
     (@count $value:expr, optional) => { usize::from(!$crate::wire::field::Field::is_zero(&$value)) };
     (@put $sink:ident, $key:literal, $value:expr) => {
-        $crate::wire::msgpack::put_raw($sink, $key)?;
+        $sink.put($crate::wire::field::record!(@sent $key))?;
         $crate::wire::field::Field::write(&$value, $sink)?
     };
     (@put $sink:ident, $key:literal, $value:expr, optional) => {

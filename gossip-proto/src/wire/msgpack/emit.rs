@@ -169,6 +169,13 @@ struct Forms {
 
 #[inline]
 fn put_be<S: Sink, const N: usize>(sink: &mut S, first: u8, value: [u8; N]) -> Result<(), Full> {
-    sink.put(&[first])?;
-    sink.put(&value)
+    // In one piece: each needs its own look at the room that is left.
+    match value[..] {
+        [a, b] => sink.put(&[first, a, b]),
+        [a, b, c, d] => sink.put(&[first, a, b, c, d]),
+        _ => {
+            sink.put(&[first])?;
+            sink.put(&value)
+        }
+    }
 }
