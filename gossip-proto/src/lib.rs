@@ -62,7 +62,7 @@
 //!
 //! # Features
 //!
-//! None is on by default. `testing` adds what fuzz targets and tests of your own need.
+//! None is on by default. `std` lets checksums use the processor's own instructions; drivers turn it on. `testing` adds what fuzz targets and tests of your own need.
 #![no_std]
 #![forbid(unsafe_code)]
 

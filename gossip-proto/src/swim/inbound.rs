@@ -7,7 +7,7 @@ use crate::Name;
 use crate::config::MAX_NAME;
 use crate::error::PacketError;
 use crate::output::{Cause, Source};
-use crate::roster::canonical;
+use crate::roster::{NONE, canonical};
 use crate::wire::field::Raw;
 use crate::wire::message::{Accusation, Ack, Alive, IndirectPing, MessageType, Nack, Ping};
 use crate::wire::msgpack::DecodeError;
@@ -145,11 +145,13 @@ impl Swim {
         }
         let to = self.reply_to(source.addr, &ping.source_addr, ping.source_port, &ping.source_node);
         // A stranger's datagram of many pings must not come back multiplied, nor go to a member for each (W-8).
-        let strange = to != source.addr || self.roster.at(to).is_none();
+        let asker = if to == source.addr { self.roster.at(to) } else { None };
+        let strange = asker.is_none();
         if strange && !self.take_stranger_turn(1 + Ack { seq: ping.seq, payload: Raw::NIL }.encoded_len()) {
             self.stats.ack_suppressed += 1;
             return;
         }
-        self.push_outgoing(Outgoing::Ack { to, seq: ping.seq, payload: true });
+        let asker = asker.unwrap_or(NONE);
+        self.push_outgoing(Outgoing::Ack { to, asker, seq: ping.seq, payload: true });
     }
 }

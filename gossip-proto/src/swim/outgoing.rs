@@ -26,6 +26,8 @@ pub(crate) enum Outgoing {
     /// An answer to a ping; with the payload of the layer above when it answers for this node.
     Ack {
         to: SocketAddr,
+        /// The member there when the ping came, [`crate::roster::NONE`] if it was not looked for.
+        asker: u32,
         seq: u32,
         payload: bool,
     },
@@ -218,7 +220,11 @@ impl Swim {
     fn destination(&self, outgoing: &Outgoing) -> Option<(SocketAddr, Option<u32>)> {
         let member = |key| self.roster.resolve(key);
         let slot = match *outgoing {
-            Outgoing::Ack { to, .. } | Outgoing::Nack { to, .. } | Outgoing::Direct { to, .. } => {
+            Outgoing::Ack { to, asker, .. } => {
+                let still = self.roster.used(asker).is_some_and(|record| record.socket() == to);
+                return Some((to, if still { Some(asker) } else { self.roster.at(to) }));
+            }
+            Outgoing::Nack { to, .. } | Outgoing::Direct { to, .. } => {
                 return Some((to, self.roster.at(to)));
             }
             Outgoing::Probe => self.probe_ping().map(|(slot, ..)| slot),

@@ -6,7 +6,7 @@ use super::outgoing::Outgoing;
 use super::{Awaited, Deadline, Swim};
 use crate::MemberKey;
 use crate::output::Source;
-use crate::roster::{WireAddr, canonical};
+use crate::roster::{NONE, WireAddr, canonical};
 use crate::timer::TimerId;
 use crate::wire::message::IndirectPing;
 
@@ -66,7 +66,8 @@ impl Swim {
 
     pub(crate) fn relay_answered(&mut self, key: u64) {
         let Some(relay) = self.end_relay(key) else { return };
-        self.push_outgoing(Outgoing::Ack { to: relay.requester, seq: relay.their_seq, payload: false });
+        let (to, seq) = (relay.requester, relay.their_seq);
+        self.push_outgoing(Outgoing::Ack { to, asker: NONE, seq, payload: false });
     }
 
     pub(crate) fn relay_expired(&mut self, key: u64) {

@@ -71,6 +71,8 @@ pub(crate) struct Rumors<T> {
     by_subject: Vec<u32>,
     skips: Skips,
     lanes: [List; LANES],
+    /// No rumor of the lane is shorter: what has less room than that need not be looked through.
+    shortest: [u32; LANES],
     max_per_lane: usize,
     /// Never goes back, so that an order key is never reused (W-2).
     next_serial: u64,
@@ -121,6 +123,7 @@ impl<T> Rumors<T> {
             by_subject: Vec::new(),
             skips,
             lanes,
+            shortest: [0; LANES],
             max_per_lane,
             next_serial: 0,
             accounts: [Account::NEW; LANES],
@@ -152,7 +155,6 @@ impl<T> Rumors<T> {
         self.next_serial += 1;
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         let entry = Entry { lane, subject, len, transmits: 0, serial, notify, value };
-        let key = entry.key();
         let id = match self.free.pop() {
             Some(id) => {
                 self.entries[id as usize] = Some(entry);
@@ -172,7 +174,7 @@ impl<T> Rumors<T> {
             }
             self.by_subject[slot] = id;
         }
-        self.skips.insert(&mut self.lanes[lane as usize], id, key);
+        self.link(id);
         let list = &mut self.lanes[lane as usize];
         if list.len() > self.max_per_lane
             && let Some(last) = self.skips.last(list)
@@ -354,7 +356,7 @@ impl<T> Rumors<T> {
     /// The rumor that the reference would take next: of those sent least that fit, the longest, and of these the
     /// newest. Skips from one tier of transmissions to the next that exists.
     fn first_fit(&self, lane: usize, packet: &Packet) -> Option<(u32, usize)> {
-        let free = packet.free()?;
+        let free = packet.free().filter(|&free| free >= self.shortest[lane])?;
         let mut tier = 0;
         loop {
             let (id, key) = self.skips.at_or_after(&self.lanes[lane], order_key(tier, free, u64::MAX))?;
@@ -372,7 +374,10 @@ impl<T> Rumors<T> {
 
     fn link(&mut self, id: u32) {
         if let Some(entry) = &self.entries[id as usize] {
-            self.skips.insert(&mut self.lanes[entry.lane as usize], id, entry.key());
+            let lane = entry.lane as usize;
+            let (list, shortest) = (&mut self.lanes[lane], &mut self.shortest[lane]);
+            *shortest = if list.len() == 0 { entry.len } else { entry.len.min(*shortest) };
+            self.skips.insert(list, id, entry.key());
         }
     }
 

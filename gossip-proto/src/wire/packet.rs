@@ -182,8 +182,10 @@ pub fn unpack(
         found: Unpacked::default(),
     };
     walk.message(body, 0, &mut scratch.levels);
-    let found = walk.found;
-    scratch.shrink();
+    let (found, inflated) = (walk.found, walk.inflated_left < limits.inflated);
+    if inflated {
+        scratch.shrink();
+    }
     found
 }
 
