@@ -131,6 +131,10 @@ impl Services {
         // own, so the leave is somebody else's, and the join says that it is wrong.
         let objects = !replayed && swim.roster.get(slot).says == Some(Status::Leaving);
         if intent.ltime < self.member(slot).ltime || (intent.ltime == self.member(slot).ltime && !objects) {
+            let leaves = swim.roster.get(slot).says == Some(Status::Leaving) && slot != LOCAL;
+            if replayed && leaves && intent.ltime == self.member(slot).ltime {
+                self.repeat_leave(swim, intent);
+            }
             return false;
         }
         let member = self.member_mut(slot);
@@ -140,6 +144,19 @@ impl Services {
             record.says = Some(Status::Alive);
         }
         true
+    }
+
+    /// Gossips once more that a member leaves, as it was heard. In exchanges a join that has the very time of a leave cannot be
+    /// told from it, and if it never came by gossip, a member that lives would be taken for one that leaves for good. One
+    /// that lives objects, by a newer time; to all others this is old.
+    fn repeat_leave(&self, swim: &mut Swim, of: &JoinIntent<'_>) {
+        let intent = LeaveIntent { ltime: of.ltime, node: of.node.clone(), prune: false };
+        let mut message = swim.buffers.take();
+        message.push(SerfType::Leave.byte());
+        if intent.encode(&mut message).is_ok() {
+            swim.broadcast(Lane::Intent, &[&message], None);
+        }
+        swim.buffers.give(message);
     }
 
     /// Says that this node is there, at a time of the member clock (serf.md 4.6).

@@ -7,7 +7,7 @@ use super::ring::Seen;
 use super::*;
 use crate::output::{ChangeKind, Event, Outcome, Source};
 use crate::roster::{LOCAL, WireAddr};
-use crate::swim::{AliveClaim, Swim, Upper, Via};
+use crate::swim::{AliveClaim, Lane, Swim, Upper, Via};
 use crate::wire::keyring::Keyring;
 use crate::wire::serf::{JoinIntent, LeaveIntent, PushPull, PushPullParts, Query, RecentEvent, UserEvent};
 use crate::{Config, Instant, NonceSecret, Seed, Status};
@@ -262,6 +262,31 @@ fn of_a_leave_and_a_join_at_one_time_the_join_counts() {
     let own = bed.ltime("self");
     assert!(!bed.leave_intent("self", own, false));
     assert!(bed.ltime("self") > own);
+}
+
+/// Exchanges say a time, and not whether it is that of a join: whoever took the time of a join for that of a leave asks.
+#[test]
+fn who_heard_of_a_leave_at_the_time_of_a_join_gives_the_member_a_chance_to_object() {
+    let mut bed = Bed::new();
+    bed.alive("a", 1);
+    bed.leave_intent("a", 5, false);
+    let waiting = |bed: &Bed| bed.swim.queued(Lane::Intent);
+    let before = waiting(&bed);
+    bed.merge(&state([6, 0, 0], &[("a", 4)], &[], &[]), false);
+    assert_eq!(waiting(&bed), before, "older than the leave: it is none of a join that could count");
+    bed.merge(&state([6, 0, 0], &[("a", 5)], &[], &[]), false);
+    assert_eq!((waiting(&bed), bed.says("a")), (before + 1, Some(Status::Leaving)));
+    // What it hears then.
+    let mut other = Bed::new();
+    other.join_intent("self", 5);
+    assert!(!other.leave_intent("self", 5, false));
+    let objection = other.ltime("self");
+    assert!(objection > 5 && bed.join_intent("a", objection));
+    assert_eq!(bed.says("a"), Some(Status::Alive));
+    // And then there is nothing to ask any more.
+    let before = waiting(&bed);
+    bed.merge(&state([6, 0, 0], &[("a", objection)], &[], &[]), false);
+    assert_eq!(waiting(&bed), before);
 }
 
 #[test]
