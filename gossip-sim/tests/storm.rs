@@ -45,17 +45,18 @@ fn every_action_and_every_field_is_drawn_and_all_that_is_drawn_is_a_scenario() {
 
 #[test]
 fn some_storms_break_nothing_and_are_counted() {
-    let how = Storms { first_seed: 16, runs: Some(4), cpu: None, threads: 2, keep_going: true };
+    let how = Storms { first_seed: 832, runs: Some(3), cpu: None, threads: 2, keep_going: true };
     let tally = storms(&how, &AtomicBool::new(false), &|_| {});
     assert_eq!(tally.broken, []);
-    assert_eq!((tally.runs, tally.compared, tally.parts.len()), (4, 1, 1));
+    assert_eq!((tally.runs, tally.compared, tally.parts.len()), (3, 1, 1));
     assert!(tally.node_seconds > 1000.0 && tally.checked > 10_000 && tally.done.len() > 10, "{tally:?}");
-    assert_eq!((tally.parts[0].first_seed, tally.parts[0].runs), (16, 4));
+    assert_eq!((tally.parts[0].first_seed, tally.parts[0].runs), (832, 3));
 
     let again = Tally::from_json(&tally.to_json()).unwrap();
     assert_eq!(again, tally);
     let sum = tally.with(&again);
-    assert_eq!((sum.runs, sum.parts.len(), sum.done["crashes"]), (8, 2, 2 * tally.done["crashes"]));
+    let done = |tally: &Tally| tally.done.values().sum::<u64>();
+    assert_eq!((sum.runs, sum.parts.len(), done(&sum)), (6, 2, 2 * done(&tally)));
     assert!(Tally::from_json("{}").unwrap_err().contains("no totals"));
     assert!(Tally::from_json(&tally.to_json().replacen(": 1", ": 9", 1)).unwrap_err().contains("version 9"));
 }

@@ -37,14 +37,12 @@ pub(super) fn watch<M: Machine>(
     if let Some(budget) = get(&scenario.check.budget, parameters)? {
         rules = rules.budget(budget as u64);
     }
-    let eventually = scenario.check.eventually;
-    if eventually.unwrap_or_else(|| is_promised(scenario, task.variant, settings, parameters)) {
-        let (config, _) = settings.configure("check", ([127, 0, 0, 1], 7946).into())?;
-        rules = rules.within(Bound::of(
-            &config,
-            scenario.cluster.nodes.get(parameters)?,
-            reconnects(scenario, settings),
-        ));
+    let (config, _) = settings.configure("check", ([127, 0, 0, 1], 7946).into())?;
+    let nodes = scenario.cluster.nodes.get(parameters)?;
+    let bound = Bound::of(&config, nodes, reconnects(scenario, settings));
+    let promised = || is_promised(scenario, task.variant, settings, bound, parameters);
+    if scenario.check.eventually.unwrap_or_else(promised) {
+        rules = rules.within(bound);
     }
     Ok(rules)
 }
@@ -60,12 +58,13 @@ pub(crate) fn reconnects(scenario: &Scenario, settings: &NodeSettings) -> Durati
 }
 
 /// Whether the protocol promises that all agree some time after the last fault. It does not where something goes on that it
-/// may take for a fault at any time; where the papers' switches take parts away, or the configuration does; and where nobody
+/// may take for a fault at any time, for so long that it would be judged; where the papers' switches take parts away, or the configuration does; and where nobody
 /// looks for members that were given up: [`gossip_proto::Membership`] without seeds, once it is split.
 fn is_promised(
     scenario: &Scenario,
     variant: &Variant,
     settings: &NodeSettings,
+    bound: Bound,
     parameters: &Parameters,
 ) -> bool {
     let network = &scenario.network;
@@ -78,7 +77,8 @@ fn is_promised(
         MachineKind::Node => !settings.reconnect_interval().is_zero(),
         MachineKind::Membership => scenario.cluster.seeds.is_some() && !settings.seed_interval().is_zero(),
     };
-    let for_ever = |step: &Step| step.hampers() && step.lasts.is_none();
+    let lasts = |step: &Step| get(&step.lasts, parameters).ok().flatten();
+    let for_ever = |step: &Step| step.hampers() && lasts(step).is_none_or(|lasts| lasts >= bound.0);
     let splits = |step: &Step| {
         step.hampers() || matches!(step.action, Action::Partition | Action::Pause | Action::StopIo)
     };

@@ -261,7 +261,8 @@ impl Drawn {
             text.push('\n');
             text.push_str(&piece.text());
         }
-        text.push_str("\n[measure]\nevery = \"10m\"\nseries = false\n\n[check]\nsettled = true\n\n[stop]\nwhen = \"settled\"\n");
+        // `settled` is judged later than `eventually` would be, with all in mind that these steps do.
+        text.push_str("\n[measure]\nevery = \"10m\"\nseries = false\n\n[check]\neventually = false\nsettled = true\n\n[stop]\nwhen = \"settled\"\n");
         let (hold, after) = self.times(&format!("{text}after = \"1s\"\n"), pieces)?;
         let _ = write!(text, "hold = {}\nafter = {}\n", time(hold), time(after));
         Ok(text)
