@@ -159,4 +159,35 @@ mod tests {
         assert_eq!(queries.insert(5, 0), Seen::Duplicate);
         assert_eq!(queries.insert(9, 0), Seen::New);
     }
+
+    /// serf.md 2.3, 2.4: a time has a place of its own until the ring has turned.
+    #[test]
+    fn times_of_one_turn_do_not_share_a_place() {
+        let (mut events, mut queries) = (EventHistory::new(4, 1), QueryHistory::new(4, 1));
+        for expected in [Seen::New, Seen::Duplicate] {
+            for ltime in 21..25 {
+                assert_eq!(events.insert(ltime, b"deploy", b""), expected);
+                assert_eq!(queries.insert(ltime, 7), expected);
+            }
+        }
+        let times: Vec<u64> = events.iter().map(|(ltime, _)| ltime).collect();
+        assert_eq!(times, [24, 21, 22, 23], "in the order of the places");
+    }
+
+    /// spec 1.11: all remembered events go into every exchange, so that their bytes are counted over all times.
+    #[test]
+    fn the_bytes_of_all_times_are_bounded_and_come_back_with_the_turn() {
+        let half = [7; MAX_BYTES / 2 - 3];
+        let mut ring = EventHistory::new(4, 3);
+        assert_eq!(ring.insert(1, b"abc", &half), Seen::New);
+        assert_eq!(ring.insert(2, b"abcd", &half), Seen::Full, "one byte too many");
+        assert_eq!(ring.insert(2, b"abc", &half), Seen::New, "the last byte is used");
+        assert_eq!(ring.insert(3, b"a", b""), Seen::Full);
+        assert_eq!(ring.insert(1, b"abc", &half), Seen::Duplicate, "what is known is known also when it is full");
+        // Time 5 takes the place of time 1, and with it what that held.
+        assert_eq!(ring.insert(5, b"abc", &half), Seen::New);
+        assert_eq!(ring.insert(3, b"a", b""), Seen::Full);
+        assert_eq!(ring.insert(6, b"", b""), Seen::New);
+        assert_eq!(ring.insert(3, b"abc", &half), Seen::New);
+    }
 }
