@@ -183,7 +183,11 @@ mod tests {
         assert_eq!(ring.insert(2, b"abcd", &half), Seen::Full, "one byte too many");
         assert_eq!(ring.insert(2, b"abc", &half), Seen::New, "the last byte is used");
         assert_eq!(ring.insert(3, b"a", b""), Seen::Full);
-        assert_eq!(ring.insert(1, b"abc", &half), Seen::Duplicate, "what is known is known also when it is full");
+        assert_eq!(
+            ring.insert(1, b"abc", &half),
+            Seen::Duplicate,
+            "what is known is known also when it is full"
+        );
         // Time 5 takes the place of time 1, and with it what that held.
         assert_eq!(ring.insert(5, b"abc", &half), Seen::New);
         assert_eq!(ring.insert(3, b"a", b""), Seen::Full);

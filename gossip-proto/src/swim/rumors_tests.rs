@@ -200,6 +200,49 @@ fn flooded_lanes_share_by_weight() {
     }
 }
 
+/// Two kinds alone share as all of them do, and a lane may spend its share to the last byte.
+#[test]
+fn two_flooded_lanes_share_every_packet() {
+    let mut rumors = Rumors::new(100, 1);
+    for _ in 0..40 {
+        rumors.insert(Lane::Refutation, None, 698, Lane::Refutation, None);
+        rumors.insert(Lane::Accusation, None, 698, Lane::Accusation, None);
+    }
+    for packet in 0..20 {
+        assert_eq!(send(&mut rumors, 1400, 9), [Lane::Refutation, Lane::Accusation], "packet {packet}");
+    }
+}
+
+/// What a lane has saved for a large rumor that is displaced meanwhile would crowd out others if it were spent at once.
+#[test]
+fn savings_for_a_rumor_that_is_gone_are_not_paid_back_as_a_burst() {
+    let mut rumors = Rumors::new(100, 1);
+    rumors.insert(Lane::Accusation, Some(1), 1300, Lane::Accusation, None);
+    for _ in 0..100 {
+        rumors.insert(Lane::Query, None, 30, Lane::Query, None);
+    }
+    // Four fifths of a packet do not pay for it.
+    assert!(!send(&mut rumors, 1400, 9).contains(&Lane::Accusation));
+    rumors.insert(Lane::Accusation, Some(1), 30, Lane::Accusation, None);
+    for _ in 0..60 {
+        rumors.insert(Lane::Accusation, None, 30, Lane::Accusation, None);
+    }
+    let sent = send(&mut rumors, 1400, 9);
+    // A share, and one rumor more: 36 of 32 bytes each.
+    assert_eq!(sent.iter().filter(|lane| **lane == Lane::Accusation).count(), 36);
+    assert_eq!(sent.len(), 43);
+}
+
+#[test]
+fn a_rumor_without_a_subject_is_displaced_by_its_name() {
+    let mut rumors = Rumors::new(100, 1);
+    let older = rumors.insert(Lane::Event, None, 10, "older", Some(1));
+    rumors.insert(Lane::Event, None, 10, "newer", Some(2));
+    rumors.displace(older);
+    assert_eq!(retired(&mut rumors), [("older", 0, Why::Displaced)]);
+    assert_eq!(send(&mut rumors, 100, 9), ["newer"]);
+}
+
 /// A rumor larger than its lane's share, behind floods of everything else, also of its own lane.
 #[test]
 fn a_large_rumor_is_not_starved() {
