@@ -165,7 +165,7 @@ mod tests {
             let longer = Name::new([&*bytes, &[0]].concat());
             assert!(name == name.clone() && name != longer && name < longer);
         }
-        assert!(Name::from("b") > Name::new([b'a'; 100]));
+        assert_eq!(Name::new("b").cmp(&Name::new([b'a'; 100])), Ordering::Greater);
         assert_eq!(size_of::<Name>(), 24);
     }
 }
