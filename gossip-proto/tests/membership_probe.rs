@@ -312,6 +312,23 @@ fn only_the_networks_refusal_of_its_own_ping_goes_on_to_helpers() {
     }
 }
 
+/// spec 4.8: helpers are asked once, and whom they are asked about was reached by then for all we know.
+#[test]
+fn a_refusal_after_helpers_were_asked_changes_nothing() {
+    let mut script = with_members(&["b", "c"], |config| {
+        config.stream_pings(false);
+    });
+    script.hear(&suspect("self", 1, "b"));
+    script.drain(addr(2));
+    let sent = probes(&mut script);
+    script.next();
+    assert_eq!(script.sent().len(), 1);
+    script.machine.handle_transmit_failed(script.now, sent.id, TransmitFailure::Unreachable);
+    assert!(script.sent().is_empty());
+    script.datagram(sent.to, &ack(sent.ping().seq)).unwrap();
+    assert_eq!((script.machine.stats().probes_succeeded, script.machine.health()), (1, 0));
+}
+
 #[test]
 fn a_failed_transmit_of_something_else_leaves_the_probe_alone() {
     let mut script = with_members(&["b", "c"], |_| {});

@@ -4,7 +4,7 @@ use crate::support;
 use bytes::Bytes;
 use core::time::Duration;
 use gossip_proto::*;
-use support::node::addr;
+use support::node::{AliveOf, SERF_VSN, addr};
 use support::pair::*;
 
 fn tags(tags: &[(&'static str, &'static str)]) -> Vec<(Bytes, Bytes)> {
@@ -277,4 +277,44 @@ fn what_is_not_serfs_does_nothing() {
 fn each_status_has_serfs_word() {
     let words = [Status::Alive, Status::Leaving, Status::Left, Status::Failed].map(Status::as_str);
     assert_eq!(words, ["alive", "leaving", "left", "failed"]);
+}
+
+/// Rule 4 of the contract: the answer to a ping that left late says that the member lives, and not how far away it is.
+#[test]
+fn a_probe_that_left_late_moves_no_coordinate() {
+    for late in [false, true] {
+        let (mut prober, mut target) = (node("a", 1, "web"), node("b", 2, "web"));
+        let mut now = Instant::ORIGIN;
+        for (machine, name, host) in [(&mut prober, "b", 2), (&mut target, "a", 1)] {
+            let heard = AliveOf {
+                name,
+                incarnation: 1,
+                addr: &[10, 0, 0, host],
+                port: 7946,
+                meta: b"",
+                vsn: &SERF_VSN,
+            };
+            let source = Source::unauthenticated(addr(host));
+            machine.handle_datagram(now, source, &mut heard.encode()).expect("an alive message");
+        }
+        let mut buf = [0; 2000];
+        while prober.stats().probes_succeeded == 0 {
+            now = now.max(prober.poll_timeout().expect("a probe"));
+            assert!(now < Instant::from_millis(10_000));
+            prober.handle_timeout(now);
+            while let Some(sent) = prober.poll_transmit(now, &mut buf) {
+                if late {
+                    prober.handle_transmit_delayed(now, sent.id);
+                }
+                let source = Source::unauthenticated(addr(1));
+                target.handle_datagram(now, source, &mut buf[..sent.len]).expect("a packet");
+            }
+            now += Duration::from_millis(5);
+            while let Some(sent) = target.poll_transmit(now, &mut buf) {
+                let source = Source::unauthenticated(addr(2));
+                prober.handle_datagram(now, source, &mut buf[..sent.len]).expect("a packet");
+            }
+        }
+        assert_eq!(prober.stats().coordinates_updated, u64::from(!late));
+    }
 }
