@@ -2,6 +2,9 @@
 //!
 //! Each operation checks that it did what it is named after, so that a benchmark cannot get fast by doing nothing.
 
+pub mod heap;
+pub mod peers;
+
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 

@@ -1,0 +1,235 @@
+//! The contenders' reports beside each other: as JSON, as a table, and in a document.
+
+use core::fmt::Write;
+use core::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::report::{Figure, Report, Row, SCHEMA};
+
+/// What one run of all found out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Comparison {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The contenders, ours first.
+    pub contenders: Vec<Report>,
+    /// Those that could not be run.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A contender that could not be run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeftOut {
+    /// Its name on the command line.
+    pub name: String,
+    /// Why.
+    pub why: String,
+}
+
+impl Default for Comparison {
+    fn default() -> Self {
+        Self { schema: SCHEMA, contenders: Vec::new(), left_out: Vec::new() }
+    }
+}
+
+impl Comparison {
+    /// Reads what [`Comparison::to_json`] wrote.
+    ///
+    /// # Errors
+    /// It is not of this form; says where.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        let comparison: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        for report in &comparison.contenders {
+            Report::from_json(&report.to_json()).map_err(|error| format!("{}: {error}", report.name))?;
+        }
+        Ok(comparison)
+    }
+
+    /// All figures.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("numbers and texts");
+        text.push('\n');
+        text
+    }
+
+    /// The tables, in Markdown: times and sizes with ratios, allocations, and what is to be known about them.
+    pub fn markdown(&self) -> String {
+        let mut notes = Notes::default();
+        let mut text = self.figures(&mut notes);
+        let allocations = self.allocations();
+        if !allocations.is_empty() {
+            let _ = write!(text, "\nAllocations in one operation:\n\n{allocations}");
+        }
+        text.push('\n');
+        for (number, note) in notes.0.iter().enumerate() {
+            let _ = writeln!(text, "{}. {note}", number + 1);
+        }
+        text.push('\n');
+        for report in &self.contenders {
+            let _ = writeln!(text, "- {} {}: {}", report.name, report.version, report.remarks.join(" "));
+        }
+        for LeftOut { name, why } in &self.left_out {
+            let _ = writeln!(text, "- {name} was left out: {why}");
+        }
+        text
+    }
+
+    /// The sizes at which a row was measured, by anybody.
+    pub(super) fn sizes(&self, row: Row) -> Vec<usize> {
+        let figures = self.contenders.iter().flat_map(|report| &report.figures);
+        let mut sizes: Vec<usize> =
+            figures.filter(|figure| figure.row == row).map(|figure| figure.members).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        sizes
+    }
+
+    fn head(&self) -> Vec<String> {
+        let names = self.contenders.iter().map(|report| format!("{} {}", report.name, report.version));
+        ["".to_owned(), "N".to_owned()].into_iter().chain(names).collect()
+    }
+
+    fn figures(&self, notes: &mut Notes) -> String {
+        let mut lines = vec![self.head()];
+        for row in Row::ALL {
+            for members in self.sizes(row) {
+                let (title, unit) = row.title();
+                let ours = self.contenders.first().and_then(|ours| ours.figure(row, members));
+                let mut line = vec![format!("{title}, {unit}"), grouped(members)];
+                for (place, report) in self.contenders.iter().enumerate() {
+                    line.push(match report.figure(row, members) {
+                        Some(figure) if place == 0 => cell(figure),
+                        Some(figure) => format!("{}{}", cell(figure), ratio(figure, ours)),
+                        None => match report.absent(row, members) {
+                            Some(absent) => format!("– [{}]", notes.number(&report.name, &absent.why)),
+                            None => "–".to_owned(),
+                        },
+                    });
+                }
+                lines.push(line);
+            }
+        }
+        table(&lines)
+    }
+
+    fn allocations(&self) -> String {
+        let mut lines = vec![self.head()];
+        for row in Row::ALL {
+            for members in self.sizes(row) {
+                let counted = self.contenders.iter().map(|report| report.figure(row, members)?.allocations);
+                let counted: Vec<Option<f64>> = counted.collect();
+                if counted.iter().all(Option::is_none) {
+                    continue;
+                }
+                let texts = counted.into_iter().map(|count| count.map_or_else(|| "–".to_owned(), short));
+                let line = [row.title().0.to_owned(), grouped(members)].into_iter().chain(texts);
+                lines.push(line.collect());
+            }
+        }
+        if lines.len() == 1 { String::new() } else { table(&lines) }
+    }
+}
+
+/// The mark before the tables in a document.
+pub const BEGIN: &str = "<!-- peers: written by gossip-bench -->";
+/// The mark behind them.
+pub const END: &str = "<!-- end of peers -->";
+
+/// The document with other tables between its marks.
+///
+/// # Errors
+/// It has no marks.
+pub fn replaced(document: &str, tables: &str) -> Result<String, String> {
+    let Range { start, end } = place(document)?;
+    Ok(format!("{}\n\n{}\n{}", &document[..start], tables.trim_end(), &document[end..]))
+}
+
+fn place(document: &str) -> Result<Range<usize>, String> {
+    let missing = || format!("no place for the tables: write `{BEGIN}` and, below it, `{END}`");
+    let start = document.find(BEGIN).ok_or_else(missing)? + BEGIN.len();
+    let end = start + document[start..].find(END).ok_or_else(missing)?;
+    Ok(start..end)
+}
+
+/// Remarks below a table, each once.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Notes {
+    fn number(&mut self, name: &str, why: &str) -> usize {
+        let note = format!("{name}: {why}");
+        let known = self.0.iter().position(|known| *known == note);
+        known.unwrap_or_else(|| {
+            self.0.push(note);
+            self.0.len() - 1
+        }) + 1
+    }
+}
+
+fn cell(figure: &Figure) -> String {
+    let more = (figure.median / figure.best - 1.0) * 100.0;
+    let spread = if figure.repetitions > 1 && more >= 0.5 { format!(" +{more:.0} %") } else { String::new() };
+    format!("{}{spread}", short(figure.best))
+}
+
+/// How many times ours it is; in bold if it is less.
+fn ratio(figure: &Figure, ours: Option<&Figure>) -> String {
+    match ours {
+        Some(ours) if ours.best > 0.0 => {
+            let ratio = figure.best / ours.best;
+            let text = if ratio >= 9.95 { format!("{ratio:.0}×") } else { format!("{ratio:.1}×") };
+            if ratio < 0.95 { format!(" (**{ratio:.2}×**)") } else { format!(" ({text})") }
+        }
+        _ => String::new(),
+    }
+}
+
+/// Three digits that matter, or two below ten.
+fn short(value: f64) -> String {
+    match value {
+        _ if value >= 1000.0 => grouped(value.round() as usize),
+        _ if value >= 100.0 => format!("{value:.0}"),
+        _ if value >= 10.0 => trimmed(format!("{value:.1}")),
+        _ => trimmed(format!("{value:.2}")),
+    }
+}
+
+fn trimmed(text: String) -> String {
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A table of Markdown that can be read as it is, too.
+fn table(lines: &[Vec<String>]) -> String {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
+    let mut text = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        for (cell, width) in line.iter().zip(&widths) {
+            let _ = write!(text, "| {cell:width$} ");
+        }
+        text.push_str("|\n");
+        if number == 0 {
+            for (column, width) in widths.iter().enumerate() {
+                let (dashes, end) = ("-".repeat(width + 1), if column == 0 { "-" } else { ":" });
+                let _ = write!(text, "|{dashes}{end}");
+            }
+            text.push_str("|\n");
+        }
+    }
+    text
+}

@@ -1,0 +1,74 @@
+//! Who is measured, and how its program is built and run.
+//!
+//! Each contender runs in a process of its own, one after the other, and prints a [`Report`]. Ours and foca are part of this
+//! program; the others are built on first use, because their dependencies are many or in another language, and building
+//! this repository should not wait for them.
+
+use std::env::current_exe;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::measure::Wanted;
+use super::report::Report;
+use super::{foca, ours};
+
+/// A program to be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Contender {
+    /// `gossip-proto`.
+    Ours,
+    /// foca, from crates.io.
+    Foca,
+}
+
+impl Contender {
+    /// All, ours first.
+    pub const ALL: [Self; 2] = [Self::Ours, Self::Foca];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Foca => "foca",
+        }
+    }
+
+    /// Measures it in this process, for those that are part of this program.
+    pub fn measure(self, wanted: &Wanted) -> Report {
+        match self {
+            Self::Ours => ours::report(wanted),
+            Self::Foca => foca::report(wanted),
+        }
+    }
+
+    /// Builds its program if there is one to build, runs it, and reads what it says.
+    ///
+    /// # Errors
+    /// Why it could not be: a tool is missing, it does not build, it failed.
+    pub fn run(self, wanted: &Wanted) -> Result<Report, String> {
+        let mut command = self.program()?;
+        let name = self.name();
+        eprintln!("{name}: measuring");
+        command.args(wanted.arguments()).stderr(Stdio::inherit());
+        let output = command.output().map_err(|error| format!("{name} does not start: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("{name} failed: {}", output.status));
+        }
+        let text = String::from_utf8(output.stdout).map_err(|_| format!("{name} printed no text"))?;
+        Report::from_json(&text).map_err(|error| format!("{name} printed no report: {error}"))
+    }
+
+    fn program(self) -> Result<Command, String> {
+        match self {
+            Self::Ours | Self::Foca => {
+                let mut command = Command::new(this_program()?);
+                command.args(["measure", self.name()]);
+                Ok(command)
+            }
+        }
+    }
+}
+
+fn this_program() -> Result<PathBuf, String> {
+    current_exe().map_err(|error| format!("where this program is cannot be said: {error}"))
+}

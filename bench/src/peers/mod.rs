@@ -1,0 +1,87 @@
+//! Ours beside the programs that a user would pick instead: `gossip-bench peers`.
+
+pub mod comparison;
+pub mod contender;
+pub mod foca;
+pub mod measure;
+pub mod ours;
+pub mod report;
+#[cfg(test)]
+mod tests;
+pub mod work;
+
+use std::fs;
+use std::path::PathBuf;
+
+use comparison::{Comparison, LeftOut};
+use contender::Contender;
+use measure::Wanted;
+
+/// What `gossip-bench peers` is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Keep all figures in this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw the figures over N in this file.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Replace the tables in this document.
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// Measure nothing: take the figures from a file that --json wrote.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "members", "cluster", "repetitions", "rows"])]
+    pub read: Option<PathBuf>,
+    /// Only these; ours is what the others are compared with.
+    #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
+    pub only: Vec<Contender>,
+    /// What is measured.
+    #[command(flatten)]
+    pub wanted: Wanted,
+}
+
+/// Runs the contenders and writes what is wanted. Returns the tables.
+///
+/// # Errors
+/// A file cannot be read or written; or ours, which all others are compared with, failed.
+pub fn run(options: &Options) -> Result<String, String> {
+    let at = |path: &PathBuf, error: String| format!("{}: {error}", path.display());
+    let read = |path: &PathBuf| fs::read_to_string(path).map_err(|error| at(path, error.to_string()));
+    let write =
+        |path: &PathBuf, text: &str| fs::write(path, text).map_err(|error| at(path, error.to_string()));
+    if let Some(path) = &options.write {
+        // Before minutes are spent on measuring.
+        comparison::replaced(&read(path)?, "").map_err(|error| at(path, error))?;
+    }
+    let comparison = match &options.read {
+        Some(path) => Comparison::from_json(&read(path)?).map_err(|error| at(path, error))?,
+        None => measured(options)?,
+    };
+    let tables = comparison.markdown();
+    if let Some(path) = &options.json {
+        write(path, &comparison.to_json())?;
+    }
+    if let Some(path) = &options.write {
+        let document = comparison::replaced(&read(path)?, &tables).map_err(|error| at(path, error))?;
+        write(path, &document)?;
+    }
+    Ok(tables)
+}
+
+fn measured(options: &Options) -> Result<Comparison, String> {
+    let mut comparison = Comparison::default();
+    for contender in Contender::ALL {
+        if !(options.only.is_empty() || options.only.contains(&contender)) {
+            continue;
+        }
+        match contender.run(&options.wanted) {
+            Ok(report) => comparison.contenders.push(report),
+            Err(error) if contender == Contender::Ours => return Err(error),
+            Err(why) => {
+                eprintln!("{}: left out: {why}", contender.name());
+                comparison.left_out.push(LeftOut { name: contender.name().into(), why });
+            }
+        }
+    }
+    Ok(comparison)
+}

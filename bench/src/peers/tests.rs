@@ -1,0 +1,96 @@
+use super::comparison::{BEGIN, END, replaced};
+use super::measure::Wanted;
+use super::report::{Absent, Figure, Report, Row, SCHEMA};
+use super::*;
+
+fn wanted(members: &[usize]) -> Wanted {
+    Wanted { members: members.into(), cluster: 0, repetitions: 1, rows: Vec::new() }
+}
+
+fn report(name: &str, best: f64) -> Report {
+    let mut report = measure::report(name, "1.0", &["It is an example."]);
+    report.figures.push(Figure::new(Row::PingAck, 10, vec![best, best * 1.5, best * 1.1], Some(7.0)));
+    report
+}
+
+#[test]
+fn ours_and_foca_do_their_work_at_a_small_size() {
+    for contender in [Contender::Ours, Contender::Foca] {
+        let report = contender.measure(&wanted(&[5, 12]));
+        let rows = |members| report.figures.iter().filter(|figure| figure.members == members).count();
+        assert_eq!((rows(5), rows(12)), (5, 6), "{}", contender.name());
+        assert!(report.absent(Row::HeapPerMember, 5).is_some());
+        assert_eq!(Report::from_json(&report.to_json()), Ok(report));
+    }
+}
+
+#[test]
+fn the_version_that_foca_is_said_to_be_is_the_one_that_is_measured() {
+    let lock = include_str!("../../../Cargo.lock");
+    let report = Contender::Foca.measure(&wanted(&[]));
+    assert!(
+        lock.contains(&format!("name = \"foca\"\nversion = \"{}\"", report.version)),
+        "{}",
+        report.version
+    );
+}
+
+#[test]
+fn a_report_of_another_form_is_refused() {
+    let good = report("a", 2.0);
+    assert_eq!(Report::from_json(&good.to_json()), Ok(good.clone()));
+
+    let other = Report { schema: SCHEMA + 1, ..good.clone() };
+    assert!(Report::from_json(&other.to_json()).unwrap_err().contains("form 2"));
+    let mut disorder = good.clone();
+    disorder.figures[0].best = 9.0;
+    assert!(Report::from_json(&disorder.to_json()).unwrap_err().contains("ping in, ack out, 10 members"));
+    let unknown = good.to_json().replace("\"remarks\"", "\"marks\"");
+    assert!(Report::from_json(&unknown).unwrap_err().contains("marks"));
+}
+
+#[test]
+fn the_table_says_how_many_times_ours_a_peer_takes_and_what_is_missing() {
+    let mut ahead = report("ahead", 1.0);
+    ahead.absent.push(Absent { row: Row::News, members: None, why: "It has no news.".into() });
+    let mut ours = report("ours", 2.0);
+    ours.figures.push(Figure::new(Row::News, 1_000, vec![0.123], None));
+    let left_out = vec![LeftOut { name: "go".into(), why: "there is no `go`".into() }];
+    let contenders = vec![ours, ahead, report("behind", 50.0)];
+    let comparison = Comparison { contenders, left_out, ..Comparison::default() };
+
+    let expected = "\
+|                                              |     N | ours 1.0 | ahead 1.0          | behind 1.0      |
+|----------------------------------------------|------:|---------:|-------------------:|----------------:|
+| apply a packet of 10 alives that are news, µs | 1,000 | 0.12     | – [1]              | –               |
+| ping in, ack out, µs                          | 10    | 2 +10 %  | 1 +10 % (**0.50×**) | 50 +10 % (25×)  |
+";
+    let text = comparison.markdown();
+    let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").replace('-', "");
+    assert!(squeezed(&text).starts_with(&squeezed(expected)), "{text}");
+    for line in
+        ["1. ahead: It has no news.", "- ours 1.0: It is an example.", "- go was left out: there is no `go`"]
+    {
+        assert!(text.lines().any(|known| known == line), "{line} in {text}");
+    }
+    assert!(text.contains("Allocations in one operation:"), "{text}");
+    assert_eq!(Comparison::from_json(&comparison.to_json()), Ok(comparison));
+}
+
+#[test]
+fn tables_go_between_the_marks_and_leave_the_rest() {
+    let document = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
+    let once = replaced(&document, "| new |\n").unwrap();
+    assert_eq!(once, format!("before\n{BEGIN}\n\n| new |\n{END}\nafter\n"));
+    assert_eq!(replaced(&once, "| new |\n").unwrap(), once, "again is no change");
+    assert!(replaced("no marks", "").unwrap_err().contains(BEGIN));
+    assert!(replaced(BEGIN, "").unwrap_err().contains(END));
+}
+
+#[test]
+fn a_contender_is_asked_for_what_is_wanted() {
+    let mut wanted = wanted(&[10, 1_000]);
+    assert_eq!(wanted.arguments(), ["--members=10,1000", "--cluster=0", "--repetitions=1"]);
+    wanted.rows = vec![Row::PingAck, Row::HeapPerMember];
+    assert_eq!(wanted.arguments()[3], "--rows=ping-ack,heap-per-member");
+}
