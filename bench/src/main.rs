@@ -36,7 +36,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measures ours, foca, al8n's memberlist and Go's memberlist beside each other.
+    /// Measures ours and foca beside each other.
     Peers(Options),
     /// Measures one that is part of this program, and prints its report as JSON.
     #[command(hide = true)]

@@ -1,8 +1,6 @@
 //! Who is measured, and how its program is built and run.
 //!
-//! Each contender runs in a process of its own, one after the other, and prints a [`Report`]. Ours and foca are part of this
-//! program; the others are built on first use, because their dependencies are many or in another language, and building
-//! this repository should not wait for them.
+//! Each contender runs in a process of its own, one after the other, and prints a [`Report`].
 
 use std::env::current_exe;
 use std::path::PathBuf;
@@ -41,10 +39,10 @@ impl Contender {
         }
     }
 
-    /// Builds its program if there is one to build, runs it, and reads what it says.
+    /// Runs its program, and reads what it says.
     ///
     /// # Errors
-    /// Why it could not be: a tool is missing, it does not build, it failed.
+    /// Why it could not be: it does not start, it failed, what it printed is no report.
     pub fn run(self, wanted: &Wanted) -> Result<Report, String> {
         let mut command = self.program()?;
         let name = self.name();

@@ -58,9 +58,6 @@ pub struct Wanted {
     #[arg(long, value_delimiter = ',', value_name = "N,...", default_values_t = [10, 1_000, 10_000],
           value_parser = size)]
     pub members: Vec<usize>,
-    /// Nodes in the clusters that are formed; 0 leaves them out.
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    pub cluster: usize,
     /// Repetitions of each measurement.
     #[arg(long, value_name = "TIMES", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
     pub repetitions: u16,
@@ -86,7 +83,6 @@ impl Wanted {
         let list = |texts: Vec<String>| texts.join(",");
         let mut arguments = vec![
             format!("--members={}", list(self.members.iter().map(usize::to_string).collect())),
-            format!("--cluster={}", self.cluster),
             format!("--repetitions={}", self.repetitions),
         ];
         if !self.rows.is_empty() {
@@ -133,7 +129,6 @@ pub fn node<P: Peer>(wanted: &Wanted, report: &mut Report) {
                     report.absent.push(Absent { row, members: Some(members), why });
                     continue;
                 }
-                _ => continue,
             };
             report.figures.push(figure);
         }

@@ -23,14 +23,11 @@ pub struct Options {
     /// Keep all figures in this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Draw the figures over N in this file.
-    #[arg(long, value_name = "FILE")]
-    pub svg: Option<PathBuf>,
     /// Replace the tables in this document.
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
     /// Measure nothing: take the figures from a file that --json wrote.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "members", "cluster", "repetitions", "rows"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "members", "repetitions", "rows"])]
     pub read: Option<PathBuf>,
     /// Only these; ours is what the others are compared with.
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]

@@ -29,7 +29,7 @@ pub struct Report {
 pub struct Figure {
     /// Of what.
     pub row: Row,
-    /// How many members the node knew, itself included; or how many nodes there were.
+    /// How many members the node knew, itself included.
     pub members: usize,
     /// The best repetition, in the row's unit.
     pub best: f64,
@@ -71,33 +71,12 @@ pub enum Row {
     Idle,
     /// Memory for each member.
     HeapPerMember,
-    /// All nodes join at once through one seed: when all know all.
-    JoinTime,
-    /// The same: processor time of one node until then, on average.
-    JoinCpu,
-    /// One message to all nodes: when the last of those that got it got it.
-    EventTime,
-    /// How many copies of it a node received, on average.
-    EventCopies,
-    /// How many nodes never got it.
-    EventMissed,
 }
 
 impl Row {
     /// All, in the order of the table.
-    pub const ALL: [Self; 11] = [
-        Self::KnownAlives,
-        Self::News,
-        Self::PingAck,
-        Self::GossipPacket,
-        Self::Idle,
-        Self::HeapPerMember,
-        Self::JoinTime,
-        Self::JoinCpu,
-        Self::EventTime,
-        Self::EventCopies,
-        Self::EventMissed,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::KnownAlives, Self::News, Self::PingAck, Self::GossipPacket, Self::Idle, Self::HeapPerMember];
 
     /// What it is called in the table, and the unit of its figures.
     pub fn title(self) -> (&'static str, &'static str) {
@@ -108,17 +87,7 @@ impl Row {
             Self::GossipPacket => ("build one gossip packet, queue of N", "µs"),
             Self::Idle => ("idle, per node and second", "µs"),
             Self::HeapPerMember => ("heap per member", "bytes"),
-            Self::JoinTime => ("all join through one seed, until all know all", "s"),
-            Self::JoinCpu => ("the same, CPU per node", "ms"),
-            Self::EventTime => ("one event to all, until the last has it", "s"),
-            Self::EventCopies => ("the same, copies per node", "copies"),
-            Self::EventMissed => ("the same, nodes that never got it", "nodes"),
         }
-    }
-
-    /// Whether it is a time of the protocol or a count, where more than one and a half times as much is no matter of speed.
-    pub fn of_protocol(self) -> bool {
-        matches!(self, Self::JoinTime | Self::EventTime | Self::EventCopies | Self::EventMissed)
     }
 }
 

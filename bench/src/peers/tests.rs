@@ -4,7 +4,7 @@ use super::report::{Absent, Figure, Report, Row, SCHEMA};
 use super::*;
 
 fn wanted(members: &[usize]) -> Wanted {
-    Wanted { members: members.into(), cluster: 0, repetitions: 1, rows: Vec::new() }
+    Wanted { members: members.into(), repetitions: 1, rows: Vec::new() }
 }
 
 fn report(name: &str, best: f64) -> Report {
@@ -90,7 +90,7 @@ fn tables_go_between_the_marks_and_leave_the_rest() {
 #[test]
 fn a_contender_is_asked_for_what_is_wanted() {
     let mut wanted = wanted(&[10, 1_000]);
-    assert_eq!(wanted.arguments(), ["--members=10,1000", "--cluster=0", "--repetitions=1"]);
+    assert_eq!(wanted.arguments(), ["--members=10,1000", "--repetitions=1"]);
     wanted.rows = vec![Row::PingAck, Row::HeapPerMember];
-    assert_eq!(wanted.arguments()[3], "--rows=ping-ack,heap-per-member");
+    assert_eq!(wanted.arguments()[2], "--rows=ping-ack,heap-per-member");
 }
