@@ -113,7 +113,8 @@ stats! {
     exchanges_failed,
     /// Attempts to join a seed that no alive member had the address of.
     seeds_tried,
-    /// Exchanges repeated because one showed that the two sides had given each other up.
+    /// Exchanges beside the schedule: repeated because one showed that the two sides had given each other up, or begun because
+    /// more members became known at once than gossip carries well.
     follow_ups,
     /// Times such an exchange was wanted and not begun, because there were too many lately.
     follow_ups_withheld,

@@ -99,13 +99,20 @@ fn run<M: Machine + 'static>(plan: &Plan, factory: impl FnMut(Start) -> M + Clon
             net.join(node, &all[..1]);
         }
         // Nobody is lost again while all join: who knows all is not looked at any more.
-        let mut complete = 0;
+        let mut missing = all.clone();
+        let mut nearly = None;
         let full = |net: &Network<M>| {
             let knows_all = |node| net.machine(node).is_none_or(|machine| machine.num_alive() >= nodes);
-            complete += all[complete..].iter().take_while(|node| knows_all(**node)).count();
-            complete == nodes
+            missing.retain(|node| !knows_all(*node));
+            if missing.len() <= nodes / 100 {
+                nearly.get_or_insert((net.now().as_nanos() as f64 / 1e9, cpu() - began));
+            }
+            missing.is_empty()
         };
         let joined = net.run_until(Duration::from_secs(600), full);
+        if let Some((at, took)) = nearly {
+            println!("99 % of the views whole: {at:.2} s simulated in {took:.2} s");
+        }
         report("join of all", &net, began, joined.map(|at| at.as_nanos() as f64 / 1e9));
 
         // What the joins set off is gossiped for a while yet.

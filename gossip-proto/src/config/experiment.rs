@@ -76,7 +76,8 @@ config! {
         /// Whether a node that was stalled gives running probes and suspicions that time back (rule 6 of the contract).
         stall_rule: bool = true,
         /// Whether wrongly accused and cut-off members are helped back beyond what memberlist does: acks that tell who asks
-        /// that it is accused, refutations said again to who missed them, exchanges after a contradiction or a return.
+        /// that it is accused, refutations said again to who missed them, exchanges after a contradiction or a return,
+        /// or when very many become known at once, whom gossip then passes on once instead of as often as anything else.
         healing: bool = true,
         /// Ticks begin at whole multiples of their interval on this node's clock, so that all nodes with one clock tick at
         /// the same instants, as the papers' models have it. Otherwise each begins at a random point (spec 4.8). Push/pull

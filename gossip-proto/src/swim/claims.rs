@@ -222,6 +222,9 @@ impl Swim {
         if (was == Standing::Dead && !new) || record.says == Some(crate::Status::Failed) {
             self.note_return();
         }
+        if new {
+            self.note_newcomer(slot);
+        }
         if matches!(was, Standing::Suspect | Standing::Dead) && !new && matches!(via, Via::Datagram(_)) {
             self.reunite(slot);
         }
@@ -233,7 +236,10 @@ impl Swim {
         if was != Standing::Alive || new {
             self.roster.set_standing(slot, Standing::Alive, self.now);
         }
-        self.announce_alive(slot, None);
+        match via {
+            Via::Exchange(_) if new => self.pass_on_alive(slot),
+            _ => self.announce_alive(slot, None),
+        }
         let cause = via.cause(|| Cause::Alive { incarnation: claim.incarnation });
         if new || matches!(was, Standing::Dead | Standing::Left) {
             self.mark(slot, cause);

@@ -10,6 +10,7 @@ use core::time::Duration;
 use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
+use super::influx::Influx;
 use super::streams::{Contact, Purpose};
 use super::{Deadline, Notice, Swim, scale};
 use crate::ration::Ration;
@@ -28,6 +29,7 @@ pub(crate) struct Contacts {
     follow_up: Option<FollowUp>,
     /// Members that came back since a second look was set; 0 if none is.
     returned: u32,
+    pub(super) influx: Influx,
     /// Of exchanges beside the schedule that what happens to others sets going.
     extra: Ration,
 }
@@ -59,6 +61,7 @@ impl Contacts {
             timer: None,
             follow_up: None,
             returned: 0,
+            influx: Influx::default(),
             extra: Ration::default(),
         }
     }
@@ -67,8 +70,14 @@ impl Contacts {
         for seed in &self.seeds {
             (seed.id, seed.addr, seed.due, seed.attempts, seed.busy).hash(hasher);
         }
-        (self.follow_up.map(|next| (next.to, next.round)), self.returned, self.extra).hash(hasher);
+        (self.follow_up.map(|next| (next.to, next.round)), self.returned, self.influx, self.extra)
+            .hash(hasher);
     }
+}
+
+impl Contact {
+    /// An exchange that is not repeated, whatever it shows.
+    pub(super) const LAST_FOLLOW_UP: Self = Self::FollowUp { round: FOLLOW_UPS };
 }
 
 impl Swim {
@@ -231,7 +240,7 @@ impl Swim {
             && self.take_extra()
         {
             let (to, key) = (self.roster.get(slot).socket(), self.roster.key(slot));
-            let begun = self.begin_contact(to, Some(key), Contact::FollowUp { round: FOLLOW_UPS });
+            let begun = self.begin_contact(to, Some(key), Contact::LAST_FOLLOW_UP);
             self.stats.follow_ups += u64::from(begun);
         }
     }
@@ -264,7 +273,7 @@ impl Swim {
     /// lost all the time there is always somebody missing and somebody who refutes, and without a limit every node of a
     /// large cluster would exchange states once a second. So they are a few at once, and otherwise as many as the
     /// schedule's own.
-    fn take_extra(&mut self) -> bool {
+    pub(super) fn take_extra(&mut self) -> bool {
         let base = self.config.push_pull_interval;
         let base = if base.is_zero() { UNSCHEDULED } else { base };
         let pause = scale::push_pull_interval(base, self.roster.len());

@@ -123,7 +123,7 @@ impl Swim {
     }
 
     /// Releases what rumors that left the queue held, and tells who waited for them.
-    fn retire(&mut self) {
+    pub(super) fn retire(&mut self) {
         while let Some(retired) = self.rumors.pop_retired() {
             match retired.why {
                 Why::Displaced => self.stats.rumors_displaced += 1,
@@ -158,7 +158,7 @@ impl Swim {
         }
     }
 
-    fn transmit_limits(&self) -> [u32; LANES] {
+    pub(super) fn transmit_limits(&self) -> [u32; LANES] {
         let (mult, experiment) = (self.config.retransmit_mult, &self.config.experiment);
         let limit = |n| match experiment.transmit_limit {
             None => scale::transmit_limit(experiment.logarithm, mult, n),

@@ -326,6 +326,9 @@ impl Swim {
         let mut rounds = 0;
         match self.streams.get(merge.stream).map(|stream| &stream.purpose) {
             Some(&Purpose::Exchange { operation }) => {
+                if operation.is_some() {
+                    self.forget_newcomers();
+                }
                 self.exchange_ended(operation, merge.from.addr, Ok(()));
                 self.close_stream(merge.stream);
             }

@@ -15,6 +15,7 @@ mod gossip;
 mod hashing;
 mod health;
 mod inbound;
+mod influx;
 mod keyring;
 mod known;
 mod merge;

@@ -147,6 +147,19 @@ impl<T> Rumors<T> {
         value: T,
         notify: Option<u64>,
     ) -> RumorId {
+        self.insert_as_sent(lane, subject, len, value, notify, 0)
+    }
+
+    /// The same for one that stands in line as if it had been sent `transmits` times.
+    pub(crate) fn insert_as_sent(
+        &mut self,
+        lane: Lane,
+        subject: Option<u32>,
+        len: usize,
+        value: T,
+        notify: Option<u64>,
+        transmits: u32,
+    ) -> RumorId {
         self.abort();
         if let Some(slot) = subject {
             self.remove_subject(slot);
@@ -154,7 +167,7 @@ impl<T> Rumors<T> {
         let serial = self.next_serial;
         self.next_serial += 1;
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        let entry = Entry { lane, subject, len, transmits: 0, serial, notify, value };
+        let entry = Entry { lane, subject, len, transmits, serial, notify, value };
         let id = match self.free.pop() {
             Some(id) => {
                 self.entries[id as usize] = Some(entry);

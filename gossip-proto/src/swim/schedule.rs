@@ -33,6 +33,7 @@ pub(crate) enum Deadline {
     Seeds,
     FollowUp,
     SecondLook,
+    Influx,
 }
 
 /// When each tick is due; never is [`Instant::MAX`].
@@ -202,6 +203,7 @@ impl Swim {
             Deadline::Seeds => self.seeds_due(),
             Deadline::FollowUp => self.follow_up_due(),
             Deadline::SecondLook => self.second_look(),
+            Deadline::Influx => self.influx_due(),
         }
     }
 

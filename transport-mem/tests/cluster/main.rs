@@ -5,6 +5,7 @@ mod determinism;
 mod failures;
 mod forming;
 mod healing;
+mod influx;
 mod joining;
 mod keys;
 mod messages;
