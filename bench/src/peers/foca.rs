@@ -162,7 +162,6 @@ const VERSION: &str = "2.0.0";
 
 const REMARKS: [&str; 3] = [
     "Its state machine with its own postcard codec: bytes in, bytes out.",
-    "Members have no names and no metadata: they are their socket addresses. An update is 10 bytes on the wire, one of \
-     memberlist's about 90.",
+    "Members have no names and no metadata: they are their socket addresses. An update is 10 bytes on the wire.",
     "It has no Lifeguard, no exchanges of state by stream, no encryption, and incarnations of 16 bits.",
 ];
