@@ -105,7 +105,7 @@ fn run<M: Machine + 'static>(plan: &Plan, factory: impl FnMut(Start) -> M + Clon
             let knows_all = |node| net.machine(node).is_none_or(|machine| machine.num_alive() >= nodes);
             missing.retain(|node| !knows_all(*node));
             if missing.len() <= nodes / 100 {
-                nearly.get_or_insert((net.now().as_nanos() as f64 / 1e9, cpu() - began));
+                nearly.get_or_insert_with(|| (net.now().as_nanos() as f64 / 1e9, cpu() - began));
             }
             missing.is_empty()
         };
