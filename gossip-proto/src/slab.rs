@@ -73,6 +73,15 @@ pub(crate) fn make_room<T>(entries: &mut Vec<T>, more: usize) {
     }
 }
 
+/// Makes the place of a slot exist in a table that has one for each.
+pub(crate) fn reach<T: Clone>(entries: &mut Vec<T>, slot: u32, empty: T) {
+    let len = slot as usize + 1;
+    if entries.len() < len {
+        make_room(entries, len - entries.len());
+        entries.resize(len, empty);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

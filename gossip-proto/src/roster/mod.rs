@@ -18,7 +18,7 @@ pub(crate) use versions::{Common, VersionRanges};
 
 use crate::hash::Keyed;
 use crate::rng::Rng;
-use crate::slab::make_room;
+use crate::slab::{make_room, reach};
 use crate::timer::TimerId;
 use crate::{IdentityId, Instant, MemberKey, Name, Status};
 
@@ -358,16 +358,12 @@ impl Roster {
     }
 
     pub(crate) fn set_identity(&mut self, slot: u32, identity: Option<IdentityId>) {
-        let slot = slot as usize;
-        if slot >= self.identities.len() {
-            if identity.is_none() {
-                return;
-            }
-            let more = slot + 1 - self.identities.len();
-            make_room(&mut self.identities, more);
-            self.identities.resize(slot + 1, None);
+        if identity.is_some() {
+            reach(&mut self.identities, slot, None);
         }
-        self.identities[slot] = identity;
+        if let Some(place) = self.identities.get_mut(slot as usize) {
+            *place = identity;
+        }
     }
 
     /// A new standing, and when it began.

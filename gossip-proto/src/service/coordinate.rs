@@ -7,7 +7,7 @@ use super::Services;
 use crate::Seed;
 use crate::coordinate::{Coordinate, DIMENSIONS, LatencyFilter, Vivaldi, distance};
 use crate::roster::LOCAL;
-use crate::slab::make_room;
+use crate::slab::reach;
 use crate::stats::Stats;
 use crate::swim::Swim;
 use crate::time::nanos;
@@ -58,11 +58,7 @@ impl Coordinates {
 
     /// Makes room for a member, of which nothing is known.
     pub(super) fn add(&mut self, slot: u32) {
-        if self.peers.len() <= slot as usize {
-            let more = slot as usize + 1 - self.peers.len();
-            make_room(&mut self.peers, more);
-            self.peers.resize(slot as usize + 1, Peer::default());
-        }
+        reach(&mut self.peers, slot, Peer::default());
         self.forget(slot);
     }
 

@@ -8,6 +8,7 @@ use crate::hash::Keyed;
 use crate::output::Cause;
 use crate::roster::LOCAL;
 use crate::swim::{Lane, Swim, Waiter};
+use crate::wire::field::Field;
 use crate::wire::serf::{JoinIntent, LeaveIntent, SerfType};
 use crate::{Instant, Name, Status};
 
@@ -60,6 +61,16 @@ impl RecentIntents {
     pub(crate) fn len(&self) -> usize {
         self.map.len()
     }
+}
+
+/// Queues an intent for gossip.
+fn gossip_intent<'a>(swim: &mut Swim, kind: SerfType, intent: &impl Field<'a>, waiter: Option<Waiter>) {
+    let mut message = swim.buffers.take();
+    message.push(kind.byte());
+    if intent.write(&mut message).is_ok() {
+        swim.broadcast(Lane::Intent, &[&message], waiter);
+    }
+    swim.buffers.give(message);
 }
 
 impl Services {
@@ -133,7 +144,7 @@ impl Services {
         if intent.ltime < self.member(slot).ltime || (intent.ltime == self.member(slot).ltime && !objects) {
             let leaves = swim.roster.get(slot).says == Some(Status::Leaving) && slot != LOCAL;
             if replayed && leaves && intent.ltime == self.member(slot).ltime {
-                self.repeat_leave(swim, intent);
+                Self::repeat_leave(swim, intent);
             }
             return false;
         }
@@ -149,14 +160,9 @@ impl Services {
     /// Gossips once more that a member leaves, as it was heard. In exchanges a join that has the very time of a leave cannot be
     /// told from it, and if it never came by gossip, a member that lives would be taken for one that leaves for good. One
     /// that lives objects, by a newer time; to all others this is old.
-    fn repeat_leave(&self, swim: &mut Swim, of: &JoinIntent<'_>) {
+    fn repeat_leave(swim: &mut Swim, of: &JoinIntent<'_>) {
         let intent = LeaveIntent { ltime: of.ltime, node: of.node.clone(), prune: false };
-        let mut message = swim.buffers.take();
-        message.push(SerfType::Leave.byte());
-        if intent.encode(&mut message).is_ok() {
-            swim.broadcast(Lane::Intent, &[&message], None);
-        }
-        swim.buffers.give(message);
+        gossip_intent(swim, SerfType::Leave, &intent, None);
     }
 
     /// Says that this node is there, at a time of the member clock (serf.md 4.6).
@@ -164,24 +170,14 @@ impl Services {
         let name = swim.config.name.clone();
         let intent = JoinIntent { ltime, node: name.as_bytes().into() };
         self.join_intent(swim, &intent, false);
-        let mut message = swim.buffers.take();
-        message.push(SerfType::Join.byte());
-        if intent.encode(&mut message).is_ok() {
-            swim.broadcast(Lane::Intent, &[&message], None);
-        }
-        swim.buffers.give(message);
+        gossip_intent(swim, SerfType::Join, &intent, None);
     }
 
     /// Says that a node leaves, or shall be taken for one that left, and waits until that is out.
     pub(crate) fn broadcast_leave(&mut self, swim: &mut Swim, name: &[u8], prune: bool, waiter: Waiter) {
         let intent = LeaveIntent { ltime: self.clock.take(), node: name.into(), prune };
         self.leave_intent(swim, &intent, false);
-        let mut message = swim.buffers.take();
-        message.push(SerfType::Leave.byte());
-        if intent.encode(&mut message).is_ok() {
-            swim.broadcast(Lane::Intent, &[&message], Some(waiter));
-        }
-        swim.buffers.give(message);
+        gossip_intent(swim, SerfType::Leave, &intent, Some(waiter));
     }
 
     /// Forgets a member on an operator's word (serf.md 4.5). One that is still leaving gets the time it would need to

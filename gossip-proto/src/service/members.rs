@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::intents::Intent;
 use super::{Services, Task};
 use crate::roster::LOCAL;
-use crate::slab::make_room;
+use crate::slab::reach;
 use crate::swim::{News, Swim};
 use crate::timer::TimerId;
 use crate::{Instant, Status};
@@ -91,11 +91,7 @@ impl Services {
     }
 
     fn member_joined(&mut self, swim: &mut Swim, slot: u32) {
-        if self.members.len() <= slot as usize {
-            let more = slot as usize + 1 - self.members.len();
-            make_room(&mut self.members, more);
-            self.members.resize(slot as usize + 1, ServiceMember::default());
-        }
+        reach(&mut self.members, slot, ServiceMember::default());
         if let Some(coordinates) = self.coordinates.as_mut().filter(|_| swim.roster.get(slot).says.is_none())
         {
             coordinates.add(slot);

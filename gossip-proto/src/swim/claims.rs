@@ -420,10 +420,15 @@ impl Swim {
 
     /// Queues what is known of a member as alive. One rumor per name (spec 4.11).
     pub(crate) fn announce_alive(&mut self, slot: u32, waiter: Option<Waiter>) {
+        self.announce_alive_as_sent(slot, waiter, 0);
+    }
+
+    /// The same, in line as if it had been sent so often.
+    pub(super) fn announce_alive_as_sent(&mut self, slot: u32, waiter: Option<Waiter>, sent: u32) {
         let record = self.roster.get(slot);
         let len = 1 + record.alive().encoded_len();
         let lane = if slot == LOCAL { Lane::Refutation } else { Lane::Alive };
-        self.announce(lane, Some(slot), len, Rumor::Alive(slot), waiter);
+        self.announce(lane, Some(slot), len, Rumor::Alive(slot), waiter, sent);
     }
 
     fn announce_accusation(
@@ -438,7 +443,7 @@ impl Swim {
         let len = 1 + Accusation { incarnation, node, from: Cow::Borrowed(by) }.encoded_len();
         let rumor = Rumor::Accusation { slot, dead, incarnation, by: Name::new(by) };
         let lane = if slot == LOCAL { Lane::Refutation } else { Lane::Accusation };
-        self.announce(lane, Some(slot), len, rumor, waiter);
+        self.announce(lane, Some(slot), len, rumor, waiter, 0);
     }
 
     /// With identities on, what a member says of itself directly needs the identity it first came under.

@@ -28,7 +28,8 @@ impl Waiter {
 }
 
 impl Swim {
-    /// Queues a rumor; about the same member it displaces what was queued (spec 4.11).
+    /// Queues a rumor, in line as if it had been sent `sent` times; about the same member it displaces what was queued (spec
+    /// 4.11).
     pub(crate) fn announce(
         &mut self,
         lane: Lane,
@@ -36,12 +37,13 @@ impl Swim {
         len: usize,
         rumor: Rumor,
         waiter: Option<Waiter>,
+        sent: u32,
     ) {
         if let Some(slot) = subject {
             self.roster.pin(slot);
         }
         let lane = if subject.is_some() && self.config.experiment.one_lane { Lane::Alive } else { lane };
-        self.enqueue(lane, subject, len, rumor, waiter);
+        self.enqueue(lane, subject, len, rumor, waiter, sent);
         self.retire();
     }
 
@@ -52,9 +54,10 @@ impl Swim {
         len: usize,
         rumor: Rumor,
         waiter: Option<Waiter>,
+        sent: u32,
     ) -> RumorId {
         self.wake_gossip();
-        self.rumors.insert(lane, subject, len, rumor, waiter.map(Waiter::pack))
+        self.rumors.insert(lane, subject, len, rumor, waiter.map(Waiter::pack), sent)
     }
 
     /// Queues a service's message for gossip, type byte `08` in front (serf.md 1.3).
@@ -65,7 +68,7 @@ impl Swim {
             bytes.extend_from_slice(part);
         }
         let len = bytes.len();
-        self.announce(lane, None, len, Rumor::Payload(bytes), waiter);
+        self.announce(lane, None, len, Rumor::Payload(bytes), waiter, 0);
     }
 
     /// Queues a user message that displaces the one about the same subject, if that is still queued: two nodes that
@@ -80,7 +83,7 @@ impl Swim {
         message.extend_from_slice(payload);
         let len = message.len();
         let rumor = Rumor::About { subject: subject.clone(), message };
-        let id = self.enqueue(Lane::Event, None, len, rumor, waiter);
+        let id = self.enqueue(Lane::Event, None, len, rumor, waiter, 0);
         // Before anything is retired: the lane may be full of what was sent less often, and this one the last in order.
         self.subjects.insert(subject, id);
         self.retire();
@@ -123,7 +126,7 @@ impl Swim {
     }
 
     /// Releases what rumors that left the queue held, and tells who waited for them.
-    pub(super) fn retire(&mut self) {
+    fn retire(&mut self) {
         while let Some(retired) = self.rumors.pop_retired() {
             match retired.why {
                 Why::Displaced => self.stats.rumors_displaced += 1,

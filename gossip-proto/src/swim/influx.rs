@@ -9,7 +9,7 @@ use crate::time::nanos;
 use crate::{Instant, MemberKey};
 
 use super::streams::Contact;
-use super::{Deadline, Lane, Rumor, Swim};
+use super::{Deadline, Lane, Swim};
 
 /// How many became known of late.
 #[derive(Clone, Copy, Debug, Default, Hash)]
@@ -92,15 +92,8 @@ impl Swim {
     /// knows: of very many each is told once, when there is nothing else to tell, instead of crowding out what is news.
     pub(crate) fn pass_on_alive(&mut self, slot: u32) {
         let crowded = self.queued(Lane::Alive) >= FEW as usize && self.config.experiment.healing;
-        if !crowded {
-            return self.announce_alive(slot, None);
-        }
-        let sent = self.transmit_limits()[Lane::Alive as usize].saturating_sub(1);
-        let len = 1 + self.roster.get(slot).alive().encoded_len();
-        self.roster.pin(slot);
-        self.rumors.insert_as_sent(Lane::Alive, Some(slot), len, Rumor::Alive(slot), None, sent);
-        self.wake_gossip();
-        self.retire();
+        let sent = if crowded { self.transmit_limits()[Lane::Alive as usize].saturating_sub(1) } else { 0 };
+        self.announce_alive_as_sent(slot, None, sent);
     }
 }
 

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use super::skips::{List, Skips};
-use crate::slab::make_room;
+use crate::slab::reach;
 
 /// A kind of rumor; the first are served first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,7 +134,7 @@ impl<T> Rumors<T> {
         }
     }
 
-    /// Queues a rumor of `len` encoded bytes.
+    /// Queues a rumor of `len` encoded bytes, in line as if it had been sent `sent` times.
     ///
     /// With a subject it displaces what is queued about the same one, in whatever lane: the newest news is the only
     /// news. When the lane is over its cap, the last in order is retired, which may be the new one. The id names it until
@@ -146,19 +146,7 @@ impl<T> Rumors<T> {
         len: usize,
         value: T,
         notify: Option<u64>,
-    ) -> RumorId {
-        self.insert_as_sent(lane, subject, len, value, notify, 0)
-    }
-
-    /// The same for one that stands in line as if it had been sent `transmits` times.
-    pub(crate) fn insert_as_sent(
-        &mut self,
-        lane: Lane,
-        subject: Option<u32>,
-        len: usize,
-        value: T,
-        notify: Option<u64>,
-        transmits: u32,
+        sent: u32,
     ) -> RumorId {
         self.abort();
         if let Some(slot) = subject {
@@ -167,7 +155,7 @@ impl<T> Rumors<T> {
         let serial = self.next_serial;
         self.next_serial += 1;
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        let entry = Entry { lane, subject, len, transmits, serial, notify, value };
+        let entry = Entry { lane, subject, len, transmits: sent, serial, notify, value };
         let id = match self.free.pop() {
             Some(id) => {
                 self.entries[id as usize] = Some(entry);
@@ -179,13 +167,8 @@ impl<T> Rumors<T> {
             }
         };
         if let Some(slot) = subject {
-            let slot = slot as usize;
-            if slot >= self.by_subject.len() {
-                let more = slot + 1 - self.by_subject.len();
-                make_room(&mut self.by_subject, more);
-                self.by_subject.resize(slot + 1, NONE);
-            }
-            self.by_subject[slot] = id;
+            reach(&mut self.by_subject, slot, NONE);
+            self.by_subject[slot as usize] = id;
         }
         self.link(id);
         let list = &mut self.lanes[lane as usize];

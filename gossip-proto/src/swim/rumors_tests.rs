@@ -40,7 +40,7 @@ fn any_single_lane_follows_the_queue_traces() {
                     names.push(name);
                     names.len() - 1
                 });
-                rumors.insert(lane, Some(slot as u32), number(&step["len"]), name, None);
+                rumors.insert(lane, Some(slot as u32), number(&step["len"]), name, None, 0);
             } else {
                 let get = &step["get"];
                 assert_eq!(number(&get["overhead"]), 2);
@@ -58,12 +58,12 @@ fn any_single_lane_follows_the_queue_traces() {
 #[test]
 fn an_empty_moment_does_not_lose_a_rumor() {
     let mut rumors = Rumors::new(100, 1);
-    rumors.insert(Lane::Alive, Some(0), 50, "A", None);
+    rumors.insert(Lane::Alive, Some(0), 50, "A", None, 0);
     assert_eq!(send(&mut rumors, 1000, 4), ["A"]);
-    rumors.insert(Lane::Alive, Some(1), 50, "B", None);
+    rumors.insert(Lane::Alive, Some(1), 50, "B", None, 0);
     assert_eq!(send(&mut rumors, 52, 4), ["B"]);
     assert_eq!(rumors.len(), 2);
-    rumors.insert(Lane::Alive, Some(0), 50, "A2", None);
+    rumors.insert(Lane::Alive, Some(0), 50, "A2", None, 0);
     assert!(rumors.contains_subject(1), "displacing A leaves B alone");
     assert_eq!(send(&mut rumors, 1000, 4), ["A2", "B"]);
 }
@@ -72,9 +72,9 @@ fn an_empty_moment_does_not_lose_a_rumor() {
 #[test]
 fn a_subject_has_one_rumor_in_all_lanes() {
     let mut rumors = Rumors::new(100, 1);
-    rumors.insert(Lane::Alive, Some(7), 30, "alive", Some(1));
-    rumors.insert(Lane::Event, None, 30, "event", Some(2));
-    rumors.insert(Lane::Accusation, Some(7), 10, "suspect", Some(3));
+    rumors.insert(Lane::Alive, Some(7), 30, "alive", Some(1), 0);
+    rumors.insert(Lane::Event, None, 30, "event", Some(2), 0);
+    rumors.insert(Lane::Accusation, Some(7), 10, "suspect", Some(3), 0);
     assert_eq!((rumors.len(), rumors.lane_len(Lane::Alive), rumors.lane_len(Lane::Accusation)), (2, 0, 1));
     assert_eq!(rumors.get_subject(7), Some(&"suspect"));
     let displaced = rumors.pop_retired().unwrap();
@@ -90,16 +90,16 @@ fn a_subject_has_one_rumor_in_all_lanes() {
 fn a_full_lane_loses_its_last() {
     let mut rumors = Rumors::new(3, 1);
     for (value, len) in [("sent", 90), ("old", 20), ("new", 20)] {
-        rumors.insert(Lane::Event, None, len, value, None);
+        rumors.insert(Lane::Event, None, len, value, None, 0);
     }
     assert_eq!(send(&mut rumors, 92, 9), ["sent"]);
-    rumors.insert(Lane::Event, None, 50, "long", None);
+    rumors.insert(Lane::Event, None, 50, "long", None, 0);
     assert_eq!(retired(&mut rumors), [("sent", 1, Why::Pruned)], "most transmitted first, however long");
-    rumors.insert(Lane::Event, None, 40, "longish", None);
+    rumors.insert(Lane::Event, None, 40, "longish", None, 0);
     assert_eq!(retired(&mut rumors), [("old", 0, Why::Pruned)], "then the shortest, of these the oldest");
-    rumors.insert(Lane::Event, None, 1, "tiny", None);
+    rumors.insert(Lane::Event, None, 1, "tiny", None, 0);
     assert_eq!(retired(&mut rumors), [("tiny", 0, Why::Pruned)], "also the new one itself");
-    rumors.insert(Lane::Query, None, 1, "query", None);
+    rumors.insert(Lane::Query, None, 1, "query", None, 0);
     assert_eq!(rumors.len(), 4, "the cap is per lane");
 }
 
@@ -109,7 +109,7 @@ fn what_a_rumor_costs_beside_its_bytes_is_counted() {
     for (overhead, expected) in [(2, 4), (3, 3)] {
         let mut rumors = Rumors::new(100, 1);
         for n in 0..4u32 {
-            rumors.insert(Lane::Alive, Some(n), 18, n, None);
+            rumors.insert(Lane::Alive, Some(n), 18, n, None, 0);
         }
         assert_eq!(rumors.draw(80, overhead, usize::MAX, &[9; LANES]), expected);
     }
@@ -121,7 +121,7 @@ fn what_a_rumor_costs_beside_its_bytes_is_counted() {
 fn each_rumor_is_sent_as_often_as_its_limit_says() {
     let mut rumors = Rumors::new(100, 1);
     for n in 0..4u32 {
-        rumors.insert(Lane::Alive, Some(n), 18, n, None);
+        rumors.insert(Lane::Alive, Some(n), 18, n, None, 0);
     }
     let draws: Vec<usize> = (0..4).map(|_| send(&mut rumors, 79, 2).len()).collect();
     assert_eq!((draws, rumors.len()), (vec![3, 3, 2, 0], 0));
@@ -133,7 +133,7 @@ fn an_aborted_draw_leaves_no_trace() {
     let fill = || {
         let mut rumors = Rumors::new(100, 1);
         for n in 0..40u32 {
-            rumors.insert(ALL[n as usize % LANES], Some(n), 20 + n as usize * 7 % 200, n, None);
+            rumors.insert(ALL[n as usize % LANES], Some(n), 20 + n as usize * 7 % 200, n, None, 0);
         }
         rumors
     };
@@ -151,8 +151,8 @@ fn an_aborted_draw_leaves_no_trace() {
 #[test]
 fn a_change_between_draw_and_commit_aborts_the_draw() {
     let mut rumors = Rumors::new(100, 1);
-    rumors.insert(Lane::Alive, Some(0), 10, "a", None);
-    rumors.insert(Lane::Alive, Some(1), 10, "b", None);
+    rumors.insert(Lane::Alive, Some(0), 10, "a", None, 0);
+    rumors.insert(Lane::Alive, Some(1), 10, "b", None, 0);
     assert_eq!(rumors.draw(100, 2, 254, &[1; LANES]), 2);
     rumors.remove_subject(0);
     rumors.commit();
@@ -164,7 +164,7 @@ fn a_change_between_draw_and_commit_aborts_the_draw() {
 fn room_and_items_bound_a_packet() {
     let mut rumors = Rumors::new(1000, 1);
     for n in 0..300 {
-        rumors.insert(ALL[n % LANES], None, 1, n, None);
+        rumors.insert(ALL[n % LANES], None, 1, n, None, 0);
     }
     assert_eq!(rumors.draw(10_000, 2, 254, &[4; LANES]), 254, "W-4");
     rumors.commit();
@@ -184,7 +184,7 @@ fn flooded_lanes_share_by_weight() {
         for _ in 0..packets {
             for (lane, len) in ALL.into_iter().zip(sizes) {
                 while rumors.lane_len(lane) < 60 {
-                    rumors.insert(lane, None, len, lane, None);
+                    rumors.insert(lane, None, len, lane, None, 0);
                 }
             }
             rumors.draw(1400, 2, 254, &[1; LANES]);
@@ -205,8 +205,8 @@ fn flooded_lanes_share_by_weight() {
 fn two_flooded_lanes_share_every_packet() {
     let mut rumors = Rumors::new(100, 1);
     for _ in 0..40 {
-        rumors.insert(Lane::Refutation, None, 698, Lane::Refutation, None);
-        rumors.insert(Lane::Accusation, None, 698, Lane::Accusation, None);
+        rumors.insert(Lane::Refutation, None, 698, Lane::Refutation, None, 0);
+        rumors.insert(Lane::Accusation, None, 698, Lane::Accusation, None, 0);
     }
     for packet in 0..20 {
         assert_eq!(send(&mut rumors, 1400, 9), [Lane::Refutation, Lane::Accusation], "packet {packet}");
@@ -217,15 +217,15 @@ fn two_flooded_lanes_share_every_packet() {
 #[test]
 fn savings_for_a_rumor_that_is_gone_are_not_paid_back_as_a_burst() {
     let mut rumors = Rumors::new(100, 1);
-    rumors.insert(Lane::Accusation, Some(1), 1300, Lane::Accusation, None);
+    rumors.insert(Lane::Accusation, Some(1), 1300, Lane::Accusation, None, 0);
     for _ in 0..100 {
-        rumors.insert(Lane::Query, None, 30, Lane::Query, None);
+        rumors.insert(Lane::Query, None, 30, Lane::Query, None, 0);
     }
     // Four fifths of a packet do not pay for it.
     assert!(!send(&mut rumors, 1400, 9).contains(&Lane::Accusation));
-    rumors.insert(Lane::Accusation, Some(1), 30, Lane::Accusation, None);
+    rumors.insert(Lane::Accusation, Some(1), 30, Lane::Accusation, None, 0);
     for _ in 0..60 {
-        rumors.insert(Lane::Accusation, None, 30, Lane::Accusation, None);
+        rumors.insert(Lane::Accusation, None, 30, Lane::Accusation, None, 0);
     }
     let sent = send(&mut rumors, 1400, 9);
     // A share, and one rumor more: 36 of 32 bytes each.
@@ -236,8 +236,8 @@ fn savings_for_a_rumor_that_is_gone_are_not_paid_back_as_a_burst() {
 #[test]
 fn a_rumor_without_a_subject_is_displaced_by_its_name() {
     let mut rumors = Rumors::new(100, 1);
-    let older = rumors.insert(Lane::Event, None, 10, "older", Some(1));
-    rumors.insert(Lane::Event, None, 10, "newer", Some(2));
+    let older = rumors.insert(Lane::Event, None, 10, "older", Some(1), 0);
+    rumors.insert(Lane::Event, None, 10, "newer", Some(2), 0);
     rumors.displace(older);
     assert_eq!(retired(&mut rumors), [("older", 0, Why::Displaced)]);
     assert_eq!(send(&mut rumors, 100, 9), ["newer"]);
@@ -248,11 +248,11 @@ fn a_rumor_without_a_subject_is_displaced_by_its_name() {
 fn a_large_rumor_is_not_starved() {
     for (large, others) in [(1300, 30), (1398, 30), (1000, 680), (720, 700), (1398, 1398)] {
         let mut rumors = Rumors::new(10_000, 1);
-        rumors.insert(Lane::Query, None, large, "large", None);
+        rumors.insert(Lane::Query, None, large, "large", None, 0);
         let arrived = (1..200).find(|_| {
             for lane in ALL {
                 while rumors.lane_len(lane) < 60 {
-                    rumors.insert(lane, None, others.min(large - 1), "small", None);
+                    rumors.insert(lane, None, others.min(large - 1), "small", None, 0);
                 }
             }
             let sent = send(&mut rumors, 1400, 1);
@@ -268,11 +268,11 @@ fn a_large_rumor_is_not_starved() {
 #[test]
 fn a_short_rumor_is_not_starved_by_large_ones() {
     let mut rumors = Rumors::new(10_000, 1);
-    rumors.insert(Lane::Query, None, 100, "query", None);
+    rumors.insert(Lane::Query, None, 100, "query", None, 0);
     let arrived = (1..200).find(|_| {
         for (lane, len) in ALL.into_iter().zip([100, 100, 718, 718, 718]) {
             while rumors.lane_len(lane) < 20 {
-                rumors.insert(lane, None, len, "other", None);
+                rumors.insert(lane, None, len, "other", None, 0);
             }
         }
         let sent = send(&mut rumors, 1400, 1);
@@ -289,7 +289,7 @@ fn churn_allocates_nothing_once_warm() {
     for round in 0..2000u32 {
         for n in 0..50 {
             let lane = ALL[(round + n) as usize % LANES];
-            rumors.insert(lane, (n % 3 != 0).then_some(n), (n * 31 % 400) as usize, n, None);
+            rumors.insert(lane, (n % 3 != 0).then_some(n), (n * 31 % 400) as usize, n, None, 0);
         }
         send(&mut rumors, 1400, 3);
         while rumors.pop_retired().is_some() {}
@@ -374,7 +374,7 @@ proptest! {
                     model.items.retain(|item| subject.is_none() || item.3 != subject);
                     model.items.push((0, len, serial, subject));
                     model.in_order().truncate(CAP);
-                    rumors.insert(ALL[lane], subject, len, serial, None);
+                    rumors.insert(ALL[lane], subject, len, serial, None, 0);
                 }
                 Op::Remove(slot) => {
                     let known = model.items.iter().any(|item| item.3 == Some(slot));
@@ -406,7 +406,7 @@ proptest! {
                 Op::Insert { subject, len } => {
                     inserted += 1;
                     queued.push((serial, lane, len));
-                    rumors.insert(ALL[lane], subject, len, serial, None);
+                    rumors.insert(ALL[lane], subject, len, serial, None, 0);
                 }
                 Op::Remove(slot) => {
                     rumors.remove_subject(slot);

@@ -104,7 +104,7 @@ fn every_trace_is_followed_or_shows_the_defect_of_the_reference() {
                     slots.len() - 1
                 });
                 let len = number(&step["len"]);
-                ours.insert(Lane::Alive, Some(slot as u32), len, name.into(), None);
+                ours.insert(Lane::Alive, Some(slot as u32), len, name.into(), None, 0);
                 defective.queue(name, len);
                 sound.queue(name, len);
             } else {
