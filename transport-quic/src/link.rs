@@ -80,7 +80,7 @@ async fn accept_streams(shared: Arc<Shared>, connection: Connection, id: u64) {
         poll_fn(|cx| shared.with(|state| state.poll_accept_room(id, cx))).await;
         let Ok(halves) = connection.accept_bi().await else { return };
         let Some(held) = shared.with(|state| state.hold(id)) else { return };
-        let stream = QuicStream::accepted(Open::new(halves, held));
+        let stream = QuicStream::accepted(Open::new(halves, held, Arc::downgrade(&shared)));
         shared.with(|state| state.accept(id, stream));
     }
 }

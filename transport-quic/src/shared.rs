@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use gossip_driver::gossip_proto::{IdentityId, StreamFailure};
 use gossip_tls::{Credentials, Fingerprint};
-use quinn::{Connection, Endpoint, VarInt};
+use quinn::{Connection, ConnectionError, Endpoint, VarInt};
 
 use crate::limits::Limits;
-use crate::refusal::SHUTDOWN;
+use crate::refusal::{SHUTDOWN, refusal, stream_failure};
 use crate::state::{Found, State};
 use crate::stream::Open;
 use crate::{dial, link};
@@ -102,8 +102,19 @@ impl Shared {
     /// A stream to an address.
     pub(crate) async fn open(self: Arc<Self>, to: SocketAddr) -> Result<Open, StreamFailure> {
         let (connection, held) = self.connect(to).await?;
-        let halves = connection.open_bi().await.map_err(|error| crate::refusal::stream_failure(&error))?;
-        Ok(Open::new(halves, held))
+        match connection.open_bi().await {
+            Ok(halves) => Ok(Open::new(halves, held, Arc::downgrade(&self))),
+            Err(error) => Err(self.stream_lost(held.link, &error)),
+        }
+    }
+
+    /// Why a stream failed whose connection is over. If the peer refused, that is noted before the stream is told, or a join
+    /// would end before there is a reason to give: the task that reads from the connection may get to it later.
+    pub(crate) fn stream_lost(&self, link: u64, error: &ConnectionError) -> StreamFailure {
+        if refusal(error).is_some() {
+            self.with(|state| state.lost(link, Some(error)));
+        }
+        stream_failure(error)
     }
 
     /// No connection any more; tasks end by themselves.
@@ -142,13 +153,15 @@ pub(crate) async fn sweep(shared: Weak<Shared>, runtime: Arc<dyn quinn::Runtime>
 /// A place in a connection's count of streams.
 #[derive(Debug)]
 pub(crate) struct Held {
+    /// The number of the connection.
+    pub(crate) link: u64,
     count: Arc<AtomicUsize>,
 }
 
 impl Held {
-    pub(crate) fn new(count: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(link: u64, count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::AcqRel);
-        Self { count: count.clone() }
+        Self { link, count: count.clone() }
     }
 }
 

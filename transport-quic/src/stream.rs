@@ -4,13 +4,13 @@ use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
+use std::sync::Weak;
 
 use gossip_driver::Stream;
 use gossip_driver::gossip_proto::StreamFailure;
-use quinn::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
+use quinn::{ConnectionError, ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
 
-use crate::refusal::stream_failure;
-use crate::shared::Held;
+use crate::shared::{Held, Shared};
 
 /// One stream of a connection.
 pub struct QuicStream {
@@ -30,15 +30,23 @@ enum State {
 pub(crate) struct Open {
     pub(crate) send: SendStream,
     pub(crate) recv: RecvStream,
-    pub(crate) _held: Held,
+    held: Held,
+    shared: Weak<Shared>,
     pub(crate) read_ended: bool,
     pub(crate) finished: bool,
     pub(crate) closing: Option<Stopped>,
 }
 
 impl Open {
-    pub(crate) fn new((send, recv): (SendStream, RecvStream), held: Held) -> Self {
-        Self { send, recv, _held: held, read_ended: false, finished: false, closing: None }
+    pub(crate) fn new((send, recv): (SendStream, RecvStream), held: Held, shared: Weak<Shared>) -> Self {
+        Self { send, recv, held, shared, read_ended: false, finished: false, closing: None }
+    }
+
+    fn lost(&self, error: &ConnectionError) -> StreamFailure {
+        match self.shared.upgrade() {
+            Some(shared) => shared.stream_lost(self.held.link, error),
+            None => StreamFailure::Local,
+        }
     }
 }
 
@@ -79,7 +87,7 @@ impl Stream for QuicStream {
         let read = ready!(open.recv.poll_read(cx, buf));
         open.read_ended = !matches!(read, Ok(len) if len > 0);
         Poll::Ready(read.map_err(|error| match error {
-            ReadError::ConnectionLost(error) => stream_failure(&error),
+            ReadError::ConnectionLost(error) => open.lost(&error),
             ReadError::Reset(_) => StreamFailure::Reset,
             _ => StreamFailure::Local,
         }))
@@ -88,7 +96,7 @@ impl Stream for QuicStream {
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, StreamFailure>> {
         let State::Open(open) = &mut self.state else { return Poll::Ready(Err(StreamFailure::Local)) };
         Pin::new(&mut open.send).poll_write(cx, bytes).map_err(|error| match error {
-            WriteError::ConnectionLost(error) => stream_failure(&error),
+            WriteError::ConnectionLost(error) => open.lost(&error),
             WriteError::Stopped(_) => StreamFailure::Reset,
             _ => StreamFailure::Local,
         })

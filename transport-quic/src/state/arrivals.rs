@@ -78,7 +78,7 @@ impl State {
     /// A place in the count of a connection's streams.
     pub(crate) fn hold(&mut self, id: u64) -> Option<Held> {
         let link = self.links.get_mut(&id).filter(|link| !link.gone)?;
-        Some(Held::new(&link.streams))
+        Some(Held::new(id, &link.streams))
     }
 
     pub(crate) fn accept(&mut self, id: u64, stream: QuicStream) {

@@ -133,7 +133,7 @@ impl State {
             Some(Path::Open(id)) => {
                 let Some(link) = self.links.get_mut(id) else { return Found::Failed };
                 link.used = self.now;
-                Found::Open((link.connection.clone(), Held::new(&link.streams)))
+                Found::Open((link.connection.clone(), Held::new(*id, &link.streams)))
             }
             Some(Path::Opening { waiters, .. }) => {
                 if let Some(waiter) = waiter {
