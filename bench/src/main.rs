@@ -25,7 +25,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measures ours and foca beside each other.
+    /// Measures ours and its peers beside each other.
     Peers(Options),
     /// Measures one that is part of this program, and prints its report as JSON.
     #[command(hide = true)]
@@ -37,15 +37,18 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Peers(options) => match peers::run(&options) {
-            Ok(tables) => print!("{tables}"),
-            Err(error) => {
-                eprintln!("error: {error}");
-                return ExitCode::FAILURE;
-            }
-        },
-        Command::Measure { contender, wanted } => print!("{}", contender.measure(&wanted).to_json()),
+    let printed = match Cli::parse().command {
+        Command::Peers(options) => peers::run(&options),
+        Command::Measure { contender, wanted } => contender.measure(&wanted).map(|report| report.to_json()),
+    };
+    match printed {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::SUCCESS
 }

@@ -71,9 +71,6 @@ impl Comparison {
         for report in &self.contenders {
             let _ = writeln!(text, "- {} {}: {}", report.name, report.version, report.remarks.join(" "));
         }
-        for LeftOut { name, why } in &self.left_out {
-            let _ = writeln!(text, "- {name} was left out: {why}");
-        }
         text
     }
 
@@ -89,7 +86,8 @@ impl Comparison {
 
     fn head(&self) -> Vec<String> {
         let names = self.contenders.iter().map(|report| format!("{} {}", report.name, report.version));
-        ["".to_owned(), "N".to_owned()].into_iter().chain(names).collect()
+        let missing = self.left_out.iter().map(|left_out| left_out.name.clone());
+        ["".to_owned(), "N".to_owned()].into_iter().chain(names).chain(missing).collect()
     }
 
     fn figures(&self, notes: &mut Notes) -> String {
@@ -109,6 +107,8 @@ impl Comparison {
                         },
                     });
                 }
+                let missing = self.left_out.iter();
+                line.extend(missing.map(|LeftOut { name, why }| format!("– [{}]", notes.number(name, why))));
                 lines.push(line);
             }
         }
@@ -124,7 +124,9 @@ impl Comparison {
                 if counted.iter().all(Option::is_none) {
                     continue;
                 }
-                let texts = counted.into_iter().map(|count| count.map_or_else(|| "–".to_owned(), short));
+                let missing = self.left_out.iter().map(|_| None);
+                let counted = counted.into_iter().chain(missing);
+                let texts = counted.map(|count| count.map_or_else(|| "–".to_owned(), short));
                 let line = [row.title().0.to_owned(), grouped(members)].into_iter().chain(texts);
                 lines.push(line.collect());
             }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::measure::Wanted;
 use super::report::Report;
-use super::{foca, ours};
+use super::{build, foca, ours};
 
 /// A program to be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -17,32 +17,39 @@ pub enum Contender {
     Ours,
     /// foca, from crates.io.
     Foca,
+    /// HashiCorp's memberlist, in Go, from Debian's packages.
+    Go,
 }
 
 impl Contender {
     /// All, ours first.
-    pub const ALL: [Self; 2] = [Self::Ours, Self::Foca];
+    pub const ALL: [Self; 3] = [Self::Ours, Self::Foca, Self::Go];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
             Self::Foca => "foca",
+            Self::Go => "go",
         }
     }
 
-    /// Measures it in this process, for those that are part of this program.
-    pub fn measure(self, wanted: &Wanted) -> Report {
-        match self {
-            Self::Ours => ours::report(wanted),
-            Self::Foca => foca::report(wanted),
-        }
-    }
-
-    /// Runs its program, and reads what it says.
+    /// Measures it in this process.
     ///
     /// # Errors
-    /// Why it could not be: it does not start, it failed, what it printed is no report.
+    /// It is not part of this program.
+    pub fn measure(self, wanted: &Wanted) -> Result<Report, String> {
+        match self {
+            Self::Ours => Ok(ours::report(wanted)),
+            Self::Foca => Ok(foca::report(wanted)),
+            Self::Go => Err(format!("{} is a program of its own", self.name())),
+        }
+    }
+
+    /// Builds its program if it is not part of this one, runs it, and reads what it says.
+    ///
+    /// # Errors
+    /// Why it could not be: what it needs is not installed, it does not build or start, it failed, what it printed is no report.
     pub fn run(self, wanted: &Wanted) -> Result<Report, String> {
         let mut command = self.program()?;
         let name = self.name();
@@ -63,10 +70,11 @@ impl Contender {
                 command.args(["measure", self.name()]);
                 Ok(command)
             }
+            Self::Go => build::go(),
         }
     }
 }
 
-fn this_program() -> Result<PathBuf, String> {
+pub(super) fn this_program() -> Result<PathBuf, String> {
     current_exe().map_err(|error| format!("where this program is cannot be said: {error}"))
 }

@@ -1,5 +1,6 @@
 //! Ours beside the programs that a user would pick instead: `gossip-bench peers`.
 
+mod build;
 pub mod comparison;
 pub mod contender;
 pub mod foca;

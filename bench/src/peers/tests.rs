@@ -16,18 +16,53 @@ fn report(name: &str, best: f64) -> Report {
 #[test]
 fn ours_and_foca_do_their_work_at_a_small_size() {
     for contender in [Contender::Ours, Contender::Foca] {
-        let report = contender.measure(&wanted(&[5, 12]));
-        let rows = |members| report.figures.iter().filter(|figure| figure.members == members).count();
-        assert_eq!((rows(5), rows(12)), (5, 6), "{}", contender.name());
-        assert!(report.absent(Row::HeapPerMember, 5).is_some());
+        let report = contender.measure(&wanted(&[5, 12])).unwrap();
+        complete(&report);
         assert_eq!(Report::from_json(&report.to_json()), Ok(report));
+    }
+}
+
+/// Whether a report of 5 and 12 members has all rows.
+fn complete(report: &Report) {
+    let rows = |members| report.figures.iter().filter(|figure| figure.members == members).count();
+    assert_eq!((rows(5), rows(12)), (5, 6), "{report:?}");
+    assert!(report.absent(Row::HeapPerMember, 5).is_some());
+    let worked = |figure: &&Figure| figure.row == Row::HeapPerMember || figure.best > 0.0;
+    assert!(report.figures.iter().all(|figure| worked(&figure)), "{report:?}");
+}
+
+#[test]
+fn go_does_its_work_or_says_what_to_install() {
+    match Contender::Go.run(&wanted(&[5, 12])) {
+        Ok(report) => {
+            complete(&report);
+            assert!(report.version.starts_with(|digit: char| digit.is_ascii_digit()), "{}", report.version);
+        }
+        Err(why) => {
+            assert!(
+                why.contains("apt-get install golang-go golang-github-hashicorp-memberlist-dev"),
+                "{why}"
+            );
+        }
+    }
+}
+
+#[test]
+fn go_is_asked_for_rows_and_refuses_what_is_no_cluster() {
+    let Err(error) = Contender::Go.measure(&wanted(&[5])) else { panic!("it is no part of this program") };
+    assert!(error.contains("program of its own"), "{error}");
+    let one = Wanted { rows: vec![Row::PingAck], ..wanted(&[5]) };
+    if let Ok(report) = Contender::Go.run(&one) {
+        let rows: Vec<Row> = report.figures.iter().map(|figure| figure.row).collect();
+        assert_eq!(rows, [Row::PingAck]);
+        assert!(Contender::Go.run(&wanted(&[1])).unwrap_err().contains("failed"));
     }
 }
 
 #[test]
 fn the_version_that_foca_is_said_to_be_is_the_one_that_is_measured() {
     let lock = include_str!("../../../Cargo.lock");
-    let report = Contender::Foca.measure(&wanted(&[]));
+    let report = Contender::Foca.measure(&wanted(&[])).unwrap();
     assert!(
         lock.contains(&format!("name = \"foca\"\nversion = \"{}\"", report.version)),
         "{}",
@@ -60,17 +95,15 @@ fn the_table_says_how_many_times_ours_a_peer_takes_and_what_is_missing() {
     let comparison = Comparison { contenders, left_out, ..Comparison::default() };
 
     let expected = "\
-|                                              |     N | ours 1.0 | ahead 1.0          | behind 1.0      |
-|----------------------------------------------|------:|---------:|-------------------:|----------------:|
-| apply a packet of 10 alives that are news, µs | 1,000 | 0.12     | – [1]              | –               |
-| ping in, ack out, µs                          | 10    | 2 +10 %  | 1 +10 % (**0.50×**) | 50 +10 % (25×)  |
+|                                              |     N | ours 1.0 | ahead 1.0          | behind 1.0      | go    |
+|----------------------------------------------|------:|---------:|-------------------:|----------------:|------:|
+| apply a packet of 10 alives that are news, µs | 1,000 | 0.12     | – [1]              | –               | – [2] |
+| ping in, ack out, µs                          | 10    | 2 +10 %  | 1 +10 % (**0.50×**) | 50 +10 % (25×)  | – [2] |
 ";
     let text = comparison.markdown();
     let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").replace('-', "");
     assert!(squeezed(&text).starts_with(&squeezed(expected)), "{text}");
-    for line in
-        ["1. ahead: It has no news.", "- ours 1.0: It is an example.", "- go was left out: there is no `go`"]
-    {
+    for line in ["1. ahead: It has no news.", "2. go: there is no `go`", "- ours 1.0: It is an example."] {
         assert!(text.lines().any(|known| known == line), "{line} in {text}");
     }
     assert!(text.contains("Allocations in one operation:"), "{text}");
