@@ -39,7 +39,7 @@ fn sources() -> PathBuf {
 /// Where they are built: beside this program, in the target directory.
 fn target() -> Result<PathBuf, String> {
     let program = this_program()?;
-    Ok(program.parent().unwrap_or(Path::new(".")).join("peers"))
+    Ok(program.parent().unwrap_or_else(|| Path::new(".")).join("peers"))
 }
 
 /// Runs a command whose output is for the one who looks on.
