@@ -31,6 +31,17 @@ pub(super) fn go() -> Result<Command, String> {
     Ok(command)
 }
 
+/// The program with al8n's memberlist, built. The first time that takes minutes, for it has many dependencies, which are not in
+/// this workspace.
+pub(super) fn memberlist() -> Result<Command, String> {
+    let directory = target()?.join("memberlist");
+    let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["build", "--release", "--locked"]).current_dir(sources().join("memberlist"));
+    build.env("CARGO_TARGET_DIR", &directory);
+    finished("cargo build", &mut build)?;
+    Ok(Command::new(directory.join("release").join("gossip-bench-memberlist")))
+}
+
 /// The sources of such programs.
 fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")

@@ -19,11 +19,13 @@ pub enum Contender {
     Foca,
     /// HashiCorp's memberlist, in Go, from Debian's packages.
     Go,
+    /// al8n's memberlist, from crates.io.
+    Memberlist,
 }
 
 impl Contender {
     /// All, ours first.
-    pub const ALL: [Self; 3] = [Self::Ours, Self::Foca, Self::Go];
+    pub const ALL: [Self; 4] = [Self::Ours, Self::Foca, Self::Memberlist, Self::Go];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Contender {
             Self::Ours => "ours",
             Self::Foca => "foca",
             Self::Go => "go",
+            Self::Memberlist => "memberlist",
         }
     }
 
@@ -42,7 +45,7 @@ impl Contender {
         match self {
             Self::Ours => Ok(ours::report(wanted)),
             Self::Foca => Ok(foca::report(wanted)),
-            Self::Go => Err(format!("{} is a program of its own", self.name())),
+            Self::Go | Self::Memberlist => Err(format!("{} is a program of its own", self.name())),
         }
     }
 
@@ -71,6 +74,7 @@ impl Contender {
                 Ok(command)
             }
             Self::Go => build::go(),
+            Self::Memberlist => build::memberlist(),
         }
     }
 }

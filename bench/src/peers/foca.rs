@@ -131,8 +131,8 @@ impl Peer for Theirs {
         all.find(|known| *known.id() == addr).expect("it is known").incarnation().into()
     }
 
-    fn queued(&self) -> usize {
-        self.machine.updates_backlog()
+    fn queued(&self) -> Option<usize> {
+        Some(self.machine.updates_backlog())
     }
 }
 

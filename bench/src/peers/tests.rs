@@ -71,6 +71,22 @@ fn the_version_that_foca_is_said_to_be_is_the_one_that_is_measured() {
 }
 
 #[test]
+fn the_version_that_al8n_s_memberlist_is_said_to_be_is_the_one_that_is_measured() {
+    let lock = include_str!("../../peers/memberlist/Cargo.lock");
+    let program = include_str!("../../peers/memberlist/src/main.rs");
+    let (_, rest) = program.split_once("const VERSION: &str = \"").unwrap();
+    let version = rest.split('"').next().unwrap();
+    assert!(lock.contains(&format!("name = \"memberlist-core\"\nversion = \"{version}\"")), "{version}");
+}
+
+/// Its dependencies take minutes to build, and are not of this workspace.
+#[test]
+#[ignore = "builds for minutes"]
+fn al8n_s_memberlist_does_its_work_at_a_small_size() {
+    complete(&Contender::Memberlist.run(&wanted(&[5, 12])).unwrap());
+}
+
+#[test]
 fn a_report_of_another_form_is_refused() {
     let good = report("a", 2.0);
     assert_eq!(Report::from_json(&good.to_json()), Ok(good.clone()));
