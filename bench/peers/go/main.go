@@ -257,6 +257,7 @@ func main() {
 	members := flag.String("members", "10,1000,10000", "numbers of members")
 	repetitions := flag.Int("repetitions", 7, "repetitions of each measurement")
 	only := flag.String("rows", "", "only these rows")
+	flag.String("cluster", "", "sizes of clusters; none is measured")
 	version := flag.String("library", "", "the version of memberlist")
 	flag.Parse()
 	// One thread for all goroutines: with more, those that wait for work would spin, and be counted.
@@ -302,6 +303,12 @@ func main() {
 				f = heap(size)
 			}
 			out.Figures = append(out.Figures, f)
+		}
+	}
+	for _, row := range []string{"join99", "join-all", "join-cpu", "event-all", "event-copies", "event-missed"} {
+		why := "It has no clock that could be simulated; clusters of it are not measured."
+		if wanted(row) {
+			out.Absent = append(out.Absent, absent{row, nil, why})
 		}
 	}
 	text, err := json.MarshalIndent(out, "", "  ")

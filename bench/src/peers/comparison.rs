@@ -96,7 +96,8 @@ impl Comparison {
             for members in self.sizes(row) {
                 let (title, unit) = row.title();
                 let ours = self.contenders.first().and_then(|ours| ours.figure(row, members));
-                let mut line = vec![format!("{title}, {unit}"), grouped(members)];
+                let comma = if unit.is_empty() { "" } else { ", " };
+                let mut line = vec![format!("{title}{comma}{unit}"), grouped(members)];
                 for (place, report) in self.contenders.iter().enumerate() {
                     line.push(match report.figure(row, members) {
                         Some(figure) if place == 0 => cell(figure),
@@ -172,6 +173,11 @@ impl Notes {
 }
 
 fn cell(figure: &Figure) -> String {
+    if figure.row.is_of_cluster() {
+        let (least, most) = (short(figure.best), short(figure.worst));
+        let span = if least == most { String::new() } else { format!(", {least} to {most}") };
+        return format!("{}{span}", short(figure.median));
+    }
     let more = (figure.median / figure.best - 1.0) * 100.0;
     let spread = if figure.repetitions > 1 && more >= 0.5 { format!(" +{more:.0} %") } else { String::new() };
     format!("{}{spread}", short(figure.best))
@@ -180,8 +186,8 @@ fn cell(figure: &Figure) -> String {
 /// How many times ours it is; in bold if it is less.
 fn ratio(figure: &Figure, ours: Option<&Figure>) -> String {
     match ours {
-        Some(ours) if ours.best > 0.0 => {
-            let ratio = figure.best / ours.best;
+        Some(ours) if ours.value() > 0.0 => {
+            let ratio = figure.value() / ours.value();
             let text = if ratio >= 9.95 { format!("{ratio:.0}×") } else { format!("{ratio:.1}×") };
             if ratio < 0.95 { format!(" (**{ratio:.2}×**)") } else { format!(" ({text})") }
         }

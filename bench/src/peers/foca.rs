@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use super::measure::{self, Peer, Sent, Wanted};
 use super::report::Report;
 use super::work::{Datagram, Update, address, number};
+use super::{cluster, foca_cluster};
 
 /// A node and what it is driven by.
 #[expect(missing_debug_implementations, reason = "foca's state machine has none")]
@@ -154,6 +155,7 @@ impl Theirs {
 pub fn report(wanted: &Wanted) -> Report {
     let mut report = measure::report("foca", VERSION, &REMARKS);
     measure::node::<Theirs>(wanted, &mut report);
+    cluster::measure::<foca_cluster::Theirs>(wanted, &mut report);
     report
 }
 

@@ -58,7 +58,10 @@ pub struct Wanted {
     #[arg(long, value_delimiter = ',', value_name = "N,...", default_values_t = [10, 1_000, 10_000],
           value_parser = size)]
     pub members: Vec<usize>,
-    /// Repetitions of each measurement.
+    /// Numbers of nodes of the clusters that are measured.
+    #[arg(long, value_delimiter = ',', value_name = "N,...", default_values_t = [1_000], value_parser = size)]
+    pub cluster: Vec<usize>,
+    /// Repetitions of each measurement; clusters are run three times at most.
     #[arg(long, value_name = "TIMES", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
     pub repetitions: u16,
     /// Only these rows.
@@ -85,6 +88,10 @@ impl Wanted {
             format!("--members={}", list(self.members.iter().map(usize::to_string).collect())),
             format!("--repetitions={}", self.repetitions),
         ];
+        if !self.cluster.is_empty() {
+            let sizes = self.cluster.iter().map(usize::to_string);
+            arguments.push(format!("--cluster={}", list(sizes.collect())));
+        }
         if !self.rows.is_empty() {
             let name = |row: &Row| serde_json::to_value(row).ok()?.as_str().map(str::to_owned);
             arguments.push(format!("--rows={}", list(self.rows.iter().filter_map(name).collect())));
@@ -118,13 +125,14 @@ pub fn node<P: Peer>(wanted: &Wanted, report: &mut Report) {
     for &members in &wanted.members {
         for row in Row::ALL.into_iter().filter(|row| wanted.has(*row)) {
             let figure = match row {
+                row if row.is_of_cluster() => continue,
                 Row::KnownAlives => known::<P>(members, repetitions),
                 Row::News => news::<P>(members, repetitions),
                 Row::PingAck => pings::<P>(members, repetitions),
                 Row::GossipPacket => gossip::<P>(members, repetitions),
                 Row::Idle => idle::<P>(members, repetitions),
                 Row::HeapPerMember if members > BASE => heap::<P>(members),
-                Row::HeapPerMember => {
+                _ => {
                     let why = "The figure is how memory grows from 10 members to N.".into();
                     report.absent.push(Absent { row, members: Some(members), why });
                     continue;

@@ -1,11 +1,14 @@
 //! Ours beside the programs that a user would pick instead: `gossip-bench peers`.
 
 mod build;
+pub mod cluster;
 pub mod comparison;
 pub mod contender;
 pub mod foca;
+pub mod foca_cluster;
 pub mod measure;
 pub mod ours;
+pub mod ours_cluster;
 pub mod report;
 #[cfg(test)]
 mod tests;
@@ -28,7 +31,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
     /// Measure nothing: take the figures from a file that --json wrote.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "members", "repetitions", "rows"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "members", "cluster", "repetitions", "rows"])]
     pub read: Option<PathBuf>,
     /// Only these; ours is what the others are compared with.
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]

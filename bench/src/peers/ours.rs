@@ -13,6 +13,7 @@ use gossip_proto::{Config, Instant, KnownMember, Machine, Membership, NonceSecre
 use super::measure::{self, Peer, Sent, Wanted};
 use super::report::Report;
 use super::work::{Datagram, Update, address, name, number};
+use super::{cluster, ours_cluster};
 
 /// Protocol versions that members announce.
 const VERSIONS: [u8; 6] = [1, 5, 2, 0, 0, 0];
@@ -199,6 +200,7 @@ fn answer(transmit: Transmit, bytes: &[u8]) -> Option<Datagram> {
 pub fn report(wanted: &Wanted) -> Report {
     let mut report = measure::report("gossip-proto", env!("CARGO_PKG_VERSION"), &REMARKS);
     measure::node::<Ours>(wanted, &mut report);
+    cluster::measure::<ours_cluster::Ours>(wanted, &mut report);
     report
 }
 

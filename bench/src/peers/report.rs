@@ -71,12 +71,41 @@ pub enum Row {
     Idle,
     /// Memory for each member.
     HeapPerMember,
+    /// All nodes of a cluster join through one at once: how long until 99 % of the views are whole.
+    Join99,
+    /// The same, until all are.
+    JoinAll,
+    /// What it takes of the processor until 99 % are, for each node, the simulated network included.
+    JoinCpu,
+    /// One node has an event for all: how long until all have it.
+    EventAll,
+    /// How often it comes in, for each node.
+    EventCopies,
+    /// How many nodes it has not reached after half a minute.
+    EventMissed,
 }
 
 impl Row {
     /// All, in the order of the table.
-    pub const ALL: [Self; 6] =
-        [Self::KnownAlives, Self::News, Self::PingAck, Self::GossipPacket, Self::Idle, Self::HeapPerMember];
+    pub const ALL: [Self; 12] = [
+        Self::KnownAlives,
+        Self::News,
+        Self::PingAck,
+        Self::GossipPacket,
+        Self::Idle,
+        Self::HeapPerMember,
+        Self::Join99,
+        Self::JoinAll,
+        Self::JoinCpu,
+        Self::EventAll,
+        Self::EventCopies,
+        Self::EventMissed,
+    ];
+
+    /// Whether it is of a cluster, and not of one node.
+    pub fn is_of_cluster(self) -> bool {
+        self >= Self::Join99
+    }
 
     /// What it is called in the table, and the unit of its figures.
     pub fn title(self) -> (&'static str, &'static str) {
@@ -87,6 +116,12 @@ impl Row {
             Self::GossipPacket => ("build one gossip packet, queue of N", "µs"),
             Self::Idle => ("idle, per node and second", "µs"),
             Self::HeapPerMember => ("heap per member", "bytes"),
+            Self::Join99 => ("all join through one, 99 % of the views whole", "s"),
+            Self::JoinAll => ("all join through one, all views whole", "s"),
+            Self::JoinCpu => ("all join through one, CPU per node until 99 %", "ms"),
+            Self::EventAll => ("one event, until all have it", "s"),
+            Self::EventCopies => ("one event, copies that a node gets", ""),
+            Self::EventMissed => ("one event, nodes that miss it", ""),
         }
     }
 }
@@ -131,6 +166,11 @@ impl Report {
 }
 
 impl Figure {
+    /// What stands for it: the best repetition of what noise can only make worse, the middle of what is left to chance.
+    pub fn value(&self) -> f64 {
+        if self.row.is_of_cluster() { self.median } else { self.best }
+    }
+
     /// A figure out of repetitions.
     ///
     /// # Panics

@@ -4,7 +4,7 @@ use super::report::{Absent, Figure, Report, Row, SCHEMA};
 use super::*;
 
 fn wanted(members: &[usize]) -> Wanted {
-    Wanted { members: members.into(), repetitions: 1, rows: Vec::new() }
+    Wanted { members: members.into(), cluster: Vec::new(), repetitions: 1, rows: Vec::new() }
 }
 
 fn report(name: &str, best: f64) -> Report {
@@ -29,6 +29,50 @@ fn complete(report: &Report) {
     assert!(report.absent(Row::HeapPerMember, 5).is_some());
     let worked = |figure: &&Figure| figure.row == Row::HeapPerMember || figure.best > 0.0;
     assert!(report.figures.iter().all(|figure| worked(&figure)), "{report:?}");
+}
+
+#[test]
+fn ours_and_foca_form_clusters_and_spread_an_event() {
+    let wanted = Wanted { cluster: vec![20], repetitions: 2, ..wanted(&[]) };
+    for contender in [Contender::Ours, Contender::Foca] {
+        let report = contender.measure(&wanted).unwrap();
+        assert_eq!(report.absent, [], "{}", contender.name());
+        let value = |row| report.figure(row, 20).map(Figure::value).unwrap();
+        assert!(value(Row::Join99) <= value(Row::JoinAll) && value(Row::JoinCpu) > 0.0, "{report:?}");
+        // A node that passes news on gets some of it back.
+        assert!(value(Row::EventAll) < 3.0 && value(Row::EventMissed) == 0.0, "{report:?}");
+        assert!(value(Row::EventCopies) >= 0.95, "all but the first need one: {report:?}");
+    }
+}
+
+#[test]
+fn what_does_not_come_about_in_every_run_is_no_figure() {
+    /// Nobody learns of anybody, and who is told keeps it.
+    struct Deaf(usize, bool);
+
+    impl cluster::Cluster for Deaf {
+        fn of(nodes: usize, formed: bool, _: u64) -> Self {
+            Self(nodes, formed)
+        }
+        fn join_all(&mut self) {}
+        fn pass(&mut self, _: core::time::Duration) {}
+        fn views_of(&self, members: usize) -> usize {
+            if members == if self.1 { self.0 } else { 1 } { self.0 } else { 0 }
+        }
+        fn tell_all(&mut self, last: core::time::Duration) -> cluster::Told {
+            cluster::Told { reached: 1, copies: 0, last }
+        }
+    }
+
+    let mut report = measure::report("deaf", "1.0", &[]);
+    cluster::measure::<Deaf>(&Wanted { cluster: vec![4], ..wanted(&[]) }, &mut report);
+    let why = |row| report.absent(row, 4).map(|absent| absent.why.as_str());
+    for row in [Row::Join99, Row::JoinAll, Row::JoinCpu] {
+        assert_eq!(why(row), Some("In 1 of 1 runs not within 300 s."));
+    }
+    assert_eq!(why(Row::EventAll), Some("In 1 of 1 runs not within 30 s."));
+    assert_eq!(report.figure(Row::EventMissed, 4).map(Figure::value), Some(3.0));
+    assert_eq!(report.figure(Row::EventCopies, 4).map(Figure::value), Some(0.0));
 }
 
 #[test]
@@ -142,4 +186,6 @@ fn a_contender_is_asked_for_what_is_wanted() {
     assert_eq!(wanted.arguments(), ["--members=10,1000", "--repetitions=1"]);
     wanted.rows = vec![Row::PingAck, Row::HeapPerMember];
     assert_eq!(wanted.arguments()[2], "--rows=ping-ack,heap-per-member");
+    wanted.cluster = vec![20, 30];
+    assert_eq!(wanted.arguments()[2], "--cluster=20,30");
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use clap::Parser;
 use gossip_bench::heap::Counting;
 use gossip_bench::peers::measure::{self, Peer, Sent, Wanted};
+use gossip_bench::peers::report::{Absent, Row};
 use gossip_bench::peers::work::{Datagram, Update, address, name};
 use memberlist_core::delegate::{CompositeDelegate, NodeDelegate, VoidDelegate};
 use memberlist_core::proto::{Alive, Message, Node, Ping, PushPull};
@@ -37,11 +38,16 @@ fn main() {
     let wanted = Cli::parse().wanted;
     let mut report = measure::report("al8n memberlist", VERSION, &REMARKS);
     measure::node::<Theirs>(&wanted, &mut report);
+    for row in Row::ALL.into_iter().filter(|row| row.is_of_cluster() && wanted.has(*row)) {
+        report.absent.push(Absent { row, members: None, why: NO_CLUSTER.into() });
+    }
     print!("{}", report.to_json());
 }
 
 /// What Cargo.toml asks for; a test of gossip-bench compares it with Cargo.lock.
 const VERSION: &str = "0.8.5";
+
+const NO_CLUSTER: &str = "Clusters of it are not measured.";
 
 const REMARKS: [&str; 5] = [
     "The release on crates.io, which is async: from a transport of its own, datagrams in and out, on one thread of tokio.",

@@ -1,0 +1,73 @@
+//! A cluster of ours, on the virtual network of `transport-mem`: as shipped, exchanges compressed.
+
+use core::time::Duration;
+
+use gossip_proto::{Config, Machine, Node, Seed, ServiceConfig};
+use transport_mem::net::observe::Spread;
+use transport_mem::net::{Network, NodeId};
+use transport_mem::{Conditions, Latency};
+
+use super::cluster::{Cluster, LATENCY, Told};
+use super::work::name;
+
+const EVENT: &[u8] = b"news";
+const PAYLOAD: [u8; 64] = [7; 64];
+
+/// Nodes with Serf's user events, and the network between them.
+#[expect(missing_debug_implementations, reason = "a network has none")]
+pub struct Ours {
+    net: Network<Node>,
+    nodes: Vec<NodeId>,
+}
+
+impl Cluster for Ours {
+    fn of(nodes: usize, formed: bool, seed: u64) -> Self {
+        let mut net = Network::new(Seed::from_u64(seed));
+        net.keep_logs(false);
+        net.set_conditions(Conditions::PERFECT.latency(Latency::Constant(LATENCY)));
+        let node = |number: usize| {
+            net.add_node(move |start| {
+                let config = Config::lan(name(number).as_str(), start.addr);
+                Node::new(start.now, config, ServiceConfig::default(), start.seed, start.nonces)
+                    .expect("a valid configuration")
+            })
+        };
+        let nodes = (0..nodes).map(node).collect();
+        if formed {
+            net.form();
+        }
+        Self { net, nodes }
+    }
+
+    fn join_all(&mut self) {
+        for &node in &self.nodes[1..] {
+            self.net.join(node, &self.nodes[..1]);
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.net.run_for(time);
+    }
+
+    fn views_of(&self, members: usize) -> usize {
+        let machines = self.nodes.iter().filter_map(|node| self.net.machine(*node));
+        machines.filter(|machine| machine.num_alive() == members).count()
+    }
+
+    fn tell_all(&mut self, within: Duration) -> Told {
+        let watch = self.net.observe(Spread::of_event(EVENT, PAYLOAD.to_vec()));
+        let begun = self.net.now();
+        self.net
+            .with(self.nodes[0], |machine, now| machine.user_event(now, EVENT, &PAYLOAD, false))
+            .expect("it fits into a datagram");
+        self.net.run_for(within);
+        let spread = self.net.unobserve(watch);
+        let by_datagram = spread.first().values().map(|(at, ..)| *at);
+        let last = by_datagram.chain(spread.by_exchange().values().copied()).max();
+        Told {
+            reached: spread.reached(),
+            copies: spread.copies(),
+            last: last.map_or(Duration::ZERO, |last| last - begun),
+        }
+    }
+}
