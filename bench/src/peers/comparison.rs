@@ -196,7 +196,7 @@ fn ratio(figure: &Figure, ours: Option<&Figure>) -> String {
 }
 
 /// Three digits that matter, or two below ten.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     match value {
         _ if value >= 1000.0 => grouped(value.round() as usize),
         _ if value >= 100.0 => format!("{value:.0}"),
@@ -209,7 +209,7 @@ fn trimmed(text: String) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn grouped(number: usize) -> String {
+pub(super) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {

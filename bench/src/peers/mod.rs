@@ -9,6 +9,7 @@ pub mod foca_cluster;
 pub mod measure;
 pub mod ours;
 pub mod ours_cluster;
+pub mod plot;
 pub mod report;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,9 @@ pub struct Options {
     /// Keep all figures in this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Draw the rows of one node over the number of members, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
     /// Replace the tables in this document.
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
@@ -61,6 +65,9 @@ pub fn run(options: &Options) -> Result<String, String> {
     let tables = comparison.markdown();
     if let Some(path) = &options.json {
         write(path, &comparison.to_json())?;
+    }
+    if let Some(path) = &options.svg {
+        write(path, &plot::svg(&comparison).map_err(|error| at(path, error))?)?;
     }
     if let Some(path) = &options.write {
         let document = comparison::replaced(&read(path)?, &tables).map_err(|error| at(path, error))?;

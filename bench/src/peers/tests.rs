@@ -171,6 +171,34 @@ fn the_table_says_how_many_times_ours_a_peer_takes_and_what_is_missing() {
 }
 
 #[test]
+fn the_plot_has_a_panel_for_each_row_of_one_node_and_a_curve_for_each_contender() {
+    let (mut ours, mut theirs) = (report("ours", 2.0), report("<theirs>", 50.0));
+    for (report, times) in [(&mut ours, [1.0, 2.0, 3.0]), (&mut theirs, [1.0, 100.0, 10_000.0])] {
+        for (members, time) in [10, 1_000, 10_000].into_iter().zip(times) {
+            report.figures.push(Figure::new(Row::News, members, vec![time], None));
+        }
+        report.figures.push(Figure::new(Row::JoinAll, 1_000, vec![9.0], None));
+    }
+    // Nothing that could be drawn on a logarithmic axis.
+    ours.figures.push(Figure::new(Row::HeapPerMember, 1_000, vec![0.0], None));
+    let comparison = Comparison { contenders: vec![ours, theirs], ..Comparison::default() };
+
+    let svg = plot::svg(&comparison).unwrap();
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{svg}");
+    for title in [Row::News, Row::PingAck].map(|row| row.title().0) {
+        assert_eq!(svg.matches(title).count(), 1, "{title}");
+    }
+    for title in [Row::JoinAll, Row::HeapPerMember, Row::KnownAlives].map(|row| row.title().0) {
+        assert_eq!(svg.matches(title).count(), 0, "{title}");
+    }
+    // Three sizes and one, twice.
+    assert_eq!(svg.matches("<circle").count(), 8, "{svg}");
+    assert!(svg.contains("&lt;theirs&gt; 1.0") && svg.contains("10,000"), "{svg}");
+    assert_eq!(plot::svg(&comparison), Ok(svg), "the same figures, the same plot");
+    assert!(plot::svg(&Comparison::default()).unwrap_err().contains("nothing to plot"));
+}
+
+#[test]
 fn tables_go_between_the_marks_and_leave_the_rest() {
     let document = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
     let once = replaced(&document, "| new |\n").unwrap();
