@@ -27,15 +27,21 @@ pub trait Cluster {
     /// Nodes that know only themselves; or, if `formed`, all of each other, as if they had for long.
     fn of(nodes: usize, formed: bool, seed: u64) -> Self;
 
-    /// All but the first ask the first to let them in, now.
-    fn join_all(&mut self);
-
     /// Lets time go by.
     fn pass(&mut self, time: Duration);
 
     /// How many nodes believe exactly that many alive, themselves included.
     fn views_of(&self, members: usize) -> usize;
+}
 
+/// A cluster that forms.
+pub trait Joins: Cluster {
+    /// All but the first ask the first to let them in, now.
+    fn join_all(&mut self);
+}
+
+/// A cluster that passes news on.
+pub trait Tells: Cluster {
     /// The first node has news of 64 bytes for all. Lets that much time go by, and says what came of it.
     fn tell_all(&mut self, within: Duration) -> Told;
 }
@@ -52,18 +58,18 @@ pub struct Told {
 }
 
 /// Measures clusters of every size that is wanted.
-pub fn measure<C: Cluster>(wanted: &Wanted, report: &mut Report) {
+pub fn measure<J: Joins, T: Tells>(wanted: &Wanted, report: &mut Report) {
     let runs = wanted.repetitions.min(RUNS);
     for &nodes in &wanted.cluster {
         if [Row::Join99, Row::JoinAll, Row::JoinCpu].into_iter().any(|row| wanted.has(row)) {
-            let joins: Vec<Join> = (1..=runs).map(|seed| join::<C>(nodes, seed.into())).collect();
+            let joins: Vec<Join> = (1..=runs).map(|seed| join::<J>(nodes, seed.into())).collect();
             let cpu = |join: &Join| Some(join.cpu? * 1e3 / nodes as f64);
             add(wanted, report, Row::Join99, nodes, joins.iter().map(|join| join.nearly).collect());
             add(wanted, report, Row::JoinAll, nodes, joins.iter().map(|join| join.all).collect());
             add(wanted, report, Row::JoinCpu, nodes, joins.iter().map(cpu).collect());
         }
         if [Row::EventAll, Row::EventCopies, Row::EventMissed].into_iter().any(|row| wanted.has(row)) {
-            let told: Vec<Told> = (1..=runs).map(|seed| event::<C>(nodes, seed.into())).collect();
+            let told: Vec<Told> = (1..=runs).map(|seed| event::<T>(nodes, seed.into())).collect();
             let last = |told: &Told| (told.reached == nodes).then_some(told.last.as_secs_f64());
             let copies = |told: &Told| Some(told.copies as f64 / nodes as f64);
             let missed = |told: &Told| Some((nodes - told.reached) as f64);
@@ -96,7 +102,7 @@ struct Join {
     all: Option<f64>,
 }
 
-fn join<C: Cluster>(nodes: usize, seed: u64) -> Join {
+fn join<C: Joins>(nodes: usize, seed: u64) -> Join {
     let mut cluster = C::of(nodes, false, seed);
     assert_eq!(cluster.views_of(1), nodes, "nobody knows anybody");
     let clock = ThreadTime::now();
@@ -118,7 +124,7 @@ fn join<C: Cluster>(nodes: usize, seed: u64) -> Join {
     join
 }
 
-fn event<C: Cluster>(nodes: usize, seed: u64) -> Told {
+fn event<C: Tells>(nodes: usize, seed: u64) -> Told {
     let mut cluster = C::of(nodes, true, seed);
     assert_eq!(cluster.views_of(nodes), nodes, "all know all");
     // Until nobody's timers are as they were at the start.

@@ -15,7 +15,7 @@ use foca::{
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::cluster::{Cluster, LATENCY, Told};
+use super::cluster::{Cluster, Joins, LATENCY, Tells, Told};
 use super::work::{address, number};
 
 type Machine = Foca<SocketAddrV4, PostcardCodec, StdRng, Handler>;
@@ -148,20 +148,16 @@ impl Cluster for Theirs {
         let mut theirs = Self { machines, network: Network::default(), counts: counts.clone() };
         if formed {
             for (node, machine) in theirs.machines.iter_mut().enumerate() {
+                // Its timers begin when it has company. Over a second, or all would tick as one.
+                theirs.network.now = Duration::from_secs(1) * node as u32 / nodes as u32;
                 let others = (0..nodes).filter(|other| *other != node);
                 let all = others.map(|other| Member::new(address(other), 0, State::Alive));
                 let driver = Driver { network: &mut theirs.network, node };
                 machine.apply_many(all, false, driver).expect("nothing is sent that could fail");
             }
+            theirs.network.now = Duration::ZERO;
         }
         theirs
-    }
-
-    fn join_all(&mut self) {
-        for (node, machine) in self.machines.iter_mut().enumerate().skip(1) {
-            let driver = Driver { network: &mut self.network, node };
-            machine.announce(address(0), driver).expect("an announcement fits into a datagram");
-        }
     }
 
     fn pass(&mut self, time: Duration) {
@@ -186,7 +182,18 @@ impl Cluster for Theirs {
     fn views_of(&self, members: usize) -> usize {
         self.machines.iter().filter(|machine| machine.num_members() + 1 == members).count()
     }
+}
 
+impl Joins for Theirs {
+    fn join_all(&mut self) {
+        for (node, machine) in self.machines.iter_mut().enumerate().skip(1) {
+            let driver = Driver { network: &mut self.network, node };
+            machine.announce(address(0), driver).expect("an announcement fits into a datagram");
+        }
+    }
+}
+
+impl Tells for Theirs {
     fn tell_all(&mut self, within: Duration) -> Told {
         let begun = self.network.now;
         self.counts.now.set(begun);

@@ -8,7 +8,9 @@ use gossip_proto::wire::field::Raw;
 use gossip_proto::wire::layers::{Compression, Layers};
 use gossip_proto::wire::message::{Ack, Alive, MessageType, Ping};
 use gossip_proto::wire::packet::open;
-use gossip_proto::{Config, Instant, KnownMember, Machine, Membership, NonceSecret, Seed, Source, Transmit};
+use gossip_proto::{
+    Config, Instant, KnownMember, Machine, Membership, Node, NonceSecret, Seed, Source, Transmit,
+};
 
 use super::measure::{self, Peer, Sent, Wanted};
 use super::report::Report;
@@ -196,13 +198,17 @@ fn answer(transmit: Transmit, bytes: &[u8]) -> Option<Datagram> {
     Some(Datagram { from: number(to), bytes })
 }
 
+type Joining = ours_cluster::Ours<Membership>;
+
 /// Measures it.
 pub fn report(wanted: &Wanted) -> Report {
     let mut report = measure::report("gossip-proto", env!("CARGO_PKG_VERSION"), &REMARKS);
     measure::node::<Ours>(wanted, &mut report);
-    cluster::measure::<ours_cluster::Ours>(wanted, &mut report);
+    cluster::measure::<Joining, ours_cluster::Ours<Node>>(wanted, &mut report);
     report
 }
 
-const REMARKS: [&str; 1] =
-    ["The machine `Membership`: bytes in, bytes out, in the wire format of HashiCorp's memberlist."];
+const REMARKS: [&str; 2] = [
+    "The machine `Membership`: bytes in, bytes out, in the wire format of HashiCorp's memberlist.",
+    "In clusters exchanges are compressed, as shipped; the event is one of `Node`'s, the machine with Serf's services.",
+];

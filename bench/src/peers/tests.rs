@@ -54,18 +54,24 @@ fn what_does_not_come_about_in_every_run_is_no_figure() {
         fn of(nodes: usize, formed: bool, _: u64) -> Self {
             Self(nodes, formed)
         }
-        fn join_all(&mut self) {}
         fn pass(&mut self, _: core::time::Duration) {}
         fn views_of(&self, members: usize) -> usize {
             if members == if self.1 { self.0 } else { 1 } { self.0 } else { 0 }
         }
+    }
+
+    impl cluster::Joins for Deaf {
+        fn join_all(&mut self) {}
+    }
+
+    impl cluster::Tells for Deaf {
         fn tell_all(&mut self, last: core::time::Duration) -> cluster::Told {
             cluster::Told { reached: 1, copies: 0, last }
         }
     }
 
     let mut report = measure::report("deaf", "1.0", &[]);
-    cluster::measure::<Deaf>(&Wanted { cluster: vec![4], ..wanted(&[]) }, &mut report);
+    cluster::measure::<Deaf, Deaf>(&Wanted { cluster: vec![4], ..wanted(&[]) }, &mut report);
     let why = |row| report.absent(row, 4).map(|absent| absent.why.as_str());
     for row in [Row::Join99, Row::JoinAll, Row::JoinCpu] {
         assert_eq!(why(row), Some("In 1 of 1 runs not within 300 s."));
