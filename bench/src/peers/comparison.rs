@@ -188,7 +188,11 @@ fn ratio(figure: &Figure, ours: Option<&Figure>) -> String {
     match ours {
         Some(ours) if ours.value() > 0.0 => {
             let ratio = figure.value() / ours.value();
-            let text = if ratio >= 9.95 { format!("{ratio:.0}×") } else { format!("{ratio:.1}×") };
+            let text = if ratio >= 9.95 {
+                format!("{}×", grouped(ratio.round() as usize))
+            } else {
+                format!("{ratio:.1}×")
+            };
             if ratio < 0.95 { format!(" (**{ratio:.2}×**)") } else { format!(" ({text})") }
         }
         _ => String::new(),

@@ -173,6 +173,9 @@ fn the_table_says_how_many_times_ours_a_peer_takes_and_what_is_missing() {
         assert!(text.lines().any(|known| known == line), "{line} in {text}");
     }
     assert!(text.contains("Allocations in one operation:"), "{text}");
+    let far =
+        Comparison { contenders: vec![report("ours", 0.5), report("far", 900.0)], ..Comparison::default() };
+    assert!(far.markdown().contains("(1,800×)"), "{}", far.markdown());
     assert_eq!(Comparison::from_json(&comparison.to_json()), Ok(comparison));
 }
 
@@ -202,6 +205,18 @@ fn the_plot_has_a_panel_for_each_row_of_one_node_and_a_curve_for_each_contender(
     assert!(svg.contains("&lt;theirs&gt; 1.0") && svg.contains("10,000"), "{svg}");
     assert_eq!(plot::svg(&comparison), Ok(svg), "the same figures, the same plot");
     assert!(plot::svg(&Comparison::default()).unwrap_err().contains("nothing to plot"));
+}
+
+#[test]
+fn what_is_left_to_chance_stands_with_its_middle_and_its_span() {
+    let of = |name, runs: [f64; 3]| {
+        let mut report = measure::report(name, "1.0", &[]);
+        report.figures.push(Figure::new(Row::JoinAll, 1_000, runs.into(), None));
+        report
+    };
+    let contenders = vec![of("ours", [9.0, 4.0, 5.0]), of("theirs", [10.0, 10.0, 10.0])];
+    let text = Comparison { contenders, ..Comparison::default() }.markdown();
+    assert!(text.contains("| 5, 4 to 9 ") && text.contains("| 10 (2.0×) "), "{text}");
 }
 
 #[test]
