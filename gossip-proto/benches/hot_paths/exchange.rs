@@ -7,7 +7,7 @@ use cpu_time::ThreadTime;
 use gossip_proto::{Instant, Machine, Membership, Source, StreamAction};
 
 /// What a driver reads from a socket at a time.
-const PIECE: usize = 64 * 1024;
+pub(crate) const PIECE: usize = 64 * 1024;
 
 /// What a peer sends, and how it went.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 //! cargo bench -p gossip-proto --features std                  a table of all, at 10, 1,000 and 10,000 members
 //! cargo bench -p gossip-proto --features std -- known 1000    one of them
 //! cargo bench -p gossip-proto --features std -- memory        bytes per member
+//! cargo bench -p gossip-proto --features std -- calls 10000   the longest single calls
 //! bench/callgrind                     instructions, which unlike time come out the same on every run
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! Time is processor time of this thread, the best of several rounds, because others may use the machine.
 
 mod bed;
+mod calls;
 mod exchange;
 mod heap;
 mod memory;
@@ -46,6 +48,12 @@ fn main() -> ExitCode {
             memory::report(&SIZES);
             return ExitCode::SUCCESS;
         }
+        ["calls", members] => {
+            if let Some(members) = members.parse().ok().filter(|members| *members >= 10) {
+                calls::report(members);
+                return ExitCode::SUCCESS;
+            }
+        }
         // What `bench/callgrind` runs: each of them by its name, number of members and rounds.
         ["list"] => {
             for operation in Operation::ALL {
@@ -75,7 +83,7 @@ fn main() -> ExitCode {
     }
     let names: Vec<_> = Operation::ALL.iter().map(|operation| operation.name()).collect();
     eprintln!(
-        "usage: hot_paths [[count] OPERATION MEMBERS | list | memory]\noperations: {}",
+        "usage: hot_paths [[count] OPERATION MEMBERS | list | memory | calls MEMBERS]\noperations: {}",
         names.join(" ")
     );
     ExitCode::from(2)

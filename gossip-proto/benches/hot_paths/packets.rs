@@ -86,7 +86,7 @@ pub(crate) fn alive(packer: &mut Packer<'_>, number: usize, incarnation: u32, me
     put(packer, MessageType::Alive, |sink| alive.encode(sink));
 }
 
-fn put(
+pub(crate) fn put(
     packer: &mut Packer<'_>,
     kind: MessageType,
     encode: impl FnOnce(&mut SliceSink<'_>) -> Result<(), Full>,
