@@ -215,7 +215,8 @@ config! {
         max_relays: usize = 1024,
         /// Bytes that events may take while nobody polls them; then the oldest go.
         max_event_bytes: usize = 1 << 20,
-        /// Units of work (members merged, timers fired) that one call may do before it puts the rest off.
+        /// Units of work that one call may do before it puts the rest off: members merged, timers fired, and of what is on
+        /// streams each 64 bytes that are compressed, decompressed or decoded.
         work_per_call: usize = 256,
         /// Ask the application before a join merges two states; see [`crate::Event::MergeRequested`]. Default off.
         /// At most `max_streams` questions wait for an answer; further joins are refused and counted.

@@ -322,7 +322,7 @@ fn memory_given_back_wakes_who_waits_for_it() {
     // Both decompress; there is room for one at a time.
     let request = state(2500, false, b"", Compression::All);
     let mut script = node(|config| {
-        config.max_exchange_bytes(320_000);
+        config.max_exchange_bytes(360_000);
     });
     let ids = [accept(&mut script), accept(&mut script), accept(&mut script)];
     let mut offset = [0; 3];

@@ -55,9 +55,10 @@ impl Snapshot {
         self.bytes.len() + self.user_state.len() + self.copied + building
     }
 
-    /// Lets go of what is encoded; what is being encoded for somebody goes on.
+    /// Lets go of what is encoded, and of what is being encoded.
     pub(crate) fn forget(&mut self) {
         (self.version, self.bytes, self.user_state) = (None, Bytes::new(), Bytes::new());
+        self.building = None;
     }
 
     /// So much of what was copied for one stream is written, or the stream is gone.
@@ -97,6 +98,10 @@ impl Swim {
 
     /// Sends our state on a stream, as soon as it is encoded.
     pub(crate) fn send_state(&mut self, key: u64, join: bool) {
+        // Who asked may have gone, and with the last stream what is encoded for them all.
+        if self.streams.get(key).is_none() {
+            return;
+        }
         self.stats.exchange_memory_full += u64::from(!self.may_send_state(key));
         self.snapshot.waiting.push((key, join));
         if self.snapshot.building.is_none() && self.snapshot.version != Some(self.roster.version()) {
@@ -137,7 +142,7 @@ impl Swim {
             self.snapshot.nodes = building.nodes;
             self.snapshot.bytes = building.bytes.into();
         }
-        // Each reply goes through the services' table, and through compression or sealing where these are on.
+        // Each goes through the services' table.
         let cost = 1 + self.roster.slots() as usize / 16;
         while *work > 0
             && let Some(next) = self.next_to_tell()
@@ -153,6 +158,9 @@ impl Swim {
     }
 
     fn next_to_tell(&self) -> Option<usize> {
+        if self.packs_state() {
+            return None;
+        }
         self.snapshot.waiting.iter().rposition(|&(key, _)| self.may_send_state(key))
     }
 
@@ -166,9 +174,11 @@ impl Swim {
             || self.streams.get(key).is_none_or(own)
     }
 
-    /// What waits to be written on a stream is a copy of its own.
+    /// What waits to be written on a stream is a copy of its own. A message is the application's, which sent it.
     pub(crate) fn state_copied(&mut self, key: u64) {
-        if let Some(stream) = self.streams.get_mut(key) {
+        if let Some(stream) = self.streams.get_mut(key)
+            && !matches!(stream.purpose, Purpose::Message { .. })
+        {
             stream.copied = stream.unwritten();
             self.snapshot.copied += stream.copied;
         }
@@ -197,7 +207,7 @@ impl Swim {
             self.stats.exchanges_answered += 1;
             self.renew_deadline(key);
         }
-        self.write_shared(key, [head.into(), self.snapshot.bytes.clone(), user_state], reply);
+        self.write_long(key, [head.into(), self.snapshot.bytes.clone(), user_state], reply);
     }
 
     /// One of our exchanges is over; a join counts it, the schedule goes on from here.

@@ -27,7 +27,14 @@ impl Swim {
         (self.timers.next(), self.timers.len(), self.streams.len(), self.operations.len()).hash(&mut hasher);
         (self.outgoing.len(), self.relays.len(), self.suspicions.len(), self.stalled).hash(&mut hasher);
         (self.actions.len(), self.completions.len(), self.busy.len(), self.starving.len()).hash(&mut hasher);
-        (self.merges.len(), self.asked.len(), self.stream_bytes, self.awaited.len(), self.settled)
+        (
+            self.packing.len(),
+            self.merges.len(),
+            self.asked.len(),
+            self.stream_bytes,
+            self.awaited.len(),
+            self.settled,
+        )
             .hash(&mut hasher);
         (self.persists_keyring, self.stored, self.storing.is_some()).hash(&mut hasher);
         self.contacts.hash(&mut hasher);

@@ -53,7 +53,8 @@ struct Verify {
     inadmissible: bool,
 }
 
-/// What going on with a stream costs in units of work.
+/// Units of work that a stream which was put off may do in one go, and costs even if it needs fewer: a replay does not read
+/// again, and has to have as much left for the rest.
 const RESUME_COST: usize = 64;
 
 /// The states on the wire (spec 3).
@@ -128,7 +129,7 @@ impl Swim {
     }
 
     fn has_own_backlog(&self) -> bool {
-        self.state_is_wanted() || !self.busy.is_empty() || !self.merges.is_empty()
+        self.state_is_wanted() || !self.packing.is_empty() || !self.busy.is_empty() || !self.merges.is_empty()
     }
 
     /// Does what was put off, as far as `work` goes: states to send, streams to read, states to merge.
@@ -140,15 +141,24 @@ impl Swim {
             upper.work_off(self, &mut half);
             *work += half;
         }
+        if !self.packing.is_empty() {
+            // So with what is compressed: who waits for it has asked before.
+            let mut half = work.div_ceil(2);
+            *work -= half;
+            self.work_off_packing(&mut half);
+            *work += half;
+        }
         while *work > 0 && self.has_own_backlog() {
             if self.state_is_wanted() {
                 self.build_state(upper, work);
             } else if let Some(key) = self.busy.pop_front() {
-                // Reading on inflates or checks up to 256 KiB, which is many states' worth of work.
-                *work = work.saturating_sub(RESUME_COST);
-                self.resume_stream(upper, key);
+                let given = RESUME_COST.min(*work);
+                *work -= given;
+                self.resume_stream(upper, key, given);
             } else if let Some(merge) = self.merges.pop_front() {
                 self.step(upper, merge, work);
+            } else {
+                self.work_off_packing(work);
             }
             self.settle(upper);
         }

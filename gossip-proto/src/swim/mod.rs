@@ -21,6 +21,7 @@ mod known;
 mod merge;
 mod outgoing;
 pub(crate) mod outline;
+mod packing;
 mod places;
 mod probe;
 mod recording;
@@ -65,6 +66,7 @@ use self::health::Health;
 use self::keyring::{FIRST_STORED, Storing};
 use self::merge::Merge;
 use self::outgoing::Outgoing;
+use self::packing::Packing;
 use self::probe::Probe;
 use self::relay::Relay;
 use self::rumors::{RumorId, Rumors};
@@ -132,6 +134,10 @@ enum Notice {
     Sought { token: u64, found: bool },
 }
 
+/// Bytes of a stream that are compressed, decompressed or decoded for a unit of work: about what a member without metadata takes
+/// in a state, so that a unit is one member here as well.
+const BYTES_PER_UNIT: usize = 64;
+
 /// What an alive message takes besides name and metadata, and its place in a compound.
 const OWN_ALIVE: usize = 96;
 
@@ -181,6 +187,7 @@ pub(crate) struct Swim {
     merges: VecDeque<Merge>,
     asked: Slab<Merge>,
     snapshot: Snapshot,
+    packing: VecDeque<Packing>,
     operations: Slab<Operation>,
     completions: VecDeque<Completion>,
     /// Whether changes of the keyring wait for its file; the one that does, and how many did.
@@ -294,6 +301,7 @@ impl Swim {
             merges: VecDeque::new(),
             asked: Slab::new(),
             snapshot: Snapshot::new(),
+            packing: VecDeque::new(),
             operations: Slab::new(),
             completions: VecDeque::new(),
             persists_keyring: false,
@@ -371,6 +379,7 @@ impl Swim {
             + self.events.memory()
             + self.buffers.memory()
             + self.snapshot.memory()
+            + self.packing.iter().map(Packing::memory).sum::<usize>()
             + tap
     }
 }

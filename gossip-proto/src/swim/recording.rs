@@ -242,13 +242,13 @@ impl Swim {
     }
 
     /// Feeds a stream's reader, or has it be as it was when the call at hand was recorded.
-    pub(crate) fn feed(&mut self, key: u64, data: &[u8], fin: bool) -> Option<Fed> {
+    pub(crate) fn feed(&mut self, key: u64, data: &[u8], fin: bool, work: &mut usize) -> Option<Fed> {
         if self.replay.is_some() {
             return self.feed_again(key);
         }
         let budget = self.config.max_exchange_bytes.saturating_sub(self.stream_bytes);
         let stream = self.streams.get_mut(key)?;
-        let taken = match stream.reader.feed(&self.layers, data, budget) {
+        let taken = match stream.reader.feed_within(&self.layers, data, budget, work) {
             Ok(taken) if fin && taken == data.len() => stream.reader.finish().map(|()| taken),
             other => other,
         };

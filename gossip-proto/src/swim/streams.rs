@@ -7,7 +7,7 @@ use core::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::{Deadline, Swim, Upper};
+use super::{BYTES_PER_UNIT, Deadline, Swim, Upper};
 use crate::error::{Refused, StreamError};
 use crate::output::{JoinFailure, Outcome, Source, StreamAction, StreamFailure, StreamId, Written};
 use crate::roster::canonical;
@@ -18,7 +18,8 @@ use crate::wire::layers::Compression;
 use crate::wire::message::{Ack, ErrorReply, MessageType, UserHeader};
 use crate::wire::msgpack::Full;
 use crate::wire::stream::{
-    Pending, Side, StreamLimits, StreamMessage, StreamReader, needs_materializing, write_stream,
+    Pending, Side, StreamLimits, StreamMessage, StreamReader, needs_compression, needs_sealing, seal_stream,
+    write_stream,
 };
 use crate::{MemberKey, Name};
 
@@ -189,8 +190,10 @@ impl Swim {
             Purpose::Message { payload, .. } => {
                 let payload = payload.clone();
                 let mut header = vec![MessageType::User.byte()];
-                let encoded = UserHeader { len: payload.len() as i64 }.encode(&mut header);
-                self.write_message(key, encoded, &[&header, &payload], true);
+                if (UserHeader { len: payload.len() as i64 }).encode(&mut header).is_err() {
+                    return self.stream_failed(key, StreamFailure::Local);
+                }
+                self.write_long(key, [header.into(), payload, Bytes::new()], true);
             }
             Purpose::Seek { seq, name, .. } => {
                 let (seq, name) = (*seq, name.clone());
@@ -242,20 +245,40 @@ impl Swim {
         self.actions.push_back(StreamAction::Writable { id: StreamId(key) });
     }
 
-    /// Puts a large message on a stream: shared bytes are written as they are where no layer needs them in one piece.
-    pub(crate) fn write_shared(&mut self, key: u64, parts: [Bytes; 3], close: bool) {
-        if needs_materializing(&self.layers) {
-            let [a, b, c] = &parts;
-            self.write_message(key, Ok(()), &[a, b, c], close);
-            return self.state_copied(key);
+    /// Puts a message on a stream that may be long: it is compressed in slices.
+    pub(crate) fn write_long(&mut self, key: u64, parts: [Bytes; 3], close: bool) {
+        if needs_compression(&self.layers) {
+            self.pack(key, parts, close);
+        } else {
+            self.write_packed(key, parts, close);
         }
-        let opener = self.streams.get(key).is_some_and(|stream| !matches!(stream.purpose, Purpose::Inbound));
-        let mut label = vec![0; if opener { self.layers.label.header_len() } else { 0 }];
-        if opener && self.layers.label.write_header(&mut label).is_none() {
-            return;
+    }
+
+    /// Puts a message on a stream that is compressed if it has to be. Shared bytes are written as they are where they need not
+    /// be sealed, which takes them in one piece.
+    pub(crate) fn write_packed(&mut self, key: u64, parts: [Bytes; 3], close: bool) {
+        let Some(stream) = self.streams.get(key) else { return };
+        let opener = !matches!(stream.purpose, Purpose::Inbound);
+        let [a, b, c] = &parts;
+        if needs_sealing(&self.layers) {
+            let mut bytes = Vec::new();
+            let sealed = seal_stream(&self.layers, opener, &[a, b, c], &mut self.nonces, &mut bytes);
+            if sealed.is_err() {
+                return self.stream_failed(key, StreamFailure::Local);
+            }
+            bytes.shrink_to_fit();
+            self.write(key, [bytes.into()], close);
+        } else {
+            let mut label = vec![0; if opener { self.layers.label.header_len() } else { 0 }];
+            if opener && self.layers.label.write_header(&mut label).is_none() {
+                return;
+            }
+            let [a, b, c] = parts;
+            self.write(key, [label.into(), a, b, c], close);
         }
-        let [a, b, c] = parts;
-        self.write(key, [label.into(), a, b, c], close);
+        if needs_compression(&self.layers) || needs_sealing(&self.layers) {
+            self.state_copied(key);
+        }
     }
 
     pub(crate) fn poll_stream_data(&mut self, key: u64, buf: &mut [u8]) -> Written {
@@ -309,7 +332,12 @@ impl Swim {
         if stream.received {
             return Ok(len);
         }
-        let fed = self.feed(key, data, fin).ok_or(StreamError::Unknown)?;
+        // Streams whose reading was put off are read one after the other: each that is half decompressed holds memory, and
+        // several could hold all there is for good.
+        let has_turn = self.busy.front().is_none_or(|&first| first == key);
+        let slice = self.config.work_per_call.saturating_mul(BYTES_PER_UNIT);
+        let mut work = if has_turn { slice.saturating_add(len) } else { 0 };
+        let fed = self.feed(key, data, fin, &mut work).ok_or(StreamError::Unknown)?;
         let taken = self.progress(upper, key, fed)?;
         if taken < len {
             self.stats.exchange_memory_full += 1;
@@ -352,9 +380,12 @@ impl Swim {
         }
     }
 
-    /// Goes on with a stream whose work was put off.
-    pub(crate) fn resume_stream<U: Upper>(&mut self, upper: &mut U, key: u64) {
-        if let Some(fed) = self.feed(key, &[], false) {
+    /// Goes on with a stream whose work was put off, for so many units of it.
+    pub(crate) fn resume_stream<U: Upper>(&mut self, upper: &mut U, key: u64, work: usize) {
+        if let Some(fed) = self.feed(key, &[], false, &mut (work * BYTES_PER_UNIT)) {
+            if fed.taken.is_ok() && fed.pending == Pending::Work {
+                return self.busy.push_front(key);
+            }
             let _ = self.progress(upper, key, fed);
         }
     }
@@ -493,6 +524,7 @@ impl Swim {
         self.release_stream_bytes(stream.held);
         self.snapshot.release(stream.copied);
         self.snapshot.leave_out(key);
+        self.packing.retain(|packing| packing.key() != key);
         if self.streams.len() == 0 {
             self.snapshot.forget();
         }

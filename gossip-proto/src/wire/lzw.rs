@@ -14,6 +14,9 @@ const LITERAL_BITS: u8 = 8;
 /// Bytes that an output vector grows by at a time.
 const CHUNK: usize = 16 * 1024;
 
+/// What the tables of a compressor take at most, for accounting: 8 KiB of codes, 3,840 nodes of 50 bytes or fewer and larger ones.
+const DEFLATER_BYTES: usize = 192 * 1024;
+
 /// A compressed message up to the length of its data: type byte, then `{Algo: 0, Buf: `.
 const PREFIX: [u8; 12] = *b"\x09\x82\xa4Algo\x00\xa3Buf";
 
@@ -185,15 +188,14 @@ impl Deflater {
         Self { encoder: None, spare: Vec::new() }
     }
 
-    /// Lets go of the tables, up to 190 KiB. To make new ones costs little beside compressing a large message.
+    /// Lets go of the tables, up to [`DEFLATER_BYTES`]. To make new ones costs little beside compressing a large message.
     pub fn rest(&mut self) {
         self.encoder = None;
     }
 
     /// Ready for a new message.
     fn encoder(encoder: &mut Option<weezl::encode::Encoder>) -> &mut weezl::encode::Encoder {
-        let new = || weezl::encode::Encoder::new(BitOrder::Lsb, LITERAL_BITS);
-        let encoder = encoder.get_or_insert_with(new);
+        let encoder = encoder.get_or_insert_with(new_encoder);
         encoder.reset();
         encoder
     }
@@ -222,17 +224,9 @@ impl Deflater {
 
     /// Appends the compressed form of a message given in parts, however large it becomes (spec 1.4 step 2).
     pub fn append_message(&mut self, parts: &[&[u8]], out: &mut Vec<u8>) {
-        out.extend_from_slice(&PREFIX);
-        let start = out.len();
-        out.extend_from_slice(&[0; MAX_RAW_HEADER]);
-        let data = out.len();
+        let data = begin_message(out);
         self.append(parts, out);
-        // The length field in front of the data is as short as the length allows, which is known only now.
-        let (header, len) = raw_header(out.len() - data);
-        out.drain(start..data - len);
-        for (to, from) in out.iter_mut().skip(start).zip(header.iter().take(len)) {
-            *to = *from;
-        }
+        end_message(out, data);
     }
 
     /// Appends the bare compressed data of `parts`.
@@ -243,6 +237,76 @@ impl Deflater {
         }
         append_run(encoder, &[], true, out);
     }
+}
+
+/// A message that is compressed a slice at a time. What comes out is what [`Deflater::append_message`] makes of the whole.
+pub struct Deflation {
+    encoder: weezl::encode::Encoder,
+    out: Vec<u8>,
+    /// Where in `out` the compressed data begins.
+    data: usize,
+}
+
+impl Default for Deflation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Deflation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deflation").field("len", &self.out.len()).finish_non_exhaustive()
+    }
+}
+
+impl Deflation {
+    /// The beginning of a message, with tables of its own.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut out = Vec::new();
+        let data = begin_message(&mut out);
+        Self { encoder: new_encoder(), out, data }
+    }
+
+    /// Compresses the next bytes of the message.
+    pub fn add(&mut self, slice: &[u8]) {
+        append_run(&mut self.encoder, slice, false, &mut self.out);
+    }
+
+    /// The compressed message, once all of it was added.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<u8> {
+        append_run(&mut self.encoder, &[], true, &mut self.out);
+        end_message(&mut self.out, self.data);
+        self.out
+    }
+
+    /// Bytes that it holds at most, for accounting.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.out.capacity() + DEFLATER_BYTES
+    }
+}
+
+/// What stands before the compressed data; returns where that begins if its length takes the most bytes.
+fn begin_message(out: &mut Vec<u8>) -> usize {
+    out.extend_from_slice(&PREFIX);
+    out.extend_from_slice(&[0; MAX_RAW_HEADER]);
+    out.len()
+}
+
+/// The length field in front of the data is as short as the length allows, which is known only now.
+fn end_message(out: &mut Vec<u8>, data: usize) {
+    let (header, len) = raw_header(out.len() - data);
+    let start = data - MAX_RAW_HEADER;
+    out.drain(start..data - len);
+    for (to, from) in out.iter_mut().skip(start).zip(header.iter().take(len)) {
+        *to = *from;
+    }
+}
+
+fn new_encoder() -> weezl::encode::Encoder {
+    weezl::encode::Encoder::new(BitOrder::Lsb, LITERAL_BITS)
 }
 
 fn append_run(encoder: &mut weezl::encode::Encoder, mut input: &[u8], finish: bool, out: &mut Vec<u8>) {

@@ -191,4 +191,21 @@ proptest! {
     fn every_input_round_trips(data in prop::collection::vec(any::<u8>(), 0..20_000)) {
         prop_assert_eq!(inflate(&deflate(&data), data.len()).unwrap(), data);
     }
+
+    #[test]
+    fn in_slices_of_any_length_it_comes_out_the_same(
+        data in prop::collection::vec(0u8..20, 0..20_000),
+        lengths in prop::collection::vec(0usize..3_000, 1..20),
+    ) {
+        let (mut whole, mut deflation, mut rest) = (Vec::new(), Deflation::new(), &data[..]);
+        Deflater::new().append_message(&[&data], &mut whole);
+        for len in lengths {
+            let (slice, behind) = rest.split_at(len.min(rest.len()));
+            deflation.add(slice);
+            rest = behind;
+        }
+        deflation.add(rest);
+        prop_assert!(deflation.memory() >= 192 * 1024);
+        prop_assert_eq!(deflation.finish(), whole);
+    }
 }

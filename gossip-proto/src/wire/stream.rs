@@ -7,7 +7,9 @@ mod writer;
 
 pub use error::StreamReadError;
 pub use push_pull::PushPull;
-pub use writer::{FrameTooLong, needs_materializing, write_stream, write_stream_with};
+pub use writer::{
+    FrameTooLong, needs_compression, needs_sealing, seal_stream, write_stream, write_stream_with,
+};
 
 use super::label::MAX_LABEL;
 use super::layers::Layers;
@@ -27,7 +29,7 @@ const FRAME_HEADER: usize = 5;
 /// Longest authenticated data of a frame: its header and a label.
 const MAX_AAD: usize = FRAME_HEADER + MAX_LABEL;
 
-/// Bytes decompressed or decoded per call.
+/// Bytes that [`StreamReader::feed`] decompresses or decodes in a call.
 const WORK_PER_CALL: usize = 256 * 1024;
 
 /// What the tables of a decompressor take, for accounting.
@@ -114,7 +116,8 @@ enum Stage {
 
 #[derive(Debug)]
 struct Inflating {
-    inflater: Inflater,
+    /// Made when there is work to spend on it: what only waits holds no tables.
+    inflater: Option<Inflater>,
     input: Vec<u8>,
     range: Range<usize>,
 }
@@ -188,14 +191,24 @@ impl StreamReader {
     ///
     /// # Errors
     /// Once; after that the reader is finished.
-    pub fn feed(
+    pub fn feed(&mut self, layers: &Layers, data: &[u8], budget: usize) -> Result<usize, StreamReadError> {
+        self.feed_within(layers, data, budget, &mut { WORK_PER_CALL })
+    }
+
+    /// As [`feed`](Self::feed), with as much work as `work` has left: bytes that it decompresses, and bytes that it decodes.
+    /// Opening a sealed message is not counted, as that can only be done at once.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    pub fn feed_within(
         &mut self,
         layers: &Layers,
         data: &[u8],
         mut budget: usize,
+        work: &mut usize,
     ) -> Result<usize, StreamReadError> {
         let result = self.take_bytes(data, &mut budget).and_then(|taken| {
-            self.advance(layers, &mut budget)?;
+            self.advance(layers, &mut budget, work)?;
             Ok(taken)
         });
         self.fail_on(result)
@@ -227,7 +240,7 @@ impl StreamReader {
         self.buf = message.to_vec();
         self.whole = true;
         self.stage = Stage::Body;
-        let result = self.advance(layers, &mut 0);
+        let result = self.advance(layers, &mut 0, &mut { WORK_PER_CALL });
         self.fail_on(result)
     }
 
@@ -276,7 +289,9 @@ impl StreamReader {
     #[must_use]
     pub fn buffered(&self) -> usize {
         let inflating = match &self.stage {
-            Stage::Inflating(state) => state.input.capacity() + INFLATER_BYTES,
+            Stage::Inflating(state) => {
+                state.input.capacity() + state.inflater.as_ref().map_or(0, |_| INFLATER_BYTES)
+            }
             _ => 0,
         };
         self.buf.capacity() + inflating
@@ -305,11 +320,15 @@ impl StreamReader {
         Ok(taken.len())
     }
 
-    fn advance(&mut self, layers: &Layers, budget: &mut usize) -> Result<(), StreamReadError> {
-        let mut work = WORK_PER_CALL;
+    fn advance(
+        &mut self,
+        layers: &Layers,
+        budget: &mut usize,
+        work: &mut usize,
+    ) -> Result<(), StreamReadError> {
         self.pending = Pending::Nothing;
         while self.whole || self.buf.len() >= self.need {
-            if let Step::Wait = self.step(layers, &mut work, budget)? {
+            if let Step::Wait = self.step(layers, work, budget)? {
                 break;
             }
         }

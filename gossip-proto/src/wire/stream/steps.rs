@@ -7,7 +7,7 @@ use super::{
 use crate::wire::keyring::Keyring;
 use crate::wire::label::{Found, Label};
 use crate::wire::layers::Layers;
-use crate::wire::lzw::{ALGO_LZW, InflateError, Inflater, Stop};
+use crate::wire::lzw::{ALGO_LZW, InflateError, Stop};
 use crate::wire::message::{
     Ack, Compressed, ErrorReply, MessageType, NodeState, Ping, PushPullHeader, UserHeader,
 };
@@ -131,7 +131,7 @@ impl StreamReader {
                 (data, range)
             }
         };
-        let state = Inflating { inflater: Inflater::new(), input, range };
+        let state = Inflating { inflater: None, input, range };
         self.start = 0;
         self.whole = true;
         self.go(Stage::Inflating(Box::new(state)), 0)
@@ -143,6 +143,7 @@ impl StreamReader {
             self.pending = Pending::Work;
             return Ok(Step::Wait);
         }
+        let inflater = state.inflater.get_or_insert_default();
         // Input is sliced as well: it can be long and expand to nothing.
         let Range { start, end } = state.range;
         let last = end - start <= *work;
@@ -150,7 +151,7 @@ impl StreamReader {
         let left = self.limits.inflated.saturating_sub(self.buf.len());
         let stop = if left == 0 {
             let rest = state.input.get(start..end).unwrap_or_default();
-            state.inflater.expect_end(rest, self.limits.inflated).map_err(StreamReadError::Inflate)?;
+            inflater.expect_end(rest, self.limits.inflated).map_err(StreamReadError::Inflate)?;
             Stop::Ended
         } else {
             let room = grow(&mut self.buf, left.min(*work), self.limits.inflated, budget);
@@ -159,7 +160,7 @@ impl StreamReader {
                 return Ok(Step::Wait);
             }
             let before = self.buf.len();
-            let step = state.inflater.step(input, &mut self.buf, room).map_err(StreamReadError::Inflate)?;
+            let step = inflater.step(input, &mut self.buf, room).map_err(StreamReadError::Inflate)?;
             state.range.start += step.consumed;
             *work = work.saturating_sub(step.consumed.max(self.buf.len() - before).max(1));
             step.stop

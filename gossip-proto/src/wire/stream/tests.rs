@@ -334,9 +334,9 @@ fn plain_streams_pass_only_while_incoming_seals_are_not_required() {
     assert!(accept(&layers, &sealed).is_ok());
     layers.verify_outgoing = false;
     assert_eq!(write(&layers, true, PING), PING);
-    assert!(!needs_materializing(&layers));
+    assert!(!needs_sealing(&layers) && !needs_compression(&layers));
     layers.compression = Compression::Streams;
-    assert!(needs_materializing(&layers));
+    assert!(!needs_sealing(&layers) && needs_compression(&layers));
 }
 
 #[test]

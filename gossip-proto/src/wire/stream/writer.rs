@@ -9,12 +9,18 @@ use crate::wire::seal::{self, SEAL_HEADER};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Whether a message has to be put together in memory before its first byte can be sent. If not, the [label
-/// header](crate::wire::label::Label::write_header) (from the opener) and then the parts as they are is all
-/// that goes on the wire.
+/// Whether a message has to be sealed, so that it must be whole in memory before its first byte can be sent. If not, the [label
+/// header](crate::wire::label::Label::write_header) (from the opener) and then the message, compressed or not, is all that goes
+/// on the wire.
 #[must_use]
-pub fn needs_materializing(layers: &Layers) -> bool {
-    layers.sealing_key().is_some() || layers.compression != Compression::Off
+pub fn needs_sealing(layers: &Layers) -> bool {
+    layers.sealing_key().is_some()
+}
+
+/// Whether messages on streams are compressed, even where it makes one larger; that is what every receiver sees (spec 1.4).
+#[must_use]
+pub fn needs_compression(layers: &Layers) -> bool {
+    layers.compression != Compression::Off
 }
 
 /// Appends to `out` what one side writes to a stream: the label header if it opened the stream, and one
@@ -28,8 +34,22 @@ pub fn write_stream(
     deflater: &mut Deflater,
     out: &mut Vec<u8>,
 ) -> Result<(), FrameTooLong> {
-    let nonce = if layers.sealing_key().is_some() { nonces.next_nonce() } else { [0; NONCE_LEN] };
-    write_stream_with(layers, opener, parts, &nonce, deflater, out)
+    write_stream_with(layers, opener, parts, &next_nonce(layers, nonces), deflater, out)
+}
+
+/// As [`write_stream`], of a message that is compressed already if it has to be.
+pub fn seal_stream(
+    layers: &Layers,
+    opener: bool,
+    parts: &[&[u8]],
+    nonces: &mut Nonces,
+    out: &mut Vec<u8>,
+) -> Result<(), FrameTooLong> {
+    write(layers, opener, parts, &next_nonce(layers, nonces), None, out)
+}
+
+fn next_nonce(layers: &Layers, nonces: &mut Nonces) -> [u8; NONCE_LEN] {
+    if layers.sealing_key().is_some() { nonces.next_nonce() } else { [0; NONCE_LEN] }
 }
 
 /// [`write_stream`] with a given nonce, to reproduce known streams. A nonce used twice under one key gives
@@ -40,6 +60,17 @@ pub fn write_stream_with(
     parts: &[&[u8]],
     nonce: &[u8; NONCE_LEN],
     deflater: &mut Deflater,
+    out: &mut Vec<u8>,
+) -> Result<(), FrameTooLong> {
+    write(layers, opener, parts, nonce, needs_compression(layers).then_some(deflater), out)
+}
+
+fn write(
+    layers: &Layers,
+    opener: bool,
+    parts: &[&[u8]],
+    nonce: &[u8; NONCE_LEN],
+    deflater: Option<&mut Deflater>,
     out: &mut Vec<u8>,
 ) -> Result<(), FrameTooLong> {
     if parts.iter().all(|part| part.is_empty()) {
@@ -58,10 +89,9 @@ pub fn write_stream_with(
         out.resize(frame + FRAME_HEADER + SEAL_HEADER, 0);
     }
     let text = out.len();
-    match layers.compression {
-        // On streams even where it makes the message larger; that is what every receiver sees (spec 1.4).
-        Compression::Streams | Compression::All => deflater.append_message(parts, out),
-        Compression::Off => parts.iter().for_each(|part| out.extend_from_slice(part)),
+    match deflater {
+        Some(deflater) => deflater.append_message(parts, out),
+        None => parts.iter().for_each(|part| out.extend_from_slice(part)),
     }
     let Some(key) = key else { return Ok(()) };
     let text = out.len() - text;
