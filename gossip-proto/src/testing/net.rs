@@ -37,8 +37,10 @@ pub(super) struct Net<'p> {
 
 /// A node, and what was seen of it before.
 pub(super) struct Host {
-    pub(super) node: Node,
+    node: Node,
     watch: Watch,
+    /// Something happened to it that was not checked yet.
+    stirred: bool,
     /// Until then its process does not run.
     asleep: Instant,
 }
@@ -77,7 +79,7 @@ impl<'p> Net<'p> {
             buffer: vec![0; 2048],
         };
         for host in 1..net.hosts.len() {
-            let joined = net.hosts[host].node.join(net.now, &[JoinTarget::from(address(0))]);
+            let joined = net.hosts[host].node_mut().join(net.now, &[JoinTarget::from(address(0))]);
             joined.expect("a node that has just begun can join");
         }
         net.run(Duration::from_secs(20));
@@ -97,7 +99,7 @@ impl<'p> Net<'p> {
 
     /// A connection from anywhere, on which this arrives and answers are not read.
     pub(super) fn connect(&mut self, from: SocketAddr, host: usize, bytes: &[u8], fin: bool) {
-        let Ok(id) = self.hosts[host].node.accept_stream(self.now, Source::unauthenticated(from)) else {
+        let Ok(id) = self.hosts[host].node_mut().accept_stream(self.now, Source::unauthenticated(from)) else {
             return;
         };
         self.pipes.push(Pipe {
@@ -187,16 +189,16 @@ impl<'p> Net<'p> {
                         self.schedule(left, Event::Datagram { from, to, bytes });
                         continue;
                     }
-                    let node = &mut self.hosts[host].node;
+                    let node = self.hosts[host].node_mut();
                     let _ = node.handle_datagram(self.now, Source::unauthenticated(from), &mut bytes);
                 }
                 Event::Connect { host, id, to, bytes_until_reset } => {
                     let from = self.hosts[host].node.local().addr;
                     let accepted = self.host_at(to).and_then(|other| {
-                        let node = &mut self.hosts[other].node;
+                        let node = self.hosts[other].node_mut();
                         Some((other, node.accept_stream(self.now, Source::unauthenticated(from)).ok()?))
                     });
-                    let node = &mut self.hosts[host].node;
+                    let node = self.hosts[host].node_mut();
                     if accepted.is_none() {
                         node.handle_stream_failed(self.now, id, StreamFailure::Unreachable);
                         continue;
@@ -211,7 +213,7 @@ impl<'p> Net<'p> {
                     });
                 }
                 Event::Fail { host, id, why } => {
-                    self.hosts[host].node.handle_stream_failed(self.now, id, why)
+                    self.hosts[host].node_mut().handle_stream_failed(self.now, id, why)
                 }
             }
         }
@@ -222,7 +224,7 @@ impl<'p> Net<'p> {
         for host in &mut self.hosts {
             let mut left = SETTLES;
             while host.asleep <= self.now && host.node.poll_timeout().is_some_and(|due| due <= self.now) {
-                host.node.handle_timeout(self.now);
+                host.node_mut().handle_timeout(self.now);
                 left -= 1;
                 assert!(left > 0, "timers at one instant never come to an end");
             }
@@ -255,6 +257,7 @@ impl<'p> Net<'p> {
         let mut stirred = false;
         while let Some(transmit) = self.hosts[host].node.poll_transmit(self.now, &mut self.buffer) {
             stirred = true;
+            self.hosts[host].stirred = true;
             assert!(
                 transmit.len <= self.hosts[host].node.config().datagram_size(),
                 "a datagram over its limit"
@@ -287,6 +290,7 @@ impl<'p> Net<'p> {
         let mut stirred = false;
         while let Some(action) = self.hosts[host].node.poll_stream() {
             stirred = true;
+            self.hosts[host].stirred = true;
             match action {
                 StreamAction::Open { id, to, deadline, .. } => self.open(host, id, to, deadline),
                 StreamAction::Writable { id } => loop {
@@ -344,7 +348,7 @@ impl<'p> Net<'p> {
                 if data.is_empty() && (!said || known) {
                     continue;
                 }
-                let taken = host.node.handle_stream_data(self.now, id, data, said);
+                let taken = host.node_mut().handle_stream_data(self.now, id, data, said);
                 let taken = taken.unwrap_or(data.len());
                 assert!(taken <= data.len(), "consumed more than there is");
                 stirred |= taken > 0 || (said && !known && taken == data.len());
@@ -358,7 +362,7 @@ impl<'p> Net<'p> {
                 stirred = true;
                 for end in &mut pipe.ends {
                     if let Some((host, id)) = end.take() {
-                        self.hosts[host].node.handle_stream_failed(self.now, id, StreamFailure::Reset);
+                        self.hosts[host].node_mut().handle_stream_failed(self.now, id, StreamFailure::Reset);
                     }
                 }
             }
@@ -401,10 +405,19 @@ impl Host {
         let (seed, nonces) = (Seed::from_u64(number.into()), NonceSecret::new([number; 32]));
         let node =
             Node::new(Instant::ORIGIN, config, services, seed, nonces).expect("the configuration is valid");
-        Self { watch: Watch::new(&node), node, asleep: Instant::ORIGIN }
+        Self { watch: Watch::new(&node), node, stirred: true, asleep: Instant::ORIGIN }
     }
 
+    pub(super) fn node_mut(&mut self) -> &mut Node {
+        self.stirred = true;
+        &mut self.node
+    }
+
+    /// Takes what it says, and checks what must always hold, if anything happened to it.
     fn outputs(&mut self) {
+        if !core::mem::take(&mut self.stirred) {
+            return;
+        }
         while let Some(change) = self.node.poll_membership() {
             self.watch.changed(&self.node, &change);
         }

@@ -52,7 +52,7 @@ fn want(net: &mut Net<'_>, what: u8, arguments: &mut Arguments<'_>) {
     let host = usize::from(what >> 3) % net.hosts.len();
     let bytes = arguments.bytes();
     let (now, others) = (net.now, net.hosts.len() as u8);
-    let node = &mut net.hosts[host].node;
+    let node = net.hosts[host].node_mut();
     // Refusals are part of the game.
     match what % 8 {
         0 => drop(node.set_tags(now, vec![(Bytes::from_static(b"role"), Bytes::copy_from_slice(bytes))])),
