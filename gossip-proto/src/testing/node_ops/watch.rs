@@ -1,11 +1,10 @@
 //! What must hold after every call.
 
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 
 use super::Subject;
-use crate::Name;
 use crate::output::*;
+use crate::{Name, Stats};
 
 /// What a machine under test may hold at most, by its own account.
 const MAX_MEMORY: usize = 4 << 20;
@@ -14,7 +13,7 @@ const MAX_MEMORY: usize = 4 << 20;
 pub(in crate::testing) struct Watch {
     name: Name,
     max_members: usize,
-    stats: Vec<u64>,
+    stats: Stats,
     incarnation: u32,
     clocks: Clocks,
     told: BTreeMap<MemberKey, Told>,
@@ -33,7 +32,7 @@ impl Watch {
         Self {
             name: machine.local().name.clone(),
             max_members: *machine.config().values().max_members,
-            stats: Vec::new(),
+            stats: Stats::default(),
             incarnation: machine.local().incarnation,
             clocks: machine.lamport(),
             told: BTreeMap::new(),
@@ -60,11 +59,11 @@ impl Watch {
     }
 
     fn counters<M: Subject>(&mut self, machine: &M) {
-        let stats: Vec<_> = machine.stats().iter().collect();
-        for ((name, now), before) in stats.iter().zip(&self.stats) {
+        let stats = machine.stats();
+        for ((name, now), (_, before)) in stats.iter().zip(self.stats.iter()) {
             assert!(now >= before, "the counter {name} fell from {before} to {now}");
         }
-        self.stats = stats.into_iter().map(|(_, now)| now).collect();
+        self.stats.clone_from(stats);
     }
 
     fn members<M: Subject>(&mut self, machine: &M) {
