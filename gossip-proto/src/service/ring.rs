@@ -129,6 +129,8 @@ impl QueryHistory {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use super::*;
 
     #[test]
@@ -172,6 +174,17 @@ mod tests {
         }
         let times: Vec<u64> = events.iter().map(|(ltime, _)| ltime).collect();
         assert_eq!(times, [24, 21, 22, 23], "in the order of the places");
+    }
+
+    #[test]
+    fn a_place_gives_back_what_a_large_event_took_and_keeps_the_rest() {
+        let mut ring = EventHistory::new(1, 1);
+        for (len, kept) in [(KEPT_CAPACITY + 1, false), (KEPT_CAPACITY, true)] {
+            assert_eq!(ring.insert(ring.slots[0].ltime + 1, b"", &vec![7; len]), Seen::New);
+            let before = ring.slots[0].bytes.capacity();
+            assert_eq!(ring.insert(ring.slots[0].ltime + 1, b"", b""), Seen::New);
+            assert_eq!(ring.slots[0].bytes.capacity(), if kept { before } else { 0 }, "after {len} bytes");
+        }
     }
 
     /// spec 1.11: all remembered events go into every exchange, so that their bytes are counted over all times.
