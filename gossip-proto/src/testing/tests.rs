@@ -5,7 +5,7 @@ mod stored;
 
 use std::path::Path;
 use std::prelude::rust_2024::*;
-use std::{env, format, fs, vec};
+use std::{format, fs, vec};
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -42,17 +42,6 @@ fn the_stored_inputs_pass() {
 fn seeds_pass_cut_at_every_length_and_with_every_byte_changed() {
     let quick = TARGETS.into_iter().filter(|(target, _)| !MACHINES.contains(target));
     stored::pass_damaged(quick, 192);
-}
-
-/// To reproduce a crash without a fuzzer: the name of the directory that it is in is the target's.
-#[test]
-#[ignore = "by hand: INPUT=fuzz/artifacts/packet/crash-... cargo test -p gossip-proto --lib the_input_given -- --ignored"]
-fn the_input_given_passes() {
-    let path = env::var("INPUT").expect("INPUT names a file");
-    let path = stored::fuzz_dir().join("..").join(path);
-    let directory = path.parent().and_then(Path::file_name).expect("a file in a directory");
-    let target = TARGETS.iter().find(|(target, _)| directory == *target);
-    target.expect("the directory of a target").1(&fs::read(&path).expect("a readable input"));
 }
 
 proptest! {
