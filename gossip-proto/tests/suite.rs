@@ -9,6 +9,7 @@ mod coordinate_performance;
 mod deviations;
 mod import_order;
 mod keyring_file;
+mod membership_claims;
 mod membership_contract;
 mod membership_counters;
 mod membership_experiment;
