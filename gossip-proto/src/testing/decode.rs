@@ -1,12 +1,14 @@
 //! Single messages: what decodes can be encoded, and from then on stays the same; and the short way to decode agrees with
 //! the general one.
 
+use alloc::format;
 use alloc::vec::Vec;
 
 use crate::wire::field::Record;
 use crate::wire::message::*;
 use crate::wire::msgpack::Reader;
 use crate::wire::serf::*;
+use crate::{Expression, duration};
 
 /// Decodes a body, encodes the value, and checks that this encoding decodes whole and is encoded as itself. Values are
 /// compared by their encodings, since a coordinate may hold a NaN, which differs from itself.
@@ -88,6 +90,8 @@ kinds! {
         PushPull => push_pull,
         Tags => tags,
         Unknown => unknown,
+        Expression => expression,
+        Duration => duration,
     }
 }
 
@@ -163,4 +167,24 @@ fn unknown(body: &[u8]) {
         assert!(reader.position() <= body.len(), "Unknown: passed over more than there is");
         assert_eq!(reader.rest().len(), body.len() - reader.position(), "Unknown: lost its place");
     }
+}
+
+/// An expression of a query's filter, by its length, and a value: what matches the whole value is found in it.
+fn expression(body: &[u8]) {
+    let Some((&len, rest)) = body.split_first() else { return };
+    let (expression, value) = rest.split_at(rest.len().min(len.into()));
+    if let Some(expression) = Expression::new(expression) {
+        let matches = expression.is_match(value);
+        assert_eq!(expression.is_match(value), matches, "Expression: another answer the second time");
+    }
+}
+
+/// How long a member of Consul wants to be remembered, which its tags say (serf.md 13.5).
+fn duration(body: &[u8]) {
+    let Some(read) = str::from_utf8(body).ok().and_then(|text| duration::parse(text).ok()) else { return };
+    assert_eq!(
+        duration::parse(&format!("{}ns", read.as_nanos())),
+        Ok(read),
+        "Duration: changes when it is read again"
+    );
 }

@@ -8,7 +8,7 @@ use super::arguments::Arguments;
 use crate::wire::field::List;
 use crate::wire::message::*;
 use crate::wire::msgpack::Sink;
-use crate::wire::serf::{JoinIntent, LeaveIntent, Query, QueryResponse, UserEvent};
+use crate::wire::serf::{Filter, JoinIntent, LeaveIntent, Query, QueryResponse, TagFilter, UserEvent};
 
 /// Names of queries: those that mean something to a node, and one that does not.
 const QUERIES: [&[u8]; 4] = [b"_serf_ping", b"_serf_conflict", b"_serf_use-key", b"load"];
@@ -140,7 +140,11 @@ impl Forge {
             }
             _ if kind & 4 != 0 => {
                 let [id, flags] = arguments.array();
-                let filter = arguments.bytes();
+                let said = arguments.bytes();
+                let mut tag = Vec::new();
+                let _ =
+                    Filter::Tag(TagFilter { tag: b"role"[..].into(), expr: said.into() }).encode(&mut tag);
+                let filter = if flags & 4 == 0 { &tag } else { said };
                 let (filters, addr) = ([filter.into()], [10, 0, 0, about % 16]);
                 let query = Query {
                     ltime,

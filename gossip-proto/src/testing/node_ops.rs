@@ -17,8 +17,8 @@ use crate::output::*;
 use crate::wire::keyring::Key;
 use crate::wire::layers::Compression;
 use crate::{
-    Config, Ending, Instant, JoinTarget, KeyCommand, Machine, Membership, Node, NonceSecret, Playback,
-    QueryParams, Seed, ServiceConfig,
+    Admission, Cidr, Config, ConsulClient, Ending, Instant, JoinTarget, KeyCommand, Machine, Membership,
+    Node, NonceSecret, Playback, QueryParams, Seed, ServiceConfig,
 };
 
 /// Members that a machine under test may know.
@@ -57,9 +57,8 @@ fn twice<M: Subject>(fresh: impl Fn() -> M, kind: u8, program: &[u8]) {
 }
 
 /// Small limits everywhere, so that a fuzzer reaches them.
-fn config(kind: u8) -> Config {
+fn limit(config: &mut Config, kind: u8) {
     let set = |bit: u8| kind >> bit & 1 == 1;
-    let mut config = Config::lan("self", address(0));
     config
         .max_members(MAX_MEMBERS)
         .max_rumors(16)
@@ -78,17 +77,31 @@ fn config(kind: u8) -> Config {
     if set(4) {
         config.compression(Compression::All).label(b"blah"[..].into());
     }
-    config
 }
 
+/// Who refuses some of those that there are, if its seventh bit says so.
 fn membership(kind: u8) -> Membership {
-    Membership::new(Instant::ORIGIN, config(kind), Seed::from_u64(1), NonceSecret::new([1; 32]))
+    let mut config = Config::lan("self", address(0));
+    limit(&mut config, kind);
+    if kind & 64 != 0 {
+        let few = Cidr::new(address(0).ip(), 29).expect("a short prefix");
+        config.cidrs_allowed(vec![few]).admission(vec![Admission::PlainName]);
+    }
+    Membership::new(Instant::ORIGIN, config, Seed::from_u64(1), NonceSecret::new([1; 32]))
         .expect("the configuration is valid")
 }
 
+/// One of Consul, if its seventh bit says so.
 fn node(kind: u8) -> Node {
-    let services = ServiceConfig::default();
-    Node::new(Instant::ORIGIN, config(kind), services, Seed::from_u64(1), NonceSecret::new([1; 32]))
+    let (mut config, services) = if kind & 64 == 0 {
+        (Config::lan("self", address(0)), ServiceConfig::default())
+    } else {
+        let mut consul = ConsulClient::new("dc1", "40e4a748-2192-161a-0510-9bf59fe950b5");
+        consul.reconnect_timeout(Duration::from_secs(24 * 3600));
+        Config::consul_client("self", address(0), &consul).expect("a data centre and an id")
+    };
+    limit(&mut config, kind);
+    Node::new(Instant::ORIGIN, config, services, Seed::from_u64(1), NonceSecret::new([1; 32]))
         .expect("the configuration is valid")
 }
 

@@ -130,6 +130,16 @@ fn decode_seeds() -> Vec<(String, Vec<u8>)> {
             assert!(seeds.len() > before, "no vector is called {prefix}*");
         }
     }
+    let selector = |kind| KINDS.iter().position(|known| *known == kind).expect("a known kind") as u8;
+    for (name, expression, value) in [
+        ("expression-anchors", "^web-[0-9]+$", "web-17"),
+        ("expression-classes", r"(?i)\pL+[[:^alpha:]]\d{1,3}", "Zürich_12"),
+        ("expression-alternatives", "db|(?:c.*e)?", "cache"),
+    ] {
+        let front = [selector("Expression"), expression.len() as u8];
+        seeds.push((name.into(), [&front, expression.as_bytes(), value.as_bytes()].concat()));
+    }
+    seeds.push(("duration".into(), [&[selector("Duration")], &b"1h15m30.918ms"[..]].concat()));
     seeds
 }
 
