@@ -188,7 +188,7 @@ impl Deflater {
         Self { encoder: None, spare: Vec::new() }
     }
 
-    /// Lets go of the tables, up to [`DEFLATER_BYTES`]. To make new ones costs little beside compressing a large message.
+    /// Lets go of the tables, up to 192 KiB. To make new ones costs little beside compressing a large message.
     pub fn rest(&mut self) {
         self.encoder = None;
     }
