@@ -12,7 +12,9 @@ use std::{env, fs};
 
 use gossip_proto::testing::*;
 
-const TARGETS: [(&str, fn(&[u8])); 11] = [
+type Body = fn(&[u8]);
+
+const TARGETS: [(&str, Body); 11] = [
     ("claims", fuzz_claims),
     ("cluster", fuzz_cluster),
     ("decode", fuzz_decode),
