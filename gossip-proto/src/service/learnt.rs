@@ -1,7 +1,7 @@
 //! Addresses worth a try although no member has them: of members that failed and were forgotten, and of those an earlier
 //! life of this node knew.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::hash::Hash;
 use core::net::SocketAddr;
@@ -20,6 +20,8 @@ use crate::{Instant, Name};
 #[derive(Debug)]
 pub(crate) struct Learnt {
     entries: BTreeMap<Name, Entry>,
+    /// The same by when they end: when it is full, who ends first is not searched for.
+    ends: BTreeSet<(Instant, Name)>,
     /// Grows with each change.
     version: u64,
     /// What a restart has still to try; it takes from the end.
@@ -37,7 +39,14 @@ struct Entry {
 
 impl Learnt {
     pub(crate) const fn new() -> Self {
-        Self { entries: BTreeMap::new(), version: 0, rejoin: Vec::new(), attempts: Vec::new(), serial: 0 }
+        Self {
+            entries: BTreeMap::new(),
+            ends: BTreeSet::new(),
+            version: 0,
+            rejoin: Vec::new(),
+            attempts: Vec::new(),
+            serial: 0,
+        }
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -50,6 +59,20 @@ impl Learnt {
 
     pub(crate) fn contains(&self, name: &[u8]) -> bool {
         !self.entries.is_empty() && self.entries.contains_key(&Name::new(name))
+    }
+
+    fn insert(&mut self, name: Name, entry: Entry) {
+        self.remove(&name);
+        self.ends.insert((entry.until, name.clone()));
+        self.entries.insert(name, entry);
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, name: &Name) -> bool {
+        match self.entries.remove(name) {
+            Some(entry) => self.ends.remove(&(entry.until, name.clone())),
+            None => false,
+        }
     }
 
     pub(crate) fn hash(&self, hasher: &mut SipHasher13) {
@@ -126,15 +149,14 @@ impl Services {
         if until <= swim.now || name == swim.config.name {
             return;
         }
-        let entries = &mut self.learnt.entries;
-        if entries.len() >= self.config.max_learnt && !entries.contains_key(&name) {
+        let learnt = &mut self.learnt;
+        if learnt.entries.len() >= self.config.max_learnt && !learnt.entries.contains_key(&name) {
             swim.stats.learnt_full += 1;
-            let first = entries.iter().min_by_key(|(_, entry)| entry.until);
-            let Some((first, _)) = first.filter(|(_, entry)| entry.until < until) else { return };
+            let Some((_, first)) = learnt.ends.first().filter(|(end, _)| *end < until) else { return };
             let first = first.clone();
-            entries.remove(&first);
+            learnt.remove(&first);
         }
-        entries.insert(name, Entry { addr: canonical(addr), until });
+        learnt.insert(name, Entry { addr: canonical(addr), until });
         self.learnt.version += 1;
     }
 
@@ -149,7 +171,7 @@ impl Services {
 
     /// It is a member again, or left, or an operator has given it up.
     pub(super) fn unlearn(&mut self, name: &[u8]) {
-        if self.learnt.contains(name) && self.learnt.entries.remove(&Name::new(name)).is_some() {
+        if self.learnt.contains(name) && self.learnt.remove(&Name::new(name)) {
             self.learnt.version += 1;
         }
     }
@@ -157,7 +179,10 @@ impl Services {
     /// Tries one of them, the more likely the more there are beside those alive, as with failed members.
     pub(super) fn retry_learnt(&mut self, swim: &mut Swim, alive: usize) {
         let before = self.learnt.entries.len();
-        self.learnt.entries.retain(|_, entry| entry.until > swim.now);
+        while let Some((_, name)) = self.learnt.ends.first().filter(|(end, _)| *end <= swim.now) {
+            let name = name.clone();
+            self.learnt.remove(&name);
+        }
         let left = self.learnt.entries.len();
         self.learnt.version += u64::from(left < before);
         if left == 0 || swim.rng.below64(alive as u64) >= left as u64 {
