@@ -33,6 +33,9 @@ fn strangers_aim_at_nobody_and_multiply_nothing() {
     script.datagram(stranger, &ping(1, "self", "x", victim)).unwrap();
     assert_eq!(script.one().unwrap().to, stranger);
     assert_eq!(script.machine.stats().ping_source_ignored, 1);
+    // Who names no port names no address: nothing is ignored.
+    script.datagram(stranger, &ping(1, "self", "x", (victim.ip(), 0).into())).unwrap();
+    assert_eq!((script.one().unwrap().to, script.machine.stats().ping_source_ignored), (stranger, 1));
     let pings: Vec<_> = (1..=5).map(|seq| ping(seq, "self", "x", stranger)).collect();
     script.datagram(stranger, &compound(&pings)).unwrap();
     assert_eq!((script.sent().len(), script.machine.stats().ack_suppressed), (1, 4));
