@@ -87,11 +87,12 @@ fn who_leaves_still_learns_of_others_and_does_not_contradict_what_is_said_of_it(
 fn only_a_member_that_accuses_this_node_hears_the_refutation_again() {
     let mut script = quiet(|_| {});
     script.hear(&plain_alive("b", 2, 5));
+    script.hear(&plain_alive("c", 3, 5));
     script.hear(&suspect("self", 1, "b"));
     script.drain(addr(2));
     assert_eq!(script.incarnation("self"), 2);
     for old in
-        [suspect("self", 1, "stranger"), dead("self", 1, "stranger"), suspect("b", 4, "b"), dead("b", 4, "x")]
+        [suspect("self", 1, "stranger"), dead("self", 1, "stranger"), suspect("b", 4, "c"), dead("b", 4, "c")]
     {
         script.hear(&old);
         assert!(script.drain(addr(2)).is_empty());
