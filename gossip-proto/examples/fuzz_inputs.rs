@@ -10,23 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
 
-use gossip_proto::testing::*;
-
-type Body = fn(&[u8]);
-
-const TARGETS: [(&str, Body); 11] = [
-    ("claims", fuzz_claims),
-    ("cluster", fuzz_cluster),
-    ("decode", fuzz_decode),
-    ("differential", fuzz_differential),
-    ("lzw", fuzz_lzw),
-    ("node_ops", fuzz_node_ops),
-    ("packet", fuzz_packet),
-    ("pair", fuzz_pair),
-    ("seal", fuzz_seal),
-    ("snapshot", fuzz_snapshot),
-    ("stream", fuzz_stream),
-];
+use gossip_proto::testing::TARGETS;
 
 fn main() -> ExitCode {
     match env::args_os().skip(1).try_for_each(|path| run(Path::new(&path))) {

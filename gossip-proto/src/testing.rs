@@ -33,6 +33,25 @@ pub use seal::fuzz_seal;
 pub use snapshot::fuzz_snapshot;
 pub use stream::fuzz_stream;
 
+/// The body of a target.
+pub type Body = fn(&[u8]);
+
+/// All targets, by the names of their directories of inputs.
+#[cfg(any(test, feature = "differential"))]
+pub const TARGETS: [(&str, Body); 11] = [
+    ("claims", fuzz_claims),
+    ("cluster", fuzz_cluster),
+    ("decode", fuzz_decode),
+    ("differential", fuzz_differential),
+    ("lzw", fuzz_lzw),
+    ("node_ops", fuzz_node_ops),
+    ("packet", fuzz_packet),
+    ("pair", fuzz_pair),
+    ("seal", fuzz_seal),
+    ("snapshot", fuzz_snapshot),
+    ("stream", fuzz_stream),
+];
+
 #[cfg(test)]
 pub(crate) use lzw::plain_lzw;
 

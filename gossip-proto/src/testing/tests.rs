@@ -13,20 +13,6 @@ use serde_json::Value;
 use super::*;
 use crate::wire::message::Compressed;
 
-const TARGETS: [(&str, stored::Body); 11] = [
-    ("claims", fuzz_claims),
-    ("cluster", fuzz_cluster),
-    ("decode", fuzz_decode),
-    ("differential", fuzz_differential),
-    ("lzw", fuzz_lzw),
-    ("node_ops", fuzz_node_ops),
-    ("packet", fuzz_packet),
-    ("pair", fuzz_pair),
-    ("seal", fuzz_seal),
-    ("snapshot", fuzz_snapshot),
-    ("stream", fuzz_stream),
-];
-
 /// These run for a while on each input; most of it is for the fuzzer.
 const MACHINES: [&str; 3] = ["cluster", "node_ops", "pair"];
 
