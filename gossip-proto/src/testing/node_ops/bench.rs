@@ -16,7 +16,7 @@ use crate::output::*;
 use crate::wire::lzw::Deflater;
 use crate::wire::packet::{Envelope, Scratch, UnpackLimits, open, unpack};
 use crate::wire::stream::{Side, StreamLimits, StreamReader};
-use crate::{Instant, JoinTarget, KnownMember, Name};
+use crate::{Instant, JoinTarget, KnownMember, MAX_TAP_FRAME, Name};
 
 /// Calls after which a machine that says it has something to do or to say must have come to an end.
 const PATIENCE: usize = 20_000;
@@ -82,7 +82,7 @@ impl<'p, M: Subject> Bench<'p, M> {
     pub(super) fn run_recorded(mut self) -> (Run, Vec<u8>) {
         let mut recording = Vec::new();
         let mut poll = |bench: &mut Self| {
-            let mut piece = [0; 4096];
+            let mut piece = [0; MAX_TAP_FRAME];
             loop {
                 let len = bench.machine.poll_tap(&mut piece);
                 if len == 0 {
