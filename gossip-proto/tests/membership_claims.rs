@@ -53,8 +53,14 @@ fn old_news_is_still_refused_and_counted() {
     script.hear(&plain_alive("b", 2, 1));
     script.hear(&alive_of("b", 2, 7946, 1, &[7; 513]));
     script.hear(&alive_of("b", 2, 7947, 1, b""));
+    let no_range = [5, 1, 2, 0, 0, 0];
+    script.hear(
+        &AliveOf { name: "b", incarnation: 1, addr: &[10, 0, 0, 2], port: 7946, meta: b"", vsn: &no_range }
+            .encode(),
+    );
     let stats = script.machine.stats();
     assert_eq!((stats.claim_malformed, stats.conflicts, stats.alive_accepted), (1, 1, 1));
+    assert_eq!(stats.alive_bad_versions, 1);
 }
 
 /// spec 4.3: what others remember of an earlier run of this node must not stand, though its incarnation is the present one.
@@ -88,12 +94,14 @@ fn only_a_member_that_accuses_this_node_hears_the_refutation_again() {
     let mut script = quiet(|_| {});
     script.hear(&plain_alive("b", 2, 5));
     script.hear(&plain_alive("c", 3, 5));
+    script.hear(&plain_alive("gone", 4, 5));
+    script.hear(&dead("gone", 5, "c"));
     script.hear(&suspect("self", 1, "b"));
     script.drain(addr(2));
     assert_eq!(script.incarnation("self"), 2);
-    for old in
-        [suspect("self", 1, "stranger"), dead("self", 1, "stranger"), suspect("b", 4, "c"), dead("b", 4, "c")]
-    {
+    let by = ["stranger", "gone", "self"];
+    let of_self = by.iter().flat_map(|by| [suspect("self", 1, by), dead("self", 1, by)]);
+    for old in of_self.chain([suspect("b", 4, "c"), dead("b", 4, "c")]) {
         script.hear(&old);
         assert!(script.drain(addr(2)).is_empty());
     }
