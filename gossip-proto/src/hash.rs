@@ -47,3 +47,19 @@ impl BuildHasher for Keyed {
         SipHasher13::new_with_keys(self.k0, self.k1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Seed;
+
+    /// Whoever knows the function must not know where a name falls: without the key it could aim collisions.
+    #[test]
+    fn each_key_sends_names_elsewhere() {
+        let keyed = |seed| Keyed::new(&mut Rng::from_seed(&Seed::from_u64(seed), 0));
+        let (a, b, c) = (keyed(1), keyed(1), keyed(2));
+        assert_eq!((a.hash_one("name"), a.bytes(b"name")), (b.hash_one("name"), b.bytes(b"name")));
+        assert_ne!(a.hash_one("name"), c.hash_one("name"));
+        assert_ne!(a.bytes(b"name"), c.bytes(b"name"));
+    }
+}

@@ -57,6 +57,9 @@ fn a_fresh_node_knows_itself_and_nothing_else() {
     assert_eq!(counted, fresh.stats().members_joined, "nothing has happened yet but that");
     fresh.set_tags(Instant::ORIGIN, tags(&[("role", "db")])).expect("tags");
     assert_eq!(fresh.local().tags().next().expect("a tag").1, &b"db"[..]);
+    assert!(!fresh.is_leaving());
+    fresh.leave(Instant::ORIGIN).expect("nothing is in its way");
+    assert!(fresh.is_leaving());
 }
 
 #[test]

@@ -126,3 +126,11 @@ fn full_means_full() {
 fn a_record_stays_small() {
     assert!(size_of::<Record>() <= 112, "{} bytes", size_of::<Record>());
 }
+
+#[test]
+fn the_memory_it_says_it_holds_grows_with_the_members() {
+    let (few, many) = (roster(100).memory(), roster(1100).memory());
+    let each = size_of::<Record>();
+    // Slots are made by sixteenths, hash tables by doubling.
+    assert!((1000 * each..1000 * (each + 64)).contains(&(many - few)), "{few} and {many}");
+}

@@ -137,6 +137,29 @@ fn it_is_rewritten_when_it_has_grown() {
     assert!(!snapshot.wants_rewrite());
 }
 
+/// Short files are left alone, and files of many members may be long: each rewrite is a file written and synced.
+#[test]
+fn it_is_not_rewritten_before_it_is_worth_it() {
+    let (mut snapshot, mut file) = (Snapshot::new(false), Vec::new());
+    for time in 1..8000 {
+        snapshot.clocks(times(time, 0, 0), &mut file);
+    }
+    assert!(file.len() > 64 * 1024 && !snapshot.wants_rewrite(), "{} bytes", file.len());
+
+    let (mut snapshot, mut file) = (Snapshot::new(false), Vec::new());
+    snapshot.min_rewrite(1024);
+    for number in 0..100 {
+        snapshot.joined(&name(&format!("member-{number:03}")), at(number), &mut file);
+    }
+    for time in 1.. {
+        if snapshot.wants_rewrite() {
+            break;
+        }
+        snapshot.clocks(times(time, 0, 0), &mut file);
+    }
+    assert!((200 * 128..200 * 128 + 32).contains(&file.len()), "{} bytes", file.len());
+}
+
 /// A name with a line break would have every other node's file say whatever the attacker likes (Q8).
 #[test]
 fn hostile_names_write_no_lines() {

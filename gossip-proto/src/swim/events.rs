@@ -237,6 +237,7 @@ mod tests {
         for i in 0..5u8 {
             ring.push(&mut buffers, Kind::UserEvent { ltime: i.into(), coalesce: false }, b"name", &[i; 6]);
         }
+        assert!(!ring.is_empty());
         assert_eq!(ring.poll(&mut buffers), Some(Event::Lagged { lost: 2 }));
         for i in 2..5u8 {
             let event =
@@ -245,5 +246,6 @@ mod tests {
         }
         assert_eq!(ring.poll(&mut buffers), None);
         assert_eq!(ring.memory(), 0);
+        assert!(ring.is_empty());
     }
 }

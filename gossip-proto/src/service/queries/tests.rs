@@ -403,6 +403,40 @@ fn whoever_missed_a_query_is_asked_again_directly() {
     assert_eq!(bed.outcome(), Some(Outcome::Query { acks: 3, responses: 1 }));
 }
 
+/// So that a large cluster that has missed a query does not get it in one burst.
+#[test]
+fn many_who_missed_a_query_are_asked_again_in_turns() {
+    let mut bed = Bed::new();
+    let names: Vec<String> = (1..=80).map(|len| "n".repeat(len)).collect();
+    names.iter().for_each(|name| bed.alive(name, 1));
+    bed.services.ask(&mut bed.swim, b"load", b"", params().ack(true)).unwrap();
+    let mut bursts = Vec::new();
+    while bursts.iter().sum::<u64>() < 80 {
+        let at = bed.swim.poll_timeout().expect("it goes on until all are asked");
+        let before = bed.swim.stats.queries_resent;
+        bed.swim.timeout(&mut bed.services, at);
+        bed.sent();
+        bursts.extend(Some(bed.swim.stats.queries_resent - before).filter(|&sent| sent > 0));
+    }
+    assert_eq!(bursts, [32, 32, 16]);
+}
+
+/// The limit is part of what fits.
+#[test]
+fn an_acknowledgement_of_the_largest_size_is_sent() {
+    let acknowledged = |limit| {
+        let mut bed = Bed::new();
+        bed.services.config.query_response_size_limit = limit;
+        bed.alive("a", 1);
+        bed.hear(addr("a"), &message(&Query { flags: Query::ACK, ..query("a", 5, 7) }));
+        let sent = bed.sent().into_iter().find(|(_, message)| message[0] == SerfType::QueryResponse.byte());
+        (sent.map(|(_, message)| message.len()), bed.swim.stats.query_answers_unsent)
+    };
+    let size = acknowledged(1024).0.expect("it fits");
+    assert_eq!(acknowledged(size), (Some(size), 0));
+    assert_eq!(acknowledged(size - 1), (None, 1));
+}
+
 #[test]
 fn without_acknowledgements_nobody_is_asked_again() {
     let mut bed = Bed::new();
