@@ -93,7 +93,11 @@ async fn serve(
         Ok(cluster) => cluster,
         Err(problem) => return cli::fail(&problem),
     };
-    let news = cluster.subscribe().await;
+    // Nobody subscribes who does not read: news is kept for each subscriber.
+    let news = match arguments.events {
+        Some(_) => Some(cluster.subscribe().await),
+        None => None,
+    };
     let feed = Feed::start(&cluster).await;
     let tally = Tally::default();
     let handlers = Handlers::start(cluster.clone(), feed.clone(), tally.clone(), &settings);
@@ -134,7 +138,7 @@ async fn serve(
         tokio::spawn(endpoint.serve(local.cluster.clone(), local.feed.clone(), local.tally.clone()));
     }
     let mut printer = None;
-    if arguments.events.is_some() {
+    if let Some(news) = news {
         let mut ready = start::ready(&settings, &local.cluster, &news).await;
         if let Some(addr) = metrics_addr {
             ready.insert("metrics".into(), addr.to_string().into());

@@ -140,8 +140,18 @@ impl Listener {
     /// The next event; `None` when the node has ended. Safe to cancel.
     pub(crate) async fn recv(&mut self) -> Option<Arc<Batch>> {
         let batch = self.events.recv().await?;
+        Some(self.taken(batch))
+    }
+
+    /// The next event if it is there already.
+    pub(crate) fn try_recv(&mut self) -> Option<Arc<Batch>> {
+        let batch = self.events.try_recv().ok()?;
+        Some(self.taken(batch))
+    }
+
+    fn taken(&self, batch: Arc<Batch>) -> Arc<Batch> {
         self.waiting.fetch_sub(weight(&batch), Ordering::Relaxed);
-        Some(batch)
+        batch
     }
 }
 

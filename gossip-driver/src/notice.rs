@@ -37,7 +37,9 @@ impl MemberInfo {
 
 impl From<&Member<'_>> for MemberInfo {
     fn from(member: &Member<'_>) -> Self {
-        let tags = member.tags().map(|(key, value)| (owned(&key), owned(&value))).collect();
+        // Most members have one or two, and there are many members: no room in reserve.
+        let mut tags = Vec::with_capacity(member.tags().count());
+        tags.extend(member.tags().map(|(key, value)| (owned(&key), owned(&value))));
         Self {
             name: member.name.clone(),
             addr: member.addr,

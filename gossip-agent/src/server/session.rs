@@ -307,22 +307,30 @@ impl Outbox {
         (Self(sender), writing)
     }
 
-    /// An answer; `body` is encoded.
+    /// An answer; `body` is encoded. Header and body together, so that nothing of another stream comes between them.
     async fn send(&self, seq: u64, error: &str, body: &[u8]) -> Result<(), Farewell> {
-        self.message(seq, error, body).await.map_err(|()| Farewell::Because("it does not read"))
+        let mut message = Vec::with_capacity(body.len() + 64);
+        ResponseHeader { error: error.into(), seq }.write(&mut message);
+        message.extend(body);
+        self.0.send(message).await.map_err(|_| Farewell::Because("it does not read"))
     }
 
     /// A record of a stream; says whether somebody still reads.
     pub(super) async fn record(&self, seq: u64, record: &[u8]) -> bool {
-        self.message(seq, "", record).await.is_ok()
+        let mut message = Vec::with_capacity(record.len() + 64);
+        Self::frame(&mut message, seq, record);
+        self.framed(message).await
     }
 
-    /// Header and body together, so that nothing of another stream comes between them.
-    async fn message(&self, seq: u64, error: &str, body: &[u8]) -> Result<(), ()> {
-        let mut message = Vec::with_capacity(body.len() + 64);
-        ResponseHeader { error: error.into(), seq }.write(&mut message);
-        message.extend(body);
-        self.0.send(message).await.map_err(|_| ())
+    /// Appends a record of a stream to a message.
+    pub(super) fn frame(message: &mut Vec<u8>, seq: u64, record: &[u8]) {
+        ResponseHeader { error: "".into(), seq }.write(message);
+        message.extend(record);
+    }
+
+    /// Sends what [`Outbox::frame`] made; says whether somebody still reads.
+    pub(super) async fn framed(&self, message: Vec<u8>) -> bool {
+        self.0.send(message).await.is_ok()
     }
 
     /// Ends when nothing can be written any more.

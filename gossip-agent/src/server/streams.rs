@@ -32,14 +32,24 @@ impl Drop for Task {
 /// them when they are too many.
 pub(super) async fn events(mut listener: Listener, asked: Asked, seq: u64, outbox: Outbox, busy: Busy) {
     while let Some(batch) = listener.recv().await {
-        if let Some(record) = records::event(&batch, &asked)
-            && !outbox.record(seq, &record).await
-        {
+        let mut message = Vec::new();
+        let mut next = Some(batch);
+        // What is there goes out together: one system call for many events.
+        while let Some(batch) = next {
+            if let Some(record) = records::event(&batch, &asked) {
+                Outbox::frame(&mut message, seq, &record);
+            }
+            next = if message.len() < TOGETHER { listener.try_recv() } else { None };
+        }
+        if !message.is_empty() && !outbox.framed(message).await {
             break;
         }
     }
     drop(busy);
 }
+
+/// Bytes in one message beyond which the next event waits for its own.
+const TOGETHER: usize = 16 * 1024;
 
 /// Sends what comes back of a query, and that it is over.
 pub(super) async fn answers(mut answers: Answers, seq: u64, outbox: Outbox, busy: Busy) {
