@@ -1,4 +1,6 @@
 //! The core beside the programs that one would pick instead of it.
 
+pub mod document;
 pub mod heap;
+pub mod live;
 pub mod peers;

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! cargo run --release -p gossip-bench -- peers --json figures.json
+//! cargo run --release -p gossip-bench -- live
 //! ```
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use gossip_bench::heap::Counting;
+use gossip_bench::live;
 use gossip_bench::peers::contender::Contender;
 use gossip_bench::peers::measure::Wanted;
 use gossip_bench::peers::{self, Options};
@@ -27,6 +29,8 @@ struct Cli {
 enum Command {
     /// Measures ours and its peers beside each other.
     Peers(Options),
+    /// Measures our agent and Serf's, end to end.
+    Live(live::Options),
     /// Measures one that is part of this program, and prints its report as JSON.
     #[command(hide = true)]
     Measure {
@@ -39,6 +43,7 @@ enum Command {
 fn main() -> ExitCode {
     let printed = match Cli::parse().command {
         Command::Peers(options) => peers::run(&options),
+        Command::Live(options) => live::run(&options),
         Command::Measure { contender, wanted } => contender.measure(&wanted).map(|report| report.to_json()),
     };
     match printed {

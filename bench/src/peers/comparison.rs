@@ -1,11 +1,11 @@
 //! The contenders' reports beside each other: as JSON, as a table, and in a document.
 
 use core::fmt::Write;
-use core::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use super::report::{Figure, Report, Row, SCHEMA};
+use crate::document::{Place, grouped, short, table};
 
 /// What one run of all found out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,26 +136,9 @@ impl Comparison {
     }
 }
 
-/// The mark before the tables in a document.
-pub const BEGIN: &str = "<!-- peers: written by gossip-bench -->";
-/// The mark behind them.
-pub const END: &str = "<!-- end of peers -->";
-
-/// The document with other tables between its marks.
-///
-/// # Errors
-/// It has no marks.
-pub fn replaced(document: &str, tables: &str) -> Result<String, String> {
-    let Range { start, end } = place(document)?;
-    Ok(format!("{}\n\n{}\n{}", &document[..start], tables.trim_end(), &document[end..]))
-}
-
-fn place(document: &str) -> Result<Range<usize>, String> {
-    let missing = || format!("no place for the tables: write `{BEGIN}` and, below it, `{END}`");
-    let start = document.find(BEGIN).ok_or_else(missing)? + BEGIN.len();
-    let end = start + document[start..].find(END).ok_or_else(missing)?;
-    Ok(start..end)
-}
+/// The marks around the tables in a document.
+pub const PLACE: Place =
+    Place { begin: "<!-- peers: written by gossip-bench -->", end: "<!-- end of peers -->" };
 
 /// Remarks below a table, each once.
 #[derive(Default)]
@@ -197,51 +180,4 @@ fn ratio(figure: &Figure, ours: Option<&Figure>) -> String {
         }
         _ => String::new(),
     }
-}
-
-/// Three digits that matter, or two below ten.
-pub(super) fn short(value: f64) -> String {
-    match value {
-        _ if value >= 1000.0 => grouped(value.round() as usize),
-        _ if value >= 100.0 => format!("{value:.0}"),
-        _ if value >= 10.0 => trimmed(format!("{value:.1}")),
-        _ => trimmed(format!("{value:.2}")),
-    }
-}
-
-fn trimmed(text: String) -> String {
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-pub(super) fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A table of Markdown that can be read as it is, too.
-fn table(lines: &[Vec<String>]) -> String {
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
-    let mut text = String::new();
-    for (number, line) in lines.iter().enumerate() {
-        for (cell, width) in line.iter().zip(&widths) {
-            let _ = write!(text, "| {cell:width$} ");
-        }
-        text.push_str("|\n");
-        if number == 0 {
-            for (column, width) in widths.iter().enumerate() {
-                let (dashes, end) = ("-".repeat(width + 1), if column == 0 { "-" } else { ":" });
-                let _ = write!(text, "|{dashes}{end}");
-            }
-            text.push_str("|\n");
-        }
-    }
-    text
 }

@@ -56,7 +56,7 @@ pub fn run(options: &Options) -> Result<String, String> {
         |path: &PathBuf, text: &str| fs::write(path, text).map_err(|error| at(path, error.to_string()));
     if let Some(path) = &options.write {
         // Before minutes are spent on measuring.
-        comparison::replaced(&read(path)?, "").map_err(|error| at(path, error))?;
+        comparison::PLACE.replaced(&read(path)?, "").map_err(|error| at(path, error))?;
     }
     let comparison = match &options.read {
         Some(path) => Comparison::from_json(&read(path)?).map_err(|error| at(path, error))?,
@@ -70,7 +70,7 @@ pub fn run(options: &Options) -> Result<String, String> {
         write(path, &plot::svg(&comparison).map_err(|error| at(path, error))?)?;
     }
     if let Some(path) = &options.write {
-        let document = comparison::replaced(&read(path)?, &tables).map_err(|error| at(path, error))?;
+        let document = comparison::PLACE.replaced(&read(path)?, &tables).map_err(|error| at(path, error))?;
         write(path, &document)?;
     }
     Ok(tables)

@@ -11,8 +11,9 @@ use plotters::prelude::IntoLogRange;
 use plotters::series::LineSeries;
 use plotters::style::{BLACK, Color, IntoFont, RGBColor, WHITE};
 
-use super::comparison::{Comparison, grouped, short};
+use super::comparison::Comparison;
 use super::report::{Report, Row};
+use crate::document::{grouped, short};
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Failure = DrawingAreaErrorKind<std::io::Error>;

@@ -1,4 +1,4 @@
-use super::comparison::{BEGIN, END, replaced};
+use super::comparison::PLACE;
 use super::measure::Wanted;
 use super::report::{Absent, Figure, Report, Row, SCHEMA};
 use super::*;
@@ -221,12 +221,13 @@ fn what_is_left_to_chance_stands_with_its_middle_and_its_span() {
 
 #[test]
 fn tables_go_between_the_marks_and_leave_the_rest() {
-    let document = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-    let once = replaced(&document, "| new |\n").unwrap();
-    assert_eq!(once, format!("before\n{BEGIN}\n\n| new |\n{END}\nafter\n"));
-    assert_eq!(replaced(&once, "| new |\n").unwrap(), once, "again is no change");
-    assert!(replaced("no marks", "").unwrap_err().contains(BEGIN));
-    assert!(replaced(BEGIN, "").unwrap_err().contains(END));
+    let (begin, end) = (PLACE.begin, PLACE.end);
+    let document = format!("before\n{begin}\nold\n{end}\nafter\n");
+    let once = PLACE.replaced(&document, "| new |\n").unwrap();
+    assert_eq!(once, format!("before\n{begin}\n\n| new |\n{end}\nafter\n"));
+    assert_eq!(PLACE.replaced(&once, "| new |\n").unwrap(), once, "again is no change");
+    assert!(PLACE.replaced("no marks", "").unwrap_err().contains(begin));
+    assert!(PLACE.replaced(begin, "").unwrap_err().contains(end));
 }
 
 #[test]

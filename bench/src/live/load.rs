@@ -1,0 +1,252 @@
+//! What an agent is given to do: datagrams from a member that is this program.
+
+use core::net::{Ipv4Addr, SocketAddr};
+use core::time::Duration;
+use std::io::ErrorKind;
+use std::net::UdpSocket;
+use std::thread;
+use std::time::Instant;
+
+use gossip_proto::wire::compound::Packer;
+use gossip_proto::wire::field::Raw;
+use gossip_proto::wire::layers::Layers;
+use gossip_proto::wire::message::{Ack, Alive, MessageType, Ping};
+use gossip_proto::wire::packet::{Scratch, UnpackLimits, open, unpack};
+use gossip_proto::wire::serf::{SerfType, UserEvent};
+
+use super::program::{Agent, TARGET};
+
+/// Work, and what it took.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rate {
+    /// Datagrams in and out, or events.
+    pub(super) done: u64,
+    /// How long it took.
+    pub(super) time: Duration,
+    /// What the agent used of processors.
+    pub(super) cpu: Duration,
+}
+
+impl Rate {
+    /// How many in a second of a processor.
+    pub(super) fn per_cpu_second(&self) -> f64 {
+        self.done as f64 / self.cpu.as_secs_f64()
+    }
+}
+
+/// A socket, and what was said so far.
+#[derive(Debug)]
+pub(super) struct Load {
+    socket: UdpSocket,
+    own: SocketAddr,
+    target: SocketAddr,
+    seq: u32,
+    /// Lamport time of the last event.
+    ltime: u64,
+    scratch: Box<Scratch>,
+    buf: Vec<u8>,
+}
+
+const NAME: &str = "load";
+/// As Serf's agent announces them.
+const VERSIONS: [u8; 6] = [1, 5, 2, 2, 5, 4];
+/// The tag `role` of Serf, as metadata.
+const METADATA: &[u8] = b"\xff\x81\xa4role\xa3web";
+/// Events in one datagram, and datagrams until all of them must have come back: 128 events fit the smallest queue on their way.
+const EVENTS: u64 = 8;
+const BURST: u64 = 16;
+/// Their payload, in bytes.
+pub(super) const PAYLOAD: usize = 64;
+
+impl Load {
+    pub(super) fn new(agent: &Agent) -> Result<Self, String> {
+        let prepare = || {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+            socket.connect(agent.addr)?;
+            socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+            Ok((socket.local_addr()?, socket))
+        };
+        let (own, socket) = prepare().map_err(|error: std::io::Error| error.to_string())?;
+        let target = agent.addr;
+        let (scratch, buf) = (Box::new(Scratch::new()), vec![0; 65_536]);
+        Ok(Self { socket, own, target, seq: 0, ltime: 1, scratch, buf })
+    }
+
+    /// Becomes a member of the agent's cluster.
+    pub(super) fn join(&mut self, agent: &mut Agent) -> Result<(), String> {
+        self.send(&[alive(NAME, self.own)])?;
+        self.known(2, agent)
+    }
+
+    /// Tells of that many others. At their addresses, which are of loopback, is nobody.
+    pub(super) fn tell_of(&mut self, others: usize, agent: &mut Agent) -> Result<(), String> {
+        let messages: Vec<Vec<u8>> = (1..=others)
+            .map(|number| {
+                let [_, _, a, b] = u32::try_from(number).expect("few members").to_be_bytes();
+                alive(&format!("node-{number:05}"), SocketAddr::from((Ipv4Addr::new(127, 1, a, b), 7946)))
+            })
+            .collect();
+        for some in messages.chunks(10) {
+            self.send(some)?;
+            // Slowly enough for any buffer.
+            thread::sleep(Duration::from_micros(500));
+        }
+        self.known(others + 1, agent)
+    }
+
+    fn known(&self, members: usize, agent: &mut Agent) -> Result<(), String> {
+        let start = Instant::now();
+        loop {
+            let known = agent.rpc.members()?;
+            if known == members {
+                return Ok(());
+            }
+            if start.elapsed() > Duration::from_secs(5) {
+                return Err(format!("it knows {known} of {members} members"));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Pings, that many at a time. Counted are pings and acks.
+    pub(super) fn pings(&mut self, agent: &Agent, at_once: u64, time: Duration) -> Result<Rate, String> {
+        self.timed(agent, time, |load| {
+            let first = load.seq + 1;
+            for _ in 0..at_once {
+                load.seq += 1;
+                let ping = ping(load.seq, load.own);
+                load.send(&[ping])?;
+            }
+            let mut missing = at_once;
+            while missing > 0 {
+                let acks = load.receive()?.ok_or_else(|| format!("{missing} acks do not come"))?;
+                missing -= acks.iter().filter(|&&seq| seq >= first).count() as u64;
+            }
+            Ok(2 * at_once)
+        })
+    }
+
+    /// User events, which the agent tells its RPC client.
+    pub(super) fn events(&mut self, agent: &mut Agent, time: Duration) -> Result<Rate, String> {
+        let mut rpc = super::rpc::Client::connect(agent.rpc.addr()?)?;
+        rpc.stream_events()?;
+        self.socket.set_nonblocking(true).map_err(|error| error.to_string())?;
+        self.timed(agent, time, |load| {
+            for _ in 0..BURST {
+                let events: Vec<Vec<u8>> = (0..EVENTS).map(|_| load.event()).collect();
+                load.send(&events)?;
+            }
+            for _ in 0..BURST * EVENTS {
+                let name = rpc.event()?;
+                if name != "deploy" {
+                    return Err(format!("it tells of {name}"));
+                }
+            }
+            // It probes this member, and gossips.
+            while load.receive()?.is_some() {}
+            Ok(BURST * EVENTS)
+        })
+    }
+
+    fn timed(
+        &mut self,
+        agent: &Agent,
+        time: Duration,
+        mut once: impl FnMut(&mut Self) -> Result<u64, String>,
+    ) -> Result<Rate, String> {
+        // Once for memory that has to grow.
+        once(self)?;
+        let (start, cpu) = (Instant::now(), agent.cpu()?);
+        let mut done = 0;
+        while start.elapsed() < time {
+            done += once(self)?;
+        }
+        Ok(Rate { done, time: start.elapsed(), cpu: agent.cpu()? - cpu })
+    }
+
+    fn event(&mut self) -> Vec<u8> {
+        self.ltime += 1;
+        let event = UserEvent {
+            ltime: self.ltime,
+            name: b"deploy"[..].into(),
+            payload: Raw::from(&[7; PAYLOAD][..]),
+            coalesce: false,
+        };
+        let mut message = vec![MessageType::User.byte(), SerfType::UserEvent.byte()];
+        event.encode(&mut message).expect("a vector has room");
+        message
+    }
+
+    fn send(&self, messages: &[Vec<u8>]) -> Result<(), String> {
+        let mut datagram = [0; 1400];
+        let sent = match messages {
+            [one] => self.socket.send(one),
+            _ => {
+                let mut packer = Packer::new(&mut datagram);
+                messages.iter().for_each(|message| packer.push(message).expect("they fit"));
+                let len = packer.finish();
+                self.socket.send(&datagram[..len])
+            }
+        };
+        sent.map(drop).map_err(|error| format!("{}: {error}", self.target))
+    }
+
+    /// One datagram, whose pings are answered; the numbers of the acks in it. `None` if there is no datagram.
+    fn receive(&mut self) -> Result<Option<Vec<u32>>, String> {
+        let len = match self.socket.recv(&mut self.buf) {
+            Ok(len) => len,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(format!("{}: {error}", self.target)),
+        };
+        let body =
+            open(&Layers::default(), &mut self.buf[..len]).map_err(|error| format!("it sends: {error}"))?;
+        let (mut acks, mut answers) = (Vec::new(), Vec::new());
+        unpack(body, &mut self.scratch, &UnpackLimits::default(), &mut |message| {
+            let Some((&kind, fields)) = message.split_first() else { return };
+            match MessageType::from_byte(kind) {
+                Some(MessageType::Ack) => acks.extend(Ack::decode(fields).map(|(ack, _)| ack.seq)),
+                Some(MessageType::Ping) => answers.extend(Ping::decode(fields).map(|(ping, _)| ping.seq)),
+                _ => {}
+            }
+        });
+        for seq in answers {
+            let mut message = vec![MessageType::Ack.byte()];
+            Ack { seq, payload: Raw::NIL }.encode(&mut message).expect("a vector has room");
+            self.send(&[message])?;
+        }
+        Ok(Some(acks))
+    }
+}
+
+fn alive(name: &str, addr: SocketAddr) -> Vec<u8> {
+    let SocketAddr::V4(addr) = addr else { unreachable!("all is IPv4") };
+    let octets = addr.ip().octets();
+    let alive = Alive {
+        incarnation: 1,
+        node: name.as_bytes().into(),
+        addr: Raw::from(&octets[..]),
+        port: addr.port(),
+        meta: Raw::from(METADATA),
+        vsn: Raw::from(&VERSIONS[..]),
+    };
+    let mut message = vec![MessageType::Alive.byte()];
+    alive.encode(&mut message).expect("a vector has room");
+    message
+}
+
+fn ping(seq: u32, from: SocketAddr) -> Vec<u8> {
+    let SocketAddr::V4(from) = from else { unreachable!("all is IPv4") };
+    let octets = from.ip().octets();
+    let ping = Ping {
+        seq,
+        node: TARGET.as_bytes().into(),
+        source_addr: Raw::from(&octets[..]),
+        source_port: from.port(),
+        source_node: NAME.as_bytes().into(),
+    };
+    let mut message = vec![MessageType::Ping.byte()];
+    ping.encode(&mut message).expect("a vector has room");
+    message
+}

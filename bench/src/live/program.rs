@@ -1,0 +1,166 @@
+//! An agent as a process, and what the system says of it.
+
+use core::net::{Ipv4Addr, SocketAddr};
+use core::time::Duration;
+use std::env;
+use std::fs;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use super::Options;
+use super::rpc::Client;
+
+/// What is started.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    /// Its name and version, as in the table's head.
+    pub(super) name: String,
+    path: PathBuf,
+    arguments: Vec<String>,
+    /// Size of the file in bytes.
+    pub(super) size: u64,
+}
+
+/// A running agent, which ends with this value.
+#[derive(Debug)]
+pub(super) struct Agent {
+    child: Child,
+    /// Where it listens for gossip.
+    pub(super) addr: SocketAddr,
+    /// Its RPC.
+    pub(super) rpc: Client,
+    /// How long it took from the call to the first answer.
+    pub(super) started: Duration,
+}
+
+/// The name of the node under test.
+pub(super) const TARGET: &str = "target";
+
+impl Program {
+    /// Ours, Serf's, and Serf's without the compression of datagrams, which is on there and off with ours.
+    pub(super) fn all(options: &Options) -> Result<Vec<Self>, String> {
+        let ours = match &options.gossip {
+            Some(path) => path.clone(),
+            None => beside()?,
+        };
+        let gossip = Self::new(&ours, "gossip", &[])?;
+        let serf = Self::new(&options.serf, "serf", &[])?;
+        let plain = env::temp_dir().join(format!("gossip-bench-{}.json", std::process::id()));
+        fs::write(&plain, "{\"enable_compression\": false}").map_err(|error| error.to_string())?;
+        let mut uncompressed = Self::new(&options.serf, "serf", &["-config-file", &plain.to_string_lossy()])?;
+        uncompressed.name += ", nothing compressed";
+        Ok(vec![gossip, serf, uncompressed])
+    }
+
+    fn new(path: &PathBuf, name: &str, more: &[&str]) -> Result<Self, String> {
+        let shown = path.display();
+        let file = found(path).ok_or_else(|| format!("{shown} is not there; see docs/performance.md"))?;
+        let size = fs::metadata(&file).map_err(|error| format!("{shown}: {error}"))?.len();
+        let output =
+            Command::new(&file).arg("version").output().map_err(|error| format!("{shown}: {error}"))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let version =
+            text.split_whitespace().find(|word| word.contains('.')).unwrap_or("of an unknown version");
+        let name = format!("{name} {}", version.trim_start_matches('v'));
+        Ok(Self {
+            name,
+            path: file,
+            arguments: more.iter().map(|&argument| argument.to_owned()).collect(),
+            size,
+        })
+    }
+}
+
+/// Our agent in the directory of this program.
+fn beside() -> Result<PathBuf, String> {
+    let program = env::current_exe().map_err(|error| error.to_string())?;
+    Ok(program.with_file_name("gossip"))
+}
+
+/// A program by its path, or by its name in PATH.
+fn found(path: &PathBuf) -> Option<PathBuf> {
+    if path.components().count() > 1 {
+        return path.is_file().then(|| path.clone());
+    }
+    env::split_paths(&env::var_os("PATH")?).map(|directory| directory.join(path)).find(|file| file.is_file())
+}
+
+impl Agent {
+    /// Starts it, and waits until it answers.
+    pub(super) fn start(program: &Program) -> Result<Self, String> {
+        let [addr, rpc] = free_ports().map_err(|error| format!("no port is free: {error}"))?;
+        let start = Instant::now();
+        let child = Command::new(&program.path)
+            .args(["agent", "-node", TARGET, "-log-level", "err"])
+            .args(["-bind", &addr.to_string(), "-rpc-addr", &rpc.to_string()])
+            .args(&program.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("{}: {error}", program.path.display()))?;
+        let mut child = Running(Some(child));
+        while start.elapsed() < Duration::from_secs(10) {
+            if let Ok(mut rpc) = Client::connect(rpc) {
+                rpc.members()?;
+                let started = start.elapsed();
+                let child = child.0.take().expect("it runs");
+                return Ok(Self { child, addr, rpc, started });
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        Err("it does not answer within ten seconds".into())
+    }
+
+    /// Time of processors that it has used, to ten milliseconds.
+    pub(super) fn cpu(&self) -> Result<Duration, String> {
+        let text = self.about("stat")?;
+        // What stands before the last bracket is its name, in which anything may be.
+        let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
+        let sum = ticks(11).zip(ticks(12)).map(|(user, system)| user + system);
+        sum.map(|ticks| Duration::from_millis(ticks * 10)).ok_or_else(|| format!("cannot be read: {text}"))
+    }
+
+    /// Memory in bytes that is resident.
+    pub(super) fn resident(&self) -> Result<u64, String> {
+        let text = self.about("status")?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        number.map(|kib| kib * 1024).ok_or_else(|| format!("cannot be read: {text}"))
+    }
+
+    fn about(&self, what: &str) -> Result<String, String> {
+        let path = format!("/proc/{}/{what}", self.child.id());
+        fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A process that ends if nobody takes it.
+struct Running(Option<Child>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Two ports of loopback that nobody uses now.
+fn free_ports() -> std::io::Result<[SocketAddr; 2]> {
+    let socket = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+    let (first, second) = (socket()?, socket()?);
+    Ok([first.local_addr()?, second.local_addr()?])
+}
