@@ -245,7 +245,7 @@ impl Swim {
         }
     }
 
-    fn random_alive(&mut self) -> Option<u32> {
+    pub(super) fn random_alive(&mut self) -> Option<u32> {
         let mut chosen: SmallVec<[u32; 8]> = SmallVec::new();
         let roster = &self.roster;
         let alive = |slot| slot != LOCAL && roster.get(slot).standing == Standing::Alive;

@@ -1,7 +1,7 @@
 //! When very many become known at once, as when a whole cluster starts or two become one. Gossip alone then takes long: a packet
 //! has room for some twenty of them, and each of them comes to every node some sixteen times. Whoever sees that exchanges
-//! states with one of those that came last, who knows most of the others, and once more as long as that brings somebody.
-//! Upstream has gossip do it all; a thousand that join through one are then known to all after half a minute.
+//! states with one of those that came last, who knows most of the others, and once more as long as that brings somebody; and a
+//! last time with anybody a little later, for one of so many views misses somebody then whom gossip does not bring any more. Upstream has gossip do it all; a thousand that join through one are then known to all after half a minute.
 
 use core::time::Duration;
 
@@ -22,8 +22,22 @@ pub(crate) struct Influx {
     newest: Option<MemberKey>,
     /// A look is due.
     watched: bool,
-    /// That look follows an exchange.
-    goes_on: bool,
+    /// What that look follows.
+    look: Look,
+    /// A join or an exchange has brought many, so that a last look is to come.
+    owed: bool,
+}
+
+/// What a look for newcomers comes after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Look {
+    /// Gossip told of many.
+    #[default]
+    First,
+    /// An exchange.
+    Next,
+    /// A join, or an exchange that brought nobody any more.
+    Last,
 }
 
 impl Swim {
@@ -32,7 +46,7 @@ impl Swim {
         if !self.config.experiment.healing {
             return;
         }
-        let span = nanos(self.look_span()).max(1);
+        let span = nanos(self.ticks_span(LOOK_TICKS)).max(1);
         let influx = &mut self.contacts.influx;
         let spans = nanos(self.now.saturating_duration_since(influx.since)) / span;
         if spans > 0 {
@@ -42,23 +56,31 @@ impl Swim {
         influx.newcomers = influx.newcomers.saturating_add(1);
         influx.newest = Some(self.roster.key(slot));
         if influx.newcomers > FEW {
-            self.watch_influx();
+            // Many once more: that does not wait for the last look.
+            influx.watched &= influx.look != Look::Last;
+            self.watch_influx(Look::First, LOOK_TICKS);
         }
     }
 
-    /// A join has brought all that its peer knows: that is no sign that more are coming.
+    /// A join has brought all that its peer knows: that is no sign that more are coming. But others may have joined meanwhile.
     pub(crate) fn forget_newcomers(&mut self) {
-        self.contacts.influx.newcomers = 0;
+        let influx = &mut self.contacts.influx;
+        if core::mem::take(&mut influx.newcomers) > FEW {
+            (influx.watched, influx.owed) = (false, true);
+            self.watch_influx(Look::Last, LAST_TICKS);
+        }
     }
 
-    fn look_span(&self) -> Duration {
-        self.config.gossip_interval.saturating_mul(LOOK_TICKS)
+    fn ticks_span(&self, ticks: u32) -> Duration {
+        self.config.gossip_interval.saturating_mul(ticks)
     }
 
-    fn watch_influx(&mut self) {
+    /// Looks after half to one and a half times so many gossip ticks, unless that is going to happen anyway.
+    fn watch_influx(&mut self, look: Look, ticks: u32) {
         if !core::mem::replace(&mut self.contacts.influx.watched, true) {
+            self.contacts.influx.look = look;
             // At different times, or all nodes of a cluster would exchange states at once.
-            let span = self.look_span();
+            let span = self.ticks_span(ticks);
             let at = self.now + span / 2 + self.rng.duration_below(span);
             self.timers.arm(at, Deadline::Influx);
         }
@@ -66,13 +88,23 @@ impl Swim {
 
     /// Looks whether more became known than gossip carries well.
     pub(crate) fn influx_due(&mut self) {
-        let Influx { newcomers, newest, goes_on, .. } = self.contacts.influx;
-        (self.contacts.influx.watched, self.contacts.influx.goes_on) = (false, false);
+        let Influx { newcomers, newest, look, .. } = self.contacts.influx;
+        self.contacts.influx.watched = false;
+        self.contacts.influx.owed &= look != Look::Last;
         let known = u32::try_from(self.roster.num_members()).unwrap_or(u32::MAX);
-        let many = if goes_on { known / GOES_ON } else { (known / MANY).max(FEW) };
-        if newcomers > many
-            && !self.leaving
-            && let Some(peer) = newest
+        let (is_worth_it, peer) = match look {
+            Look::First => (newcomers > (known / MANY).max(FEW), newest),
+            Look::Next => (newcomers > known / GOES_ON, newest),
+            Look::Last => (true, self.random_alive().map(|slot| self.roster.key(slot))),
+        };
+        if !is_worth_it {
+            if self.contacts.influx.owed {
+                self.watch_influx(Look::Last, LAST_TICKS);
+            }
+            return;
+        }
+        if !self.leaving
+            && let Some(peer) = peer
             && let Some(slot) = self.roster.resolve(peer)
             && self.take_extra()
         {
@@ -82,8 +114,10 @@ impl Swim {
             if begun {
                 // What came before that exchange says nothing of what comes after it.
                 self.contacts.influx.newcomers = 0;
-                self.contacts.influx.goes_on = true;
-                self.watch_influx();
+                if look != Look::Last {
+                    self.contacts.influx.owed = true;
+                    self.watch_influx(Look::Next, LOOK_TICKS);
+                }
             }
         }
     }
@@ -97,9 +131,10 @@ impl Swim {
     }
 }
 
-/// A look comes after half to one and a half times so many gossip ticks: several packets have come by then from each of a dozen
-/// nodes.
+/// Gossip ticks until a look: several packets have come by then from each of a dozen nodes.
 const LOOK_TICKS: u32 = 4;
+/// Gossip ticks until the last look: the queues of gossip have run dry by then.
+const LAST_TICKS: u32 = 16;
 /// What gossip carries in two packets or so, it carries.
 const FEW: u32 = 32;
 /// An exchange brings all that are known, gossip each newcomer some sixteen times: beyond one newcomer in so many an exchange
