@@ -114,6 +114,9 @@ pub(in crate::testing) trait Subject: Machine {
 
     fn layers(&self) -> &crate::wire::layers::Layers;
 
+    /// What time it was last told.
+    fn told(&self) -> Instant;
+
     /// The clocks, all zero if there are none.
     fn lamport(&self) -> Clocks {
         Clocks::default()
@@ -138,6 +141,10 @@ impl Subject for Membership {
 
     fn layers(&self) -> &crate::wire::layers::Layers {
         self.swim.layers()
+    }
+
+    fn told(&self) -> Instant {
+        self.swim.now
     }
 }
 
@@ -185,6 +192,10 @@ impl Subject for Node {
 
     fn layers(&self) -> &crate::wire::layers::Layers {
         self.swim.layers()
+    }
+
+    fn told(&self) -> Instant {
+        self.swim.now
     }
 
     fn lamport(&self) -> Clocks {

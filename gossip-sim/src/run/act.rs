@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use gossip_proto::Instant;
+use gossip_proto::{CommandError, Instant};
 
 use crate::run::kind::Kind;
 use crate::run::{Due, Sim, get};
@@ -245,7 +245,7 @@ impl<K: Kind> Sim<'_, K> {
                 self.joins.insert((node, operation), via);
             }
             // It leaves, or has too much to do: the second passes.
-            Err(gossip_proto::CommandError::Left) => {}
+            Err(CommandError::Left) => {}
             Err(_) => self.enter(self.net.now() + self.retry, Due::Join { node, via }),
         }
     }
@@ -280,7 +280,13 @@ impl<K: Kind> Sim<'_, K> {
         self.meter.rumor(name.clone(), node, now);
         self.meter.follow(&mut self.net, &name, &payload);
         let sent = self.net.with(id, |machine, now| machine.spread(now, name.as_bytes(), &payload));
-        sent.map(drop).map_err(|error| format!("user-event: {error}"))
+        match sent {
+            // Whoever passes on what it hears may have as much to say as it may have open; nobody will have heard of this one.
+            Err(CommandError::TooManyOperations) => self.count("user events refused"),
+            Err(error) => return Err(format!("user-event: {error}")),
+            Ok(_) => {}
+        }
+        Ok(())
     }
 
     fn query(&mut self, step: &Step, node: usize) -> Result<(), String> {

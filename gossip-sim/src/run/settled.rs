@@ -139,13 +139,18 @@ impl<K: Kind> Sim<'_, K> {
         self.settled.checked += running.len() as u64;
     }
 
-    /// What a node still has to do. Streams to those who failed are no unrest: it goes on trying them.
+    /// What a node still has to do. Streams to those who failed are no unrest: it goes on trying them. Nor is news while there is
+    /// nobody to tell.
     fn unrest(&self, node: NodeId) -> Option<String> {
         let machine = self.net.machine(node)?;
         let failed = machine.members().filter(|member| member.status == Status::Failed).count();
+        let is_alone = machine.num_alive() <= 1;
         let depths = machine.depths();
         let busy = depths.iter().find(|depth| match depth.what {
             "members" => false,
+            "refutations" | "accusations" | "alive rumors" | "intents" | "events" | "queries" if is_alone => {
+                false
+            }
             "own streams" => depth.len > failed,
             _ => depth.len > 0,
         });

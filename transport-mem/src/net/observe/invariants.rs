@@ -241,7 +241,10 @@ impl Invariants {
         let (forgets, reads) = (state.forgets, state.reads(at));
         let before = state.incarnations.remove(&key);
         if incarnation > 1 {
-            let since = before.and_then(|before| before.gone).unwrap_or(reads);
+            // One that is seen dead for the first time may have died right after the last look: Serf knew it before, so that nothing
+            // was told.
+            let first_seen = if before.is_none() { reads.saturating_sub(self.every) } else { reads };
+            let since = before.and_then(|before| before.gone).unwrap_or(first_seen);
             let gone = matches!(status, Some(Status::Failed | Status::Left)).then_some(since);
             state.incarnations.insert(key, Risen { addr, incarnation, gone });
         }
