@@ -5,6 +5,7 @@
 //! cargo run --release -p gossip-bench -- live
 //! ```
 
+use core::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -31,6 +32,9 @@ enum Command {
     Peers(Options),
     /// Measures our agent and Serf's, end to end.
     Live(live::Options),
+    /// Answers pings, for the floor of `live`.
+    #[command(hide = true)]
+    Answer { addr: SocketAddr },
     /// Measures one that is part of this program, and prints its report as JSON.
     #[command(hide = true)]
     Measure {
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
     let printed = match Cli::parse().command {
         Command::Peers(options) => peers::run(&options),
         Command::Live(options) => live::run(&options),
+        Command::Answer { addr } => live::answer(addr),
         Command::Measure { contender, wanted } => contender.measure(&wanted).map(|report| report.to_json()),
     };
     match printed {

@@ -14,7 +14,7 @@ use gossip_proto::wire::message::{Ack, Alive, MessageType, Ping};
 use gossip_proto::wire::packet::{Scratch, UnpackLimits, open, unpack};
 use gossip_proto::wire::serf::{SerfType, UserEvent};
 
-use super::program::{Agent, TARGET};
+use super::program::{Agent, Process, TARGET};
 
 /// Work, and what it took.
 #[derive(Clone, Copy, Debug)]
@@ -59,15 +59,15 @@ const BURST: u64 = 16;
 pub(super) const PAYLOAD: usize = 64;
 
 impl Load {
-    pub(super) fn new(agent: &Agent) -> Result<Self, String> {
+    /// For who listens there.
+    pub(super) fn new(target: SocketAddr) -> Result<Self, String> {
         let prepare = || {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-            socket.connect(agent.addr)?;
+            socket.connect(target)?;
             socket.set_read_timeout(Some(Duration::from_secs(1)))?;
             Ok((socket.local_addr()?, socket))
         };
         let (own, socket) = prepare().map_err(|error: std::io::Error| error.to_string())?;
-        let target = agent.addr;
         let (scratch, buf) = (Box::new(Scratch::new()), vec![0; 65_536]);
         Ok(Self { socket, own, target, seq: 0, ltime: 1, scratch, buf })
     }
@@ -94,6 +94,19 @@ impl Load {
         self.known(others + 1, agent)
     }
 
+    /// Until pings are answered.
+    pub(super) fn wait(&mut self) -> Result<(), String> {
+        for _ in 0..1000 {
+            let ping = ping(0, self.own);
+            // Refused until somebody listens.
+            if self.send(&[ping]).is_ok() && self.receive().is_ok_and(|acks| acks.is_some()) {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Err(format!("{}: nobody answers", self.target))
+    }
+
     fn known(&self, members: usize, agent: &mut Agent) -> Result<(), String> {
         let start = Instant::now();
         loop {
@@ -109,8 +122,8 @@ impl Load {
     }
 
     /// Pings, that many at a time. Counted are pings and acks.
-    pub(super) fn pings(&mut self, agent: &Agent, at_once: u64, time: Duration) -> Result<Rate, String> {
-        self.timed(agent, time, |load| {
+    pub(super) fn pings(&mut self, process: &Process, at_once: u64, time: Duration) -> Result<Rate, String> {
+        self.timed(process, time, |load| {
             let first = load.seq + 1;
             for _ in 0..at_once {
                 load.seq += 1;
@@ -131,7 +144,7 @@ impl Load {
         let mut rpc = super::rpc::Client::connect(agent.rpc.addr()?)?;
         rpc.stream_events()?;
         self.socket.set_nonblocking(true).map_err(|error| error.to_string())?;
-        self.timed(agent, time, |load| {
+        self.timed(&agent.process, time, |load| {
             for _ in 0..BURST {
                 let events: Vec<Vec<u8>> = (0..EVENTS).map(|_| load.event()).collect();
                 load.send(&events)?;
@@ -150,18 +163,18 @@ impl Load {
 
     fn timed(
         &mut self,
-        agent: &Agent,
+        process: &Process,
         time: Duration,
         mut once: impl FnMut(&mut Self) -> Result<u64, String>,
     ) -> Result<Rate, String> {
         // Once for memory that has to grow.
         once(self)?;
-        let (start, cpu) = (Instant::now(), agent.cpu()?);
+        let (start, cpu) = (Instant::now(), process.cpu()?);
         let mut done = 0;
         while start.elapsed() < time {
             done += once(self)?;
         }
-        Ok(Rate { done, time: start.elapsed(), cpu: agent.cpu()? - cpu })
+        Ok(Rate { done, time: start.elapsed(), cpu: process.cpu()? - cpu })
     }
 
     fn event(&mut self) -> Vec<u8> {
@@ -217,6 +230,27 @@ impl Load {
             self.send(&[message])?;
         }
         Ok(Some(acks))
+    }
+}
+
+/// Answers pings until it is killed, and does nothing else: the least that a datagram costs.
+///
+/// # Errors
+/// The address cannot be had.
+pub(super) fn answer(addr: SocketAddr) -> Result<(), String> {
+    let socket = UdpSocket::bind(addr).map_err(|error| format!("{addr}: {error}"))?;
+    let (mut buf, mut message) = ([0; 2048], Vec::new());
+    loop {
+        let (len, from) = socket.recv_from(&mut buf).map_err(|error| error.to_string())?;
+        let Some((_, Ok((ping, _)))) =
+            buf[..len].split_first().map(|(kind, body)| (kind, Ping::decode(body)))
+        else {
+            continue;
+        };
+        message.clear();
+        message.push(MessageType::Ack.byte());
+        Ack { seq: ping.seq, payload: Raw::NIL }.encode(&mut message).expect("a vector has room");
+        socket.send_to(&message, from).map_err(|error| error.to_string())?;
     }
 }
 

@@ -6,13 +6,16 @@ mod program;
 mod rpc;
 mod table;
 
+use core::net::SocketAddr;
 use core::time::Duration;
+use std::env::current_exe;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::document;
 use load::{Load, Rate};
-use program::{Agent, Program};
+use program::{Agent, Process, Program, free_ports};
 
 /// What `gossip-bench live` is asked for.
 #[derive(Clone, Debug, clap::Args)]
@@ -75,12 +78,32 @@ pub fn run(options: &Options) -> Result<String, String> {
         eprintln!("{}: measuring", program.name);
         all.push(measured(&program, options).map_err(|error| format!("{}: {error}", program.name))?);
     }
-    let text = table::markdown(&all);
+    eprintln!("the floor: measuring");
+    let text = table::markdown(&all, &floor(options)?);
     if let Some(path) = &options.write {
         let document = PLACE.replaced(&read(path)?, &text).map_err(|error| at(path, error))?;
         fs::write(path, document).map_err(|error| at(path, error.to_string()))?;
     }
     Ok(text)
+}
+
+/// Answers pings at that address, for the measurement of the floor.
+///
+/// # Errors
+/// The address cannot be had.
+pub fn answer(addr: SocketAddr) -> Result<String, String> {
+    load::answer(addr).map(|()| String::new())
+}
+
+/// What a program takes for pings that does nothing else: 32 at a time, and one.
+fn floor(options: &Options) -> Result<[Rate; 2], String> {
+    let program = current_exe().map_err(|error| error.to_string())?;
+    let [addr, _] = free_ports().map_err(|error| error.to_string())?;
+    let process = Process::start(Command::new(program).args(["answer", &addr.to_string()]))?;
+    let mut load = Load::new(addr)?;
+    load.wait()?;
+    let time = Duration::from_secs(options.seconds);
+    Ok([load.pings(&process, 32, time)?, load.pings(&process, 1, time)?])
 }
 
 fn measured(program: &Program, options: &Options) -> Result<Measured, String> {
@@ -91,22 +114,22 @@ fn measured(program: &Program, options: &Options) -> Result<Measured, String> {
     starts.sort();
 
     let mut agent = Agent::start(program)?;
-    let empty = agent.resident()?;
-    Load::new(&agent)?.tell_of(MEMBERS - 1, &mut agent)?;
-    let full = agent.resident()?;
+    let empty = agent.process.resident()?;
+    Load::new(agent.addr)?.tell_of(MEMBERS - 1, &mut agent)?;
+    let full = agent.process.resident()?;
     drop(agent);
 
     let time = Duration::from_secs(options.seconds);
     let mut agent = Agent::start(program)?;
-    let mut load = Load::new(&agent)?;
+    let mut load = Load::new(agent.addr)?;
     load.join(&mut agent)?;
     Ok(Measured {
         name: program.name.clone(),
         start: (starts[0], starts[starts.len() / 2]),
         file: program.size,
         resident: (empty, full),
-        one_ping: load.pings(&agent, 1, time)?,
-        pings: load.pings(&agent, 32, time)?,
+        one_ping: load.pings(&agent.process, 1, time)?,
+        pings: load.pings(&agent.process, 32, time)?,
         events: load.events(&mut agent, time)?,
     })
 }

@@ -24,10 +24,14 @@ pub(super) struct Program {
     pub(super) size: u64,
 }
 
-/// A running agent, which ends with this value.
+/// A running process, which ends with this value.
+#[derive(Debug)]
+pub(super) struct Process(Child);
+
+/// A running agent.
 #[derive(Debug)]
 pub(super) struct Agent {
-    child: Child,
+    pub(super) process: Process,
     /// Where it listens for gossip.
     pub(super) addr: SocketAddr,
     /// Its RPC.
@@ -93,26 +97,28 @@ impl Agent {
     pub(super) fn start(program: &Program) -> Result<Self, String> {
         let [addr, rpc] = free_ports().map_err(|error| format!("no port is free: {error}"))?;
         let start = Instant::now();
-        let child = Command::new(&program.path)
-            .args(["agent", "-node", TARGET, "-log-level", "err"])
-            .args(["-bind", &addr.to_string(), "-rpc-addr", &rpc.to_string()])
-            .args(&program.arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("{}: {error}", program.path.display()))?;
-        let mut child = Running(Some(child));
+        let process = Process::start(
+            Command::new(&program.path)
+                .args(["agent", "-node", TARGET, "-log-level", "err"])
+                .args(["-bind", &addr.to_string(), "-rpc-addr", &rpc.to_string()])
+                .args(&program.arguments),
+        )?;
         while start.elapsed() < Duration::from_secs(10) {
             if let Ok(mut rpc) = Client::connect(rpc) {
                 rpc.members()?;
                 let started = start.elapsed();
-                let child = child.0.take().expect("it runs");
-                return Ok(Self { child, addr, rpc, started });
+                return Ok(Self { process, addr, rpc, started });
             }
             thread::sleep(Duration::from_micros(200));
         }
         Err("it does not answer within ten seconds".into())
+    }
+}
+
+impl Process {
+    pub(super) fn start(command: &mut Command) -> Result<Self, String> {
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        quiet.spawn().map(Self).map_err(|error| format!("{}: {error}", command.get_program().display()))
     }
 
     /// Time of processors that it has used, to ten milliseconds.
@@ -134,32 +140,20 @@ impl Agent {
     }
 
     fn about(&self, what: &str) -> Result<String, String> {
-        let path = format!("/proc/{}/{what}", self.child.id());
+        let path = format!("/proc/{}/{what}", self.0.id());
         fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))
     }
 }
 
-impl Drop for Agent {
+impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A process that ends if nobody takes it.
-struct Running(Option<Child>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
 /// Two ports of loopback that nobody uses now.
-fn free_ports() -> std::io::Result<[SocketAddr; 2]> {
+pub(super) fn free_ports() -> std::io::Result<[SocketAddr; 2]> {
     let socket = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
     let (first, second) = (socket()?, socket()?);
     Ok([first.local_addr()?, second.local_addr()?])

@@ -9,7 +9,7 @@ use crate::document::{grouped, short, table};
 /// A row's title, its figures, and whether more is better.
 type Line = (String, Vec<f64>, bool);
 
-pub(super) fn markdown(all: &[Measured]) -> String {
+pub(super) fn markdown(all: &[Measured], floor: &[Rate; 2]) -> String {
     let row = |title: String, more_is_better: bool, of: &dyn Fn(&Measured) -> f64| -> Line {
         (title, all.iter().map(of).collect(), more_is_better)
     };
@@ -44,5 +44,9 @@ pub(super) fn markdown(all: &[Measured]) -> String {
         [title].into_iter().chain(cells).collect()
     });
     let lines: Vec<Vec<String>> = [head].into_iter().chain(lines).collect();
-    table(&lines)
+    let [many, one] = floor.map(|rate| short(rate.per_cpu_second()));
+    format!(
+        "{}\nA program that does nothing but receive pings and send acks, one system call for each, comes to {many} and {one} per CPU second.\n",
+        table(&lines)
+    )
 }
