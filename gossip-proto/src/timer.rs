@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use crate::time::Instant;
 
 /// Names one armed deadline; it never names a later one that reuses its place.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct TimerId {
     index: u32,
     generation: u32,

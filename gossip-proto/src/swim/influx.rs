@@ -6,6 +6,7 @@
 use core::time::Duration;
 
 use crate::time::nanos;
+use crate::timer::TimerId;
 use crate::{Instant, MemberKey};
 
 use super::streams::Contact;
@@ -20,8 +21,8 @@ pub(crate) struct Influx {
     since: Instant,
     /// Who came last.
     newest: Option<MemberKey>,
-    /// A look is due.
-    watched: bool,
+    /// When a look is due.
+    timer: Option<TimerId>,
     /// What that look follows.
     look: Look,
     /// A join or an exchange has brought many, so that a last look is to come.
@@ -57,7 +58,9 @@ impl Swim {
         influx.newest = Some(self.roster.key(slot));
         if influx.newcomers > FEW {
             // Many once more: that does not wait for the last look.
-            influx.watched &= influx.look != Look::Last;
+            if influx.look == Look::Last {
+                self.unwatch_influx();
+            }
             self.watch_influx(Look::First, LOOK_TICKS);
         }
     }
@@ -66,7 +69,8 @@ impl Swim {
     pub(crate) fn forget_newcomers(&mut self) {
         let influx = &mut self.contacts.influx;
         if core::mem::take(&mut influx.newcomers) > FEW {
-            (influx.watched, influx.owed) = (false, true);
+            influx.owed = true;
+            self.unwatch_influx();
             self.watch_influx(Look::Last, LAST_TICKS);
         }
     }
@@ -77,19 +81,25 @@ impl Swim {
 
     /// Looks after half to one and a half times so many gossip ticks, unless that is going to happen anyway.
     fn watch_influx(&mut self, look: Look, ticks: u32) {
-        if !core::mem::replace(&mut self.contacts.influx.watched, true) {
-            self.contacts.influx.look = look;
+        if self.contacts.influx.timer.is_none() {
             // At different times, or all nodes of a cluster would exchange states at once.
             let span = self.ticks_span(ticks);
             let at = self.now + span / 2 + self.rng.duration_below(span);
-            self.timers.arm(at, Deadline::Influx);
+            self.contacts.influx.look = look;
+            self.contacts.influx.timer = Some(self.timers.arm(at, Deadline::Influx));
+        }
+    }
+
+    fn unwatch_influx(&mut self) {
+        if let Some(timer) = self.contacts.influx.timer.take() {
+            self.timers.cancel(timer);
         }
     }
 
     /// Looks whether more became known than gossip carries well.
     pub(crate) fn influx_due(&mut self) {
         let Influx { newcomers, newest, look, .. } = self.contacts.influx;
-        self.contacts.influx.watched = false;
+        self.contacts.influx.timer = None;
         self.contacts.influx.owed &= look != Look::Last;
         let known = u32::try_from(self.roster.num_members()).unwrap_or(u32::MAX);
         let (is_worth_it, peer) = match look {

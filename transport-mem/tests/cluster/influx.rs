@@ -62,8 +62,9 @@ fn two_clusters_become_one_by_one_join() {
 }
 
 #[test]
-fn a_few_that_join_set_no_exchanges_going() {
-    let replay = Replay::new("cluster", "influx::a_few_that_join_set_no_exchanges_going", 0, 150);
+fn a_few_that_join_set_no_exchanges_going_but_one_of_their_own() {
+    let replay =
+        Replay::new("cluster", "influx::a_few_that_join_set_no_exchanges_going_but_one_of_their_own", 0, 150);
     let (mut net, nodes) = strangers(&replay, |_| {});
     net.form();
     let late: Vec<NodeId> = (0..20).map(|_| add(&mut net, |_| {})).collect();
@@ -73,6 +74,7 @@ fn a_few_that_join_set_no_exchanges_going() {
     net.run_for(15 * SECOND);
     assert_eq!(whole(&net, &nodes, 170), 150, "{}", net.table());
     assert_eq!(follow_ups(&net, &nodes), 0);
+    assert_eq!((whole(&net, &late, 170), follow_ups(&net, &late)), (20, 20), "{}", net.table());
 }
 
 #[test]
