@@ -169,10 +169,10 @@ async fn a_cluster_larger_than_the_cache_holds_together() {
         bind.limits.connections = 3;
         nodes.push(start_node(bind, move |advertise| quick(&name, advertise)).await.unwrap());
     }
-    let seed = nodes[0].local_addr().to_string();
+    let seed = [nodes[0].local_addr().to_string()];
     for node in &nodes[1..] {
         // The seed may close a connection in favour of another one while a stream on it is still on its way.
-        until("it has joined", async || node.join(&[seed.clone()]).await.is_ok()).await;
+        until("it has joined", async || node.join(&seed).await.is_ok()).await;
     }
     for node in &nodes {
         until("eight members", async || alive(node).await == 8).await;
