@@ -14,7 +14,7 @@ use super::Options;
 use super::rpc::Client;
 
 /// What is started.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Program {
     /// Its name and version, as in the table's head.
     pub(super) name: String,
@@ -22,6 +22,18 @@ pub(super) struct Program {
     arguments: Vec<String>,
     /// Size of the file in bytes.
     pub(super) size: u64,
+    /// What it is configured by, there as long as this is.
+    config: Option<File>,
+}
+
+/// A file that goes with this value.
+#[derive(Debug)]
+struct File(PathBuf);
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 /// A running process, which ends with this value.
@@ -52,10 +64,12 @@ impl Program {
         };
         let gossip = Self::new(&ours, "gossip", &[])?;
         let serf = Self::new(&options.serf, "serf", &[])?;
-        let plain = env::temp_dir().join(format!("gossip-bench-{}.json", std::process::id()));
-        fs::write(&plain, "{\"enable_compression\": false}").map_err(|error| error.to_string())?;
-        let mut uncompressed = Self::new(&options.serf, "serf", &["-config-file", &plain.to_string_lossy()])?;
+        let plain = File(env::temp_dir().join(format!("gossip-bench-{}.json", std::process::id())));
+        fs::write(&plain.0, "{\"enable_compression\": false}").map_err(|error| error.to_string())?;
+        let mut uncompressed =
+            Self::new(&options.serf, "serf", &["-config-file", &plain.0.to_string_lossy()])?;
         uncompressed.name += ", nothing compressed";
+        uncompressed.config = Some(plain);
         Ok(vec![gossip, serf, uncompressed])
     }
 
@@ -74,6 +88,7 @@ impl Program {
             path: file,
             arguments: more.iter().map(|&argument| argument.to_owned()).collect(),
             size,
+            config: None,
         })
     }
 }
