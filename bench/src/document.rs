@@ -1,7 +1,9 @@
 //! Tables and numbers in Markdown, and where they stand in a document.
 
-use core::fmt::Write;
+use core::fmt::{Display, Write};
 use core::ops::Range;
+use std::fs;
+use std::path::Path;
 
 /// A part of a document that is written by a program.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +24,23 @@ impl Place {
         Ok(format!("{}\n\n{}\n{}", &document[..start], text.trim_end(), &document[end..]))
     }
 
+    /// Whether a file has the marks: to be known before minutes are spent on what is to be written there.
+    ///
+    /// # Errors
+    /// It has not, or cannot be read; says which file.
+    pub fn check(&self, path: &Path) -> Result<(), String> {
+        self.replaced(&read(path)?, "").map(drop).map_err(|error| at(path, &error))
+    }
+
+    /// Writes another text between the marks in a file.
+    ///
+    /// # Errors
+    /// As [`Place::check`], or the file cannot be written.
+    pub fn write(&self, path: &Path, text: &str) -> Result<(), String> {
+        let document = self.replaced(&read(path)?, text).map_err(|error| at(path, &error))?;
+        write(path, &document)
+    }
+
     fn find(&self, document: &str) -> Result<Range<usize>, String> {
         let Self { begin, end } = self;
         let missing = || format!("no place for the tables: write `{begin}` and, below it, `{end}`");
@@ -29,6 +48,21 @@ impl Place {
         let end = start + document[start..].find(end).ok_or_else(missing)?;
         Ok(start..end)
     }
+}
+
+/// What a file says; the error names it.
+pub(crate) fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| at(path, &error))
+}
+
+/// Writes a file; the error names it.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|error| at(path, &error))
+}
+
+/// An error, and the file that it is about.
+pub(crate) fn at(path: &Path, error: &dyn Display) -> String {
+    format!("{}: {error}", path.display())
 }
 
 /// Three digits that matter, or two below ten.

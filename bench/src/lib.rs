@@ -3,4 +3,5 @@
 pub mod document;
 pub mod heap;
 pub mod live;
+mod messages;
 pub mod peers;

@@ -7,7 +7,8 @@ use core::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections kept open. When there are more, the one that was used least recently and carries no stream is closed.
-    /// A stream that the peer has just opened on it, and that is still on its way, is reset then: joining a crowded node may have to be repeated.
+    /// A stream that the peer has just opened on it, and that is still on its way, is reset then: joining a crowded node may
+    /// have to be repeated.
     /// In a cluster with more members gossip prefers those that are connected.
     ///
     /// An idle connection takes about 36 KB, so the default 1,024 about 36 MiB (measured as the growth of a process by 300

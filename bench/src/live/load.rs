@@ -1,6 +1,6 @@
 //! What an agent is given to do: datagrams from a member that is this program.
 
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use core::time::Duration;
 use std::io::ErrorKind;
 use std::net::UdpSocket;
@@ -10,11 +10,13 @@ use std::time::Instant;
 use gossip_proto::wire::compound::Packer;
 use gossip_proto::wire::field::Raw;
 use gossip_proto::wire::layers::Layers;
-use gossip_proto::wire::message::{Ack, Alive, MessageType, Ping};
+use gossip_proto::wire::message::{Ack, MessageType, Ping};
 use gossip_proto::wire::packet::{Scratch, UnpackLimits, open, unpack};
 use gossip_proto::wire::serf::{SerfType, UserEvent};
 
 use super::program::{Agent, Process, TARGET};
+use super::rpc::Client;
+use crate::messages;
 
 /// Work, and what it took.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +40,7 @@ impl Rate {
 #[derive(Debug)]
 pub(super) struct Load {
     socket: UdpSocket,
-    own: SocketAddr,
+    own: SocketAddrV4,
     target: SocketAddr,
     seq: u32,
     /// Lamport time of the last event.
@@ -67,7 +69,10 @@ impl Load {
             socket.set_read_timeout(Some(Duration::from_secs(1)))?;
             Ok((socket.local_addr()?, socket))
         };
-        let (own, socket) = prepare().map_err(|error: std::io::Error| error.to_string())?;
+        let (SocketAddr::V4(own), socket) = prepare().map_err(|error: std::io::Error| error.to_string())?
+        else {
+            unreachable!("it is bound to IPv4")
+        };
         let (scratch, buf) = (Box::new(Scratch::new()), vec![0; 65_536]);
         Ok(Self { socket, own, target, seq: 0, ltime: 1, scratch, buf })
     }
@@ -83,7 +88,7 @@ impl Load {
         let messages: Vec<Vec<u8>> = (1..=others)
             .map(|number| {
                 let [_, _, a, b] = u32::try_from(number).expect("few members").to_be_bytes();
-                alive(&format!("node-{number:05}"), SocketAddr::from((Ipv4Addr::new(127, 1, a, b), 7946)))
+                alive(&format!("node-{number:05}"), SocketAddrV4::new(Ipv4Addr::new(127, 1, a, b), 7946))
             })
             .collect();
         for some in messages.chunks(10) {
@@ -97,9 +102,8 @@ impl Load {
     /// Until pings are answered.
     pub(super) fn wait(&mut self) -> Result<(), String> {
         for _ in 0..1000 {
-            let ping = ping(0, self.own);
             // Refused until somebody listens.
-            if self.send(&[ping]).is_ok() && self.receive().is_ok_and(|acks| acks.is_some()) {
+            if self.ping(0).is_ok() && self.receive().is_ok_and(|acks| acks.is_some()) {
                 return Ok(());
             }
             thread::sleep(Duration::from_millis(5));
@@ -127,8 +131,7 @@ impl Load {
             let first = load.seq + 1;
             for _ in 0..at_once {
                 load.seq += 1;
-                let ping = ping(load.seq, load.own);
-                load.send(&[ping])?;
+                load.ping(load.seq)?;
             }
             let mut missing = at_once;
             while missing > 0 {
@@ -141,7 +144,7 @@ impl Load {
 
     /// User events, which the agent tells its RPC client.
     pub(super) fn events(&mut self, agent: &mut Agent, time: Duration) -> Result<Rate, String> {
-        let mut rpc = super::rpc::Client::connect(agent.rpc.addr()?)?;
+        let mut rpc = Client::connect(agent.rpc.addr()?)?;
         rpc.stream_events()?;
         self.socket.set_nonblocking(true).map_err(|error| error.to_string())?;
         self.timed(&agent.process, time, |load| {
@@ -175,6 +178,10 @@ impl Load {
             done += once(self)?;
         }
         Ok(Rate { done, time: start.elapsed(), cpu: process.cpu()? - cpu })
+    }
+
+    fn ping(&self, seq: u32) -> Result<(), String> {
+        self.send(&[messages::ping(seq, TARGET, NAME, self.own)])
     }
 
     fn event(&mut self) -> Vec<u8> {
@@ -225,9 +232,7 @@ impl Load {
             }
         });
         for seq in answers {
-            let mut message = vec![MessageType::Ack.byte()];
-            Ack { seq, payload: Raw::NIL }.encode(&mut message).expect("a vector has room");
-            self.send(&[message])?;
+            self.send(&[messages::ack(seq)])?;
         }
         Ok(Some(acks))
     }
@@ -239,7 +244,7 @@ impl Load {
 /// The address cannot be had.
 pub(super) fn answer(addr: SocketAddr) -> Result<(), String> {
     let socket = UdpSocket::bind(addr).map_err(|error| format!("{addr}: {error}"))?;
-    let (mut buf, mut message) = ([0; 2048], Vec::new());
+    let mut buf = [0; 2048];
     loop {
         let (len, from) = socket.recv_from(&mut buf).map_err(|error| error.to_string())?;
         let Some((_, Ok((ping, _)))) =
@@ -247,40 +252,10 @@ pub(super) fn answer(addr: SocketAddr) -> Result<(), String> {
         else {
             continue;
         };
-        message.clear();
-        message.push(MessageType::Ack.byte());
-        Ack { seq: ping.seq, payload: Raw::NIL }.encode(&mut message).expect("a vector has room");
-        socket.send_to(&message, from).map_err(|error| error.to_string())?;
+        socket.send_to(&messages::ack(ping.seq), from).map_err(|error| error.to_string())?;
     }
 }
 
-fn alive(name: &str, addr: SocketAddr) -> Vec<u8> {
-    let SocketAddr::V4(addr) = addr else { unreachable!("all is IPv4") };
-    let octets = addr.ip().octets();
-    let alive = Alive {
-        incarnation: 1,
-        node: name.as_bytes().into(),
-        addr: Raw::from(&octets[..]),
-        port: addr.port(),
-        meta: Raw::from(METADATA),
-        vsn: Raw::from(&VERSIONS[..]),
-    };
-    let mut message = vec![MessageType::Alive.byte()];
-    alive.encode(&mut message).expect("a vector has room");
-    message
-}
-
-fn ping(seq: u32, from: SocketAddr) -> Vec<u8> {
-    let SocketAddr::V4(from) = from else { unreachable!("all is IPv4") };
-    let octets = from.ip().octets();
-    let ping = Ping {
-        seq,
-        node: TARGET.as_bytes().into(),
-        source_addr: Raw::from(&octets[..]),
-        source_port: from.port(),
-        source_node: NAME.as_bytes().into(),
-    };
-    let mut message = vec![MessageType::Ping.byte()];
-    ping.encode(&mut message).expect("a vector has room");
-    message
+fn alive(name: &str, addr: SocketAddrV4) -> Vec<u8> {
+    messages::alive(name, addr, 1, Raw::from(METADATA), VERSIONS)
 }

@@ -9,11 +9,10 @@ mod table;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::env::current_exe;
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::document;
+use crate::document::Place;
 use load::{Load, Rate};
 use program::{Agent, Process, Program, free_ports};
 
@@ -38,8 +37,7 @@ pub struct Options {
 }
 
 /// The marks around the table in a document.
-const PLACE: document::Place =
-    document::Place { begin: "<!-- live: written by gossip-bench -->", end: "<!-- end of live -->" };
+const PLACE: Place = Place { begin: "<!-- live: written by gossip-bench -->", end: "<!-- end of live -->" };
 
 /// Members that an agent knows when its memory is measured, itself included.
 const MEMBERS: usize = 1000;
@@ -67,11 +65,8 @@ struct Measured {
 /// # Errors
 /// An agent is missing, does not start, or does not do its work; a file cannot be read or written.
 pub fn run(options: &Options) -> Result<String, String> {
-    let at = |path: &PathBuf, error: String| format!("{}: {error}", path.display());
-    let read = |path: &PathBuf| fs::read_to_string(path).map_err(|error| at(path, error.to_string()));
     if let Some(path) = &options.write {
-        // Before a minute is spent on measuring.
-        PLACE.replaced(&read(path)?, "").map_err(|error| at(path, error))?;
+        PLACE.check(path)?;
     }
     let mut all = Vec::new();
     for program in Program::all(options)? {
@@ -81,8 +76,7 @@ pub fn run(options: &Options) -> Result<String, String> {
     eprintln!("the floor: measuring");
     let text = table::markdown(&all, &floor(options)?);
     if let Some(path) = &options.write {
-        let document = PLACE.replaced(&read(path)?, &text).map_err(|error| at(path, error))?;
-        fs::write(path, document).map_err(|error| at(path, error.to_string()))?;
+        PLACE.write(path, &text)?;
     }
     Ok(text)
 }

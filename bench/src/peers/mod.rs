@@ -15,12 +15,13 @@ pub mod report;
 mod tests;
 pub mod work;
 
-use std::fs;
 use std::path::PathBuf;
 
 use comparison::{Comparison, LeftOut};
 use contender::Contender;
 use measure::Wanted;
+
+use crate::document::{at, read, write};
 
 /// What `gossip-bench peers` is asked for.
 #[derive(Clone, Debug, clap::Args)]
@@ -50,16 +51,11 @@ pub struct Options {
 /// # Errors
 /// A file cannot be read or written; or ours, which all others are compared with, failed.
 pub fn run(options: &Options) -> Result<String, String> {
-    let at = |path: &PathBuf, error: String| format!("{}: {error}", path.display());
-    let read = |path: &PathBuf| fs::read_to_string(path).map_err(|error| at(path, error.to_string()));
-    let write =
-        |path: &PathBuf, text: &str| fs::write(path, text).map_err(|error| at(path, error.to_string()));
     if let Some(path) = &options.write {
-        // Before minutes are spent on measuring.
-        comparison::PLACE.replaced(&read(path)?, "").map_err(|error| at(path, error))?;
+        comparison::PLACE.check(path)?;
     }
     let comparison = match &options.read {
-        Some(path) => Comparison::from_json(&read(path)?).map_err(|error| at(path, error))?,
+        Some(path) => Comparison::from_json(&read(path)?).map_err(|error| at(path, &error))?,
         None => measured(options)?,
     };
     let tables = comparison.markdown();
@@ -67,11 +63,10 @@ pub fn run(options: &Options) -> Result<String, String> {
         write(path, &comparison.to_json())?;
     }
     if let Some(path) = &options.svg {
-        write(path, &plot::svg(&comparison).map_err(|error| at(path, error))?)?;
+        write(path, &plot::svg(&comparison).map_err(|error| at(path, &error))?)?;
     }
     if let Some(path) = &options.write {
-        let document = comparison::PLACE.replaced(&read(path)?, &tables).map_err(|error| at(path, error))?;
-        write(path, &document)?;
+        comparison::PLACE.write(path, &tables)?;
     }
     Ok(tables)
 }

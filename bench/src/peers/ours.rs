@@ -6,7 +6,7 @@ use core::time::Duration;
 use gossip_proto::wire::compound::{Packer, Parts};
 use gossip_proto::wire::field::Raw;
 use gossip_proto::wire::layers::{Compression, Layers};
-use gossip_proto::wire::message::{Ack, Alive, MessageType, Ping};
+use gossip_proto::wire::message::{MessageType, Ping};
 use gossip_proto::wire::packet::open;
 use gossip_proto::{
     Config, Instant, KnownMember, Machine, Membership, Node, NonceSecret, Seed, Source, Transmit,
@@ -16,6 +16,7 @@ use super::measure::{self, Peer, Sent, Wanted};
 use super::report::Report;
 use super::work::{Datagram, Update, address, name, number};
 use super::{cluster, ours_cluster};
+use crate::messages;
 
 /// Protocol versions that members announce.
 const VERSIONS: [u8; 6] = [1, 5, 2, 0, 0, 0];
@@ -63,17 +64,8 @@ impl Peer for Ours {
         let mut bytes = vec![0; DATAGRAM];
         let mut packer = Packer::new(&mut bytes);
         for update in updates {
-            let (name, octets) = (name(update.member), address(update.member).ip().octets());
-            let alive = Alive {
-                incarnation: update.incarnation,
-                node: name.as_bytes().into(),
-                addr: Raw::from(&octets[..]),
-                port: 7946,
-                meta: Raw::NIL,
-                vsn: Raw::from(&VERSIONS[..]),
-            };
-            let mut message = vec![MessageType::Alive.byte()];
-            alive.encode(&mut message).expect("a vector has room");
+            let (name, addr) = (name(update.member), address(update.member));
+            let message = messages::alive(&name, addr, update.incarnation, Raw::NIL, VERSIONS);
             packer.push(&message).expect("ten fit");
         }
         let len = packer.finish();
@@ -82,16 +74,7 @@ impl Peer for Ours {
     }
 
     fn ping(&mut self, from: usize) -> Datagram {
-        let (source, target, octets) = (name(from), name(0), address(from).ip().octets());
-        let ping = Ping {
-            seq: 7,
-            node: target.as_bytes().into(),
-            source_addr: Raw::from(&octets[..]),
-            source_port: 7946,
-            source_node: source.as_bytes().into(),
-        };
-        let mut bytes = vec![MessageType::Ping.byte()];
-        ping.encode(&mut bytes).expect("a vector has room");
+        let bytes = messages::ping(7, &name(0), &name(from), address(from));
         Datagram { from, bytes }
     }
 
@@ -193,9 +176,7 @@ fn answer(transmit: Transmit, bytes: &[u8]) -> Option<Datagram> {
         return None;
     }
     let (ping, _) = Ping::decode(message).expect("our own ping");
-    let mut bytes = vec![MessageType::Ack.byte()];
-    Ack { seq: ping.seq, payload: Raw::NIL }.encode(&mut bytes).expect("a vector has room");
-    Some(Datagram { from: number(to), bytes })
+    Some(Datagram { from: number(to), bytes: messages::ack(ping.seq) })
 }
 
 type Joining = ours_cluster::Ours<Membership>;

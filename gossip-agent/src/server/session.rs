@@ -307,25 +307,23 @@ impl Outbox {
         (Self(sender), writing)
     }
 
-    /// An answer; `body` is encoded. Header and body together, so that nothing of another stream comes between them.
+    /// An answer; `body` is encoded.
     async fn send(&self, seq: u64, error: &str, body: &[u8]) -> Result<(), Farewell> {
         let mut message = Vec::with_capacity(body.len() + 64);
-        ResponseHeader { error: error.into(), seq }.write(&mut message);
-        message.extend(body);
-        self.0.send(message).await.map_err(|_| Farewell::Because("it does not read"))
+        Self::frame(&mut message, seq, error, body);
+        let reads = self.framed(message).await;
+        reads.then_some(()).ok_or(Farewell::Because("it does not read"))
     }
 
     /// A record of a stream; says whether somebody still reads.
     pub(super) async fn record(&self, seq: u64, record: &[u8]) -> bool {
-        let mut message = Vec::with_capacity(record.len() + 64);
-        Self::frame(&mut message, seq, record);
-        self.framed(message).await
+        self.send(seq, "", record).await.is_ok()
     }
 
-    /// Appends a record of a stream to a message.
-    pub(super) fn frame(message: &mut Vec<u8>, seq: u64, record: &[u8]) {
-        ResponseHeader { error: "".into(), seq }.write(message);
-        message.extend(record);
+    /// Appends header and body to a message, so that nothing of another stream comes between them.
+    pub(super) fn frame(message: &mut Vec<u8>, seq: u64, error: &str, body: &[u8]) {
+        ResponseHeader { error: error.into(), seq }.write(message);
+        message.extend(body);
     }
 
     /// Sends what [`Outbox::frame`] made; says whether somebody still reads.

@@ -37,7 +37,7 @@ pub(super) async fn events(mut listener: Listener, asked: Asked, seq: u64, outbo
         // What is there goes out together: one system call for many events.
         while let Some(batch) = next {
             if let Some(record) = records::event(&batch, &asked) {
-                Outbox::frame(&mut message, seq, &record);
+                Outbox::frame(&mut message, seq, "", &record);
             }
             next = if message.len() < TOGETHER { listener.try_recv() } else { None };
         }
