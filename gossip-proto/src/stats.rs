@@ -118,6 +118,10 @@ stats! {
     follow_ups,
     /// Times such an exchange was wanted and not begun, because there were too many lately.
     follow_ups_withheld,
+    /// Members that were told what others know of them, because an exchange showed other content under the same incarnation.
+    hearsay_told,
+    /// Times such a packet was wanted and not sent, because there were too many lately.
+    hearsay_withheld,
     /// Inbound streams refused because too many are open.
     streams_refused,
     /// Inbound streams ended before their time, because all places were taken, their source held several, and another one

@@ -197,8 +197,50 @@ fn a_crowd_of_newcomers_from_an_exchange_is_passed_on_once_each() {
     assert_eq!(sent.get(&("n39".into(), 2)), Some(&often));
 }
 
+/// Whoever holds the key can claim any content of everybody: that sets eight packets going, and one more for each probe
+/// interval. Of what is older or newer, or of another address, nobody is told.
+#[test]
+fn members_are_told_what_is_said_of_them_within_a_ration() {
+    let mut script = quiet(|config| {
+        config.gossip_interval(Duration::ZERO).probe_interval(Duration::from_secs(3600));
+    });
+    exchange(&mut script, &(0..40).map(|number| (number, 2)).collect::<Vec<_>>());
+    script.sent();
+    let hearsay = |script: &mut Script, members: &[(u8, u32)], meta: &[u8]| {
+        exchange_with(script, members, meta);
+        let alive = |bytes: &Vec<u8>| {
+            let alive = Alive::decode(bytes.strip_prefix(&[MessageType::Alive.byte()])?).ok()?.0;
+            Some((String::from_utf8_lossy(&alive.node).into_owned(), alive.meta.to_vec()))
+        };
+        // The first two: rumors may follow.
+        let told =
+            |sent: &Sent| (sent.to, sent.messages.iter().filter_map(alive).take(2).collect::<Vec<_>>());
+        script.sent().iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(hearsay(&mut script, &[(1, 1), (2, 2)], b""), []);
+    assert_eq!(hearsay(&mut script, &[(1, 1)], b"x"), []);
+    assert_eq!(hearsay(&mut script, &[(1, 2)], &[7; 513]), []);
+    let to_2 = core::net::SocketAddr::from(([10, 1, 0, 2], 7946));
+    let both = [b"x".to_vec(), Vec::new()].map(|meta| ("n2".to_owned(), meta)).to_vec();
+    assert_eq!(hearsay(&mut script, &[(2, 2)], b"x"), [(to_2, both)]);
+    let all = hearsay(&mut script, &(0..40).map(|number| (number, 2)).collect::<Vec<_>>(), b"y");
+    assert_eq!(all.len(), 7);
+    let stats = script.machine.stats();
+    assert_eq!((stats.hearsay_told, stats.hearsay_withheld), (8, 33));
+    assert_eq!(
+        script.machine.find(b"n2").unwrap().metadata.to_vec(),
+        b"",
+        "nobody is believed before the member is"
+    );
+}
+
 /// An exchange that somebody opens, with these members alive.
 fn exchange(script: &mut Script, members: &[(u8, u32)]) {
+    exchange_with(script, members, b"");
+}
+
+/// The same, with this metadata for all of them.
+fn exchange_with(script: &mut Script, members: &[(u8, u32)], meta: &[u8]) {
     let header = PushPullHeader { nodes: members.len() as i64, user_state_len: 0, join: false };
     let mut body = message(MessageType::PushPull, |bytes| header.encode(bytes));
     for &(number, incarnation) in members {
@@ -208,6 +250,7 @@ fn exchange(script: &mut Script, members: &[(u8, u32)]) {
             addr: addr.as_slice().into(),
             port: 7946,
             incarnation,
+            meta: meta.into(),
             vsn: PLAIN.as_slice().into(),
             ..NodeState::default()
         };

@@ -2,8 +2,10 @@
 use crate::support;
 
 use core::time::Duration;
+
+use bytes::Bytes;
 use gossip_proto::*;
-use support::node::{addr, dead, plain_alive};
+use support::node::{VSN, addr, dead, plain_alive};
 use support::pair::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -159,4 +161,55 @@ fn members_that_come_and_go_set_few_exchanges_going() {
     // Eight at once, and then one in each interval of the schedule.
     assert!((8..=8 + 400 / 30 + 1).contains(&stats.follow_ups), "{} follow-ups", stats.follow_ups);
     assert!(stats.follow_ups_withheld > 50, "{} withheld", stats.follow_ups_withheld);
+}
+
+/// "x" has restarted, and come to the incarnation of its earlier life before "a" had heard of it. No exchange with "x" is
+/// possible, which is all that would settle it upstream.
+#[test]
+fn who_is_known_with_two_contents_under_one_incarnation_is_told() {
+    for healing in [true, false] {
+        let mut net = Net::new([("a", 1), ("b", 2), ("x", 3)].map(|(name, host)| {
+            let mut config = Config::lan(name, addr(host));
+            config.metadata(if name == "x" { "new".into() } else { Bytes::new() });
+            if name == "x" {
+                config.push_pull_interval(Duration::ZERO);
+            }
+            let mut experiment = Experiment::default();
+            experiment.healing(healing);
+            config.experiment(experiment);
+            Membership::new(
+                Instant::ORIGIN,
+                config,
+                Seed::from_u64(u64::from(host)),
+                NonceSecret::new([host; 32]),
+            )
+            .expect("a node")
+        }));
+        net.join(1, 2);
+        net.run_for(30 * SECOND);
+        net.no_streams.push(addr(3));
+        let now = net.now;
+        let old = KnownMember {
+            name: Name::new(b"x"),
+            addr: addr(3),
+            metadata: "old".into(),
+            incarnation: 1,
+            versions: VSN,
+        };
+        net.host(0).machine.know(now, &[old]);
+        net.join(0, 1);
+        net.run_for(if healing { SECOND } else { 300 * SECOND });
+        let known = |host: usize| {
+            let member = net.hosts[host].machine.find(b"x").expect("known");
+            (member.incarnation, member.metadata.to_vec())
+        };
+        let stats = net.hosts[0].machine.stats();
+        if healing {
+            assert_eq!((known(0), known(1)), ((2, b"new".to_vec()), (2, b"new".to_vec())));
+            assert_eq!((stats.hearsay_told, stats.hearsay_withheld), (1, 0));
+        } else {
+            assert_eq!((known(0), known(1)), ((1, b"old".to_vec()), (1, b"new".to_vec())));
+            assert_eq!(stats.hearsay_told, 0);
+        }
+    }
 }

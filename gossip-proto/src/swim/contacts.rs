@@ -11,12 +11,13 @@ use siphasher::sip::SipHasher13;
 use smallvec::SmallVec;
 
 use super::influx::Influx;
+use super::outgoing::Outgoing;
 use super::streams::{Contact, Purpose};
 use super::{Deadline, Notice, Swim, scale};
 use crate::ration::Ration;
 use crate::roster::{LOCAL, Standing, canonical};
 use crate::timer::TimerId;
-use crate::wire::message::MessageType;
+use crate::wire::message::{Alive, MessageType, NodeState};
 use crate::{Instant, MemberKey, Name, Status};
 
 /// Addresses that are joined again whenever no alive member has them.
@@ -32,6 +33,8 @@ pub(crate) struct Contacts {
     pub(super) influx: Influx,
     /// Of exchanges beside the schedule that what happens to others sets going.
     extra: Ration,
+    /// Of packets that tell members what is said of them.
+    hearsay: Ration,
 }
 
 #[derive(Debug)]
@@ -63,6 +66,7 @@ impl Contacts {
             returned: 0,
             influx: Influx::default(),
             extra: Ration::default(),
+            hearsay: Ration::default(),
         }
     }
 
@@ -70,8 +74,8 @@ impl Contacts {
         for seed in &self.seeds {
             (seed.id, seed.addr, seed.due, seed.attempts, seed.busy).hash(hasher);
         }
-        (self.follow_up.map(|next| (next.to, next.round)), self.returned, self.influx, self.extra)
-            .hash(hasher);
+        (self.follow_up.map(|next| (next.to, next.round)), self.returned, self.influx).hash(hasher);
+        (self.extra, self.hearsay).hash(hasher);
     }
 }
 
@@ -282,6 +286,27 @@ impl Swim {
         free
     }
 
+    /// Two nodes know a member under one incarnation, but not with the same content. So it has restarted and come to the
+    /// incarnation of its earlier life before all had heard of it, and nobody would ever know better but by an exchange with
+    /// that very member: one that hears of the other life refutes it (spec 4.3 step 8). It is told what either side knows.
+    /// Rationed, because whoever holds the key can claim any content of all members.
+    pub(super) fn tell_hearsay(&mut self, slot: u32, state: &NodeState<'_>) {
+        if !self.config.experiment.healing {
+            return;
+        }
+        if !self.contacts.hearsay.take(self.now, EXTRA, self.config.probe_interval) {
+            self.stats.hearsay_withheld += 1;
+            return;
+        }
+        let NodeState { name, addr, port, meta, incarnation, vsn, .. } = state.clone();
+        let alive = Alive { incarnation, node: name, addr, port, meta, vsn };
+        let mut said = Vec::with_capacity(alive.encoded_len());
+        if alive.encode(&mut said).is_ok() {
+            let told = self.push_outgoing(Outgoing::Hearsay { of: self.roster.key(slot), said });
+            self.stats.hearsay_told += u64::from(told);
+        }
+    }
+
     /// This node was accused, so it may have been the one that was cut off, and what it suspects of others was said to
     /// nobody. An exchange tells them, so that they can refute it before it runs out here.
     pub(crate) fn retell(&mut self) {
@@ -343,7 +368,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const SECOND_LOOK: Duration = Duration::from_secs(5);
 /// Exchanges that follow one, at most.
 const FOLLOW_UPS: u8 = 2;
-/// Exchanges beside the schedule, at once; and the interval that counts for more where the schedule has none.
+/// Exchanges beside the schedule, or packets of hearsay, at once; and the interval that counts for more where the schedule has
+/// none.
 const EXTRA: u32 = 8;
 const UNSCHEDULED: Duration = Duration::from_secs(30);
 /// How many nodes turn to the one member that was missing and is back, on average.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::claims::Via;
 use super::streams::{Contact, Purpose};
 use super::{Deadline, Swim, Upper};
-use crate::config::Answer;
+use crate::config::{Answer, MAX_METADATA};
 use crate::error::CommandError;
 use crate::output::{Cause, JoinFailure, RequestId, Source};
 use crate::roster::{Common, LOCAL, Standing, WireAddr};
@@ -300,6 +300,9 @@ impl Swim {
         match state.state {
             ALIVE => {
                 let NodeState { name, addr, port, meta, incarnation, vsn, .. } = state;
+                if let Some(slot) = known.filter(|&slot| self.is_known_otherwise(slot, state)) {
+                    self.tell_hearsay(slot, state);
+                }
                 let old = known.is_some_and(|slot| self.is_old(slot, *incarnation, addr, *port, meta, vsn));
                 if !old && let Some(claim) = self.alive_claim(name, *incarnation, addr, *port, meta, vsn) {
                     self.alive(upper, known, &claim, Via::Exchange(from.addr));
@@ -326,6 +329,19 @@ impl Swim {
             }
             _ => false,
         }
+    }
+
+    /// Whether the two sides know a member under the same incarnation, but not with the same content.
+    fn is_known_otherwise(&self, slot: u32, state: &NodeState<'_>) -> bool {
+        let record = self.roster.get(slot);
+        // In this order, because nearly all have the same content.
+        (*record.metadata != *state.meta || state.vsn.first_chunk() != Some(&record.versions))
+            && record.incarnation == state.incarnation
+            && record.standing == Standing::Alive
+            && record.addr.as_bytes() == &*state.addr
+            && record.port == self.port_or_own(state.port)
+            && state.meta.len() <= MAX_METADATA
+            && slot != LOCAL
     }
 
     fn merged<U: Upper>(&mut self, upper: &mut U, merge: &Merge) {

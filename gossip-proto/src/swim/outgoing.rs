@@ -1,6 +1,7 @@
 //! What waits to be sent, not yet encoded: composed when it is polled, from the state of that moment.
 
 use alloc::borrow::Cow;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use bytes::Bytes;
@@ -45,6 +46,11 @@ pub(crate) enum Outgoing {
     Gossip {
         to: MemberKey,
     },
+    /// What another member knows of this one, an alive message's body, and what is known here.
+    Hearsay {
+        of: MemberKey,
+        said: Vec<u8>,
+    },
     User {
         to: MemberKey,
         payload: Bytes,
@@ -63,7 +69,7 @@ impl Outgoing {
                 DatagramKind::Ping
             }
             Self::Ack { .. } | Self::Nack { .. } => DatagramKind::Answer,
-            Self::Gossip { .. } => DatagramKind::Gossip,
+            Self::Gossip { .. } | Self::Hearsay { .. } => DatagramKind::Gossip,
             Self::User { .. } | Self::Direct { .. } => DatagramKind::Message,
         }
     }
@@ -233,6 +239,7 @@ impl Swim {
             Outgoing::Gossip { .. } if self.rumors.is_empty() => None,
             Outgoing::IndirectPing { helper: to, .. }
             | Outgoing::Gossip { to }
+            | Outgoing::Hearsay { of: to, .. }
             | Outgoing::User { to, .. } => member(to),
         }?;
         Some((self.roster.get(slot).socket(), Some(slot)))
@@ -314,6 +321,13 @@ impl Swim {
                 Ok(true)
             }
             Outgoing::Gossip { .. } => Ok(true),
+            Outgoing::Hearsay { said, .. } => {
+                put(packer, MessageType::Alive, |sink| sink.put(said))?;
+                let record = self.roster.get(peer.ok_or(Full)?);
+                // Where there is no room for both: one of the nodes that see this holds what is wrong.
+                let _ = put(packer, MessageType::Alive, |sink| record.alive().encode(sink));
+                Ok(true)
+            }
             // Without rumors: these are for members, and a stranger may have asked.
             Outgoing::User { payload, .. } | Outgoing::Direct { payload, .. } => {
                 put(packer, MessageType::User, |sink| sink.put(payload))?;
