@@ -230,14 +230,12 @@ macro_rules! machine {
 
                 fn poll_transmit(&mut self, now: Instant, buf: &mut [u8]) -> Option<Transmit> {
                     self.swim.advance(now);
-                    if self.swim.may_transmit() {
-                        self.swim.record(|now| Input::PollTransmit { now, len: buf.len().min(MAX_BUFFER) });
+                    if !self.swim.may_transmit() {
+                        return None;
                     }
-                    let stirred = self.swim.may_transmit();
+                    self.swim.record(|now| Input::PollTransmit { now, len: buf.len().min(MAX_BUFFER) });
                     let transmit = self.swim.poll_transmit(&self.upper, buf);
-                    if stirred {
-                        self.swim.record_transmit(transmit.as_ref());
-                    }
+                    self.swim.record_transmit(transmit.as_ref());
                     self.swim.settle(&mut self.upper);
                     transmit
                 }

@@ -46,6 +46,15 @@ impl WireAddr {
     pub(crate) fn socket(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.ip(), port)
     }
+
+    /// Whether [`socket`](Self::socket) is that, which is asked for each packet.
+    #[inline]
+    pub(crate) fn is(&self, port: u16, addr: SocketAddr) -> bool {
+        match addr {
+            SocketAddr::V4(v4) if self.len == 4 => port == v4.port() && self.bytes[..4] == v4.ip().octets(),
+            _ => self.socket(port) == addr,
+        }
+    }
 }
 
 impl fmt::Debug for WireAddr {
@@ -56,6 +65,7 @@ impl fmt::Debug for WireAddr {
 
 /// The form used for comparison and sending: IPv4-mapped unmapped, no flow label; the scope only where it matters,
 /// on link-local addresses.
+#[inline]
 pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr {
         SocketAddr::V4(_) => addr,

@@ -20,6 +20,7 @@ use crate::hash::Keyed;
 use crate::rng::Rng;
 use crate::slab::{make_room, reach};
 use crate::timer::TimerId;
+use crate::wire::same;
 use crate::{IdentityId, Instant, MemberKey, Name, Status};
 
 /// No slot, suspicion or pending change.
@@ -72,6 +73,11 @@ const NOTHING: u64 = u64::MAX;
 impl Record {
     pub(crate) fn socket(&self) -> SocketAddr {
         self.addr.socket(self.port)
+    }
+
+    /// Whether that is its [address](Self::socket).
+    pub(crate) fn is_at(&self, addr: SocketAddr) -> bool {
+        self.addr.is(self.port, addr)
     }
 
     /// Whether the slot is in use: who is known has a name.
@@ -237,13 +243,13 @@ impl Roster {
     /// A member at this address; with several, any of them.
     pub(crate) fn at(&self, addr: SocketAddr) -> Option<u32> {
         let addr = canonical(addr);
-        self.addresses.find(self.keyed.addr(&addr), |&slot| self.get(slot).socket() == addr).copied()
+        self.addresses.find(self.keyed.addr(&addr), |&slot| self.get(slot).is_at(addr)).copied()
     }
 
     /// Whether a record at this address is of that kind; a name that is gone may share it with one that is there.
     pub(crate) fn any_at(&self, addr: SocketAddr, is: impl Fn(&Record) -> bool) -> bool {
         let addr = canonical(addr);
-        let matches = |slot: u32| self.get(slot).socket() == addr && is(self.get(slot));
+        let matches = |slot: u32| self.get(slot).is_at(addr) && is(self.get(slot));
         self.addresses.find(self.keyed.addr(&addr), |&slot| matches(slot)).is_some()
     }
 
@@ -415,7 +421,7 @@ impl Roster {
         }
         let record = self.get_mut(slot);
         record.versions = versions;
-        if *record.metadata != *metadata {
+        if !same(&record.metadata, metadata) {
             record.metadata = metadata.into();
         }
         self.version += 1;

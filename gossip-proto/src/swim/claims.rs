@@ -11,6 +11,7 @@ use crate::output::{Cause, ChangeKind, Source};
 use crate::roster::precedence::{Belief, Claim, Verdict, decide, refutation};
 use crate::roster::{LOCAL, Standing, WireAddr, canonical};
 use crate::wire::message::{Accusation, Alive};
+use crate::wire::same;
 
 /// An alive claim whose parts were checked for form.
 #[derive(Clone, Copy, Debug)]
@@ -155,7 +156,7 @@ impl Swim {
                 same_address: record.addr == claim.addr && record.port == claim.port,
                 // It only matters for our own words.
                 same_content: slot != LOCAL
-                    || *record.metadata == *claim.metadata && record.versions == claim.versions,
+                    || same(&record.metadata, claim.metadata) && record.versions == claim.versions,
                 ..self.belief(slot)
             }
         });
@@ -218,7 +219,8 @@ impl Swim {
         self.end_suspicion(slot);
         let record = self.roster.get(slot);
         let was = record.standing;
-        let changed = *record.metadata != *claim.metadata || record.socket() != claim.addr.socket(claim.port);
+        let socket = claim.addr.socket(claim.port);
+        let changed = !same(&record.metadata, claim.metadata) || !record.is_at(socket);
         if (was == Standing::Dead && !new) || record.says == Some(crate::Status::Failed) {
             self.note_return();
         }
@@ -470,7 +472,7 @@ impl Swim {
             Via::Datagram(source) if canonical(source.addr) == claimed => source.identity,
             _ => None,
         };
-        if direct.is_some() || self.roster.get(slot).socket() != claimed {
+        if direct.is_some() || !self.roster.get(slot).is_at(claimed) {
             self.roster.set_identity(slot, direct);
         }
     }

@@ -14,6 +14,7 @@ use crate::output::{Cause, JoinFailure, RequestId, Source};
 use crate::roster::{Common, LOCAL, Standing, WireAddr};
 use crate::timer::TimerId;
 use crate::wire::message::NodeState;
+use crate::wire::same;
 use crate::wire::stream::PushPull;
 use crate::{MergeMember, Name, Status};
 
@@ -335,7 +336,7 @@ impl Swim {
     fn is_known_otherwise(&self, slot: u32, state: &NodeState<'_>) -> bool {
         let record = self.roster.get(slot);
         // In this order, because nearly all have the same content.
-        (*record.metadata != *state.meta || state.vsn.first_chunk() != Some(&record.versions))
+        (!same(&record.metadata, &state.meta) || state.vsn.first_chunk() != Some(&record.versions))
             && record.incarnation == state.incarnation
             && record.standing == Standing::Alive
             && record.addr.as_bytes() == &*state.addr

@@ -151,7 +151,7 @@ pub(crate) struct Swim {
     pub(crate) rng: Rng,
     layers: Layers,
     nonces: Nonces,
-    scratch: Option<Scratch>,
+    scratch: Option<Box<Scratch>>,
     deflater: Deflater,
     rumors: Rumors<Rumor>,
     /// What the application's queued broadcasts are about. As many as there are such rumors at most.
@@ -271,7 +271,7 @@ impl Swim {
             stats: Stats::default(),
             layers,
             nonces: nonces.into_nonces(),
-            scratch: Some(Scratch::new()),
+            scratch: Some(Box::default()),
             deflater: Deflater::new(),
             rumors: Rumors::new(config.max_rumors, private.next_u64()),
             subjects: HashMap::with_hasher(keyed),

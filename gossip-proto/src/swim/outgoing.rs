@@ -13,7 +13,7 @@ use crate::roster::{Standing, canonical};
 use crate::wire::compound::Packer;
 use crate::wire::message::{Accusation, Ack, IndirectPing, MessageType, Nack};
 use crate::wire::msgpack::{Full, Sink, SliceSink};
-use crate::wire::packet::Envelope;
+use crate::wire::packet::Frame;
 
 /// Something to send.
 #[derive(Debug)]
@@ -189,23 +189,18 @@ impl Swim {
         let (to, peer) = self.destination(&outgoing)?;
         // Every receiver checks a checksum; those with pmax >= 5 send it as well (spec 1.3, Q-3).
         let crc = peer.is_some_and(|slot| self.roster.get(slot).versions[1] >= 5) && !self.is_sealing();
-        // The layers are lent out while the body is composed from the rest of the state.
-        let layers = core::mem::take(&mut self.layers);
         let limit = self.datagram_limit(to).min(buf.len());
-        let composed = Envelope::new(&layers, buf, limit, crc).and_then(|mut envelope| {
-            let mut packer = Packer::new(envelope.body());
-            let takes_rumors = self.head(upper, &outgoing, peer, &mut packer).ok()?;
-            if takes_rumors && (is_gossip || self.config.experiment.piggyback) {
-                self.fill(&mut packer);
-            }
-            let len = packer.finish();
-            if self.is_watched() {
-                self.composed = super::outline::messages(&envelope.body()[..len]);
-            }
-            envelope.finish(len, &mut self.nonces, &mut self.deflater).ok()
-        });
-        self.layers = layers;
-        let len = composed?;
+        let frame = Frame::new(&self.layers, limit, crc)?;
+        let mut packer = Packer::new(frame.body(buf));
+        let takes_rumors = self.head(upper, &outgoing, peer, &mut packer).ok()?;
+        if takes_rumors && (is_gossip || self.config.experiment.piggyback) {
+            self.fill(&mut packer);
+        }
+        let len = packer.finish();
+        if self.is_watched() {
+            self.composed = super::outline::messages(&frame.body(buf)[..len]);
+        }
+        let len = frame.finish(&self.layers, buf, len, &mut self.nonces, &mut self.deflater).ok()?;
         self.transmits += 1;
         let id = TransmitId(self.transmits);
         if is_probe {
@@ -227,7 +222,7 @@ impl Swim {
         let member = |key| self.roster.resolve(key);
         let slot = match *outgoing {
             Outgoing::Ack { to, asker, .. } => {
-                let still = self.roster.used(asker).is_some_and(|record| record.socket() == to);
+                let still = self.roster.used(asker).is_some_and(|record| record.is_at(to));
                 return Some((to, if still { Some(asker) } else { self.roster.at(to) }));
             }
             Outgoing::Nack { to, .. } | Outgoing::Direct { to, .. } => {

@@ -316,9 +316,12 @@ impl Swim {
         name: &[u8],
     ) -> SocketAddr {
         let Some(claimed) = crate::roster::WireAddr::new(addr).filter(|_| port > 0) else { return source };
+        if claimed.is(port, source) {
+            return source;
+        }
         let claimed = claimed.socket(port);
-        let named = || self.roster.find(name).is_some_and(|slot| self.roster.get(slot).socket() == claimed);
-        if claimed == source || named() {
+        let named = || self.roster.find(name).is_some_and(|slot| self.roster.get(slot).is_at(claimed));
+        if named() {
             return claimed;
         }
         self.stats.ping_source_ignored += 1;

@@ -26,7 +26,7 @@ impl Swim {
         let port = self.port_or_own(ping.port);
         let target = WireAddr::new(&ping.target).and_then(|addr| {
             let socket = addr.socket(port);
-            let named = self.known(&ping.node).filter(|&slot| self.roster.get(slot).socket() == socket);
+            let named = self.known(&ping.node).filter(|&slot| self.roster.get(slot).is_at(socket));
             named.or_else(|| self.roster.at(socket).filter(|_| ping.node.is_empty()))
         });
         // Anything but a member's address would make us send to whom the sender chooses (W-8).

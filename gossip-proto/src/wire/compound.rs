@@ -1,5 +1,7 @@
 //! Compounds: several messages in one packet (spec 1.9).
 
+use smallvec::SmallVec;
+
 use super::message::MessageType;
 use super::msgpack::Full;
 
@@ -87,27 +89,28 @@ where
 pub struct Packer<'b> {
     buf: &'b mut [u8],
     used: usize,
-    count: usize,
-    lengths: [u16; MAX_PARTS],
+    /// Of the messages so far. Not an array: to fill one with zeros would take longer than to compose an acknowledgement.
+    lengths: SmallVec<[u16; 256]>,
 }
 
 impl<'b> Packer<'b> {
     /// Composes into `buf`, whose length is the limit of the body.
     pub fn new(buf: &'b mut [u8]) -> Self {
-        Self { buf, used: 0, count: 0, lengths: [0; MAX_PARTS] }
+        Self { buf, used: 0, lengths: SmallVec::new() }
     }
 
     /// Messages so far.
     pub fn count(&self) -> usize {
-        self.count
+        self.lengths.len()
     }
 
     /// Length of the longest message that can still be added; 0 if none can.
     pub fn room(&self) -> usize {
-        if self.count == MAX_PARTS {
+        let count = self.count();
+        if count == MAX_PARTS {
             return 0;
         }
-        let table = if self.count == 0 { 0 } else { COMPOUND_HEADER + (self.count + 1) * PART_OVERHEAD };
+        let table = if count == 0 { 0 } else { COMPOUND_HEADER + (count + 1) * PART_OVERHEAD };
         self.buf.len().saturating_sub(self.used).saturating_sub(table).min(usize::from(u16::MAX))
     }
 
@@ -123,8 +126,7 @@ impl<'b> Packer<'b> {
         if len == 0 || len > self.room() {
             return Err(Full);
         }
-        *self.lengths.get_mut(self.count).ok_or(Full)? = u16::try_from(len).map_err(|_| Full)?;
-        self.count += 1;
+        self.lengths.push(u16::try_from(len).map_err(|_| Full)?);
         self.used += len;
         Ok(())
     }
@@ -135,15 +137,17 @@ impl<'b> Packer<'b> {
         self.commit(message.len())
     }
 
-    /// Completes the body and returns its length, 0 if it has no messages.
-    pub fn finish(self) -> usize {
-        if self.count < 2 {
-            return self.used;
+    /// Completes the body and returns its length, 0 if it has no messages. No message can be added any more.
+    pub fn finish(&mut self) -> usize {
+        if self.count() > 1 {
+            let header = COMPOUND_HEADER + self.count() * PART_OVERHEAD;
+            self.buf.copy_within(..self.used, header);
+            let lengths = self.lengths.iter().map(|len| usize::from(*len));
+            self.used = write_header(self.buf, lengths).map_or(0, |header| header + self.used);
         }
-        let header = COMPOUND_HEADER + self.count * PART_OVERHEAD;
-        self.buf.copy_within(..self.used, header);
-        let lengths = self.lengths.iter().take(self.count).map(|len| usize::from(*len));
-        write_header(self.buf, lengths).map_or(0, |header| header + self.used)
+        self.buf = &mut [];
+        self.lengths.clear();
+        self.used
     }
 }
 

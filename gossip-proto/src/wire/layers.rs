@@ -3,6 +3,7 @@
 
 use super::keyring::{Key, Keyring};
 use super::label::{Found, Label};
+use super::same;
 use super::seal::SealVersion;
 
 /// Bytes of a checksum in front of a packet: its type and the CRC-32.
@@ -94,7 +95,7 @@ impl Layers {
             Found::Header(label) => label,
             Found::Partial => return Err(LabelRefused::Truncated),
         };
-        if label == self.label.as_bytes() { Ok(()) } else { Err(LabelRefused::Mismatch) }
+        if same(label, self.label.as_bytes()) { Ok(()) } else { Err(LabelRefused::Mismatch) }
     }
 }
 

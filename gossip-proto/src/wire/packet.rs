@@ -280,36 +280,76 @@ impl Walk<'_> {
 pub struct Envelope<'l, 'b> {
     layers: &'l Layers,
     buf: &'b mut [u8],
-    front: usize,
-    max_body: usize,
-    crc: bool,
+    frame: Frame,
 }
 
 impl<'l, 'b> Envelope<'l, 'b> {
     /// Starts a datagram of at most `max_datagram` bytes in `buf`, with a checksum if `crc`; `None` if the
     /// layers leave no room for a body.
     pub fn new(layers: &'l Layers, buf: &'b mut [u8], max_datagram: usize, crc: bool) -> Option<Self> {
-        let max_body = layers.max_packet_body(max_datagram.min(buf.len()), crc);
-        (max_body > 0).then(|| Self { layers, buf, front: layers.packet_front(crc), max_body, crc })
+        let frame = Frame::new(layers, max_datagram.min(buf.len()), crc)?;
+        Some(Self { layers, buf, frame })
     }
 
     /// Where the body goes; exactly as long as it may become.
     pub fn body(&mut self) -> &mut [u8] {
-        self.buf.get_mut(self.front..self.front + self.max_body).unwrap_or_default()
+        self.frame.body(self.buf)
     }
 
     /// Completes the datagram around the first `len` bytes of [`body`](Self::body) and returns its length:
     /// compresses if that helps, then checksum, seal and label as the layers say. Refuses an empty or too
     /// long body.
     pub fn finish(self, len: usize, nonces: &mut Nonces, deflater: &mut Deflater) -> Result<usize, Full> {
-        let nonce = if self.layers.sealing_key().is_some() { nonces.next_nonce() } else { [0; NONCE_LEN] };
-        self.finish_with(len, &nonce, deflater)
+        self.frame.finish(self.layers, self.buf, len, nonces, deflater)
     }
 
     /// [`finish`](Self::finish) with a given nonce, to reproduce known datagrams. A nonce used twice under
     /// one key gives away both datagrams and lets anyone forge more.
     pub fn finish_with(
-        mut self,
+        self,
+        len: usize,
+        nonce: &[u8; NONCE_LEN],
+        deflater: &mut Deflater,
+    ) -> Result<usize, Full> {
+        self.frame.finish_with(self.layers, self.buf, len, nonce, deflater)
+    }
+}
+
+/// Where in its buffer the body of an [`Envelope`] lies. For who cannot have the layers borrowed while it composes the body; they
+/// must not change before the datagram is finished.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame {
+    front: usize,
+    max_body: usize,
+    crc: bool,
+}
+
+impl Frame {
+    pub(crate) fn new(layers: &Layers, max_datagram: usize, crc: bool) -> Option<Self> {
+        let max_body = layers.max_packet_body(max_datagram, crc);
+        (max_body > 0).then(|| Self { front: layers.packet_front(crc), max_body, crc })
+    }
+
+    pub(crate) fn body<'b>(&self, buf: &'b mut [u8]) -> &'b mut [u8] {
+        buf.get_mut(self.front..self.front + self.max_body).unwrap_or_default()
+    }
+
+    pub(crate) fn finish(
+        self,
+        layers: &Layers,
+        buf: &mut [u8],
+        len: usize,
+        nonces: &mut Nonces,
+        deflater: &mut Deflater,
+    ) -> Result<usize, Full> {
+        let nonce = if layers.sealing_key().is_some() { nonces.next_nonce() } else { [0; NONCE_LEN] };
+        self.finish_with(layers, buf, len, &nonce, deflater)
+    }
+
+    fn finish_with(
+        self,
+        layers: &Layers,
+        buf: &mut [u8],
         len: usize,
         nonce: &[u8; NONCE_LEN],
         deflater: &mut Deflater,
@@ -317,13 +357,12 @@ impl<'l, 'b> Envelope<'l, 'b> {
         if len == 0 || len > self.max_body {
             return Err(Full);
         }
-        let layers = self.layers;
         let len = match layers.compression {
-            Compression::All => deflater.shrink(self.body(), len),
+            Compression::All => deflater.shrink(self.body(buf), len),
             Compression::Off | Compression::Streams => len,
         };
-        let label = layers.label.write_header(self.buf).ok_or(Full)?;
-        let inner = self.buf.get_mut(label..).ok_or(Full)?;
+        let label = layers.label.write_header(buf).ok_or(Full)?;
+        let inner = buf.get_mut(label..).ok_or(Full)?;
         let (text_at, key) = match layers.sealing_key() {
             Some(key) => (SEAL_HEADER, Some(key)),
             None => (0, None),

@@ -51,7 +51,7 @@ impl Services {
             slot != LOCAL
                 && record.says == Some(Status::Alive)
                 && record.versions[1] >= 5
-                && record.socket() != to
+                && !record.is_at(to)
         };
         roster.order().sample(&mut swim.rng, usize::from(factor.min(MAX_RELAYS)), wanted, &mut chosen);
         for slot in chosen {
