@@ -492,7 +492,7 @@ impl Cluster<Node> {
     /// trip time between members that this node has never measured.
     pub async fn coordinate(&self, name: &Name) -> Option<Coordinate> {
         let name = name.clone();
-        self.call(move |core, _| core.machine.coordinate_of(name.as_bytes()).cloned()).await.ok().flatten()
+        self.call(move |core, _| core.machine.coordinate_of(name.as_bytes())).await.ok().flatten()
     }
 
     /// The three Lamport clocks.

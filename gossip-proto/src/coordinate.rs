@@ -78,30 +78,46 @@ impl core::error::Error for Rejected {}
 
 /// The last round trips to one node; their median is a sample (serf.md 6.5). Kept by the caller, one for each node, and
 /// dropped with it.
-#[derive(Clone, Copy, Debug, Default)]
+///
+/// There may be tens of thousands, so that of three round trips the last two are kept, in 32 bits each: to the nanosecond up to two
+/// seconds, and to eight of them up to [`MAX_ROUND_TRIP`].
+#[derive(Clone, Copy, Debug)]
 pub struct LatencyFilter {
-    samples: [f64; FILTER_SIZE],
-    len: usize,
+    /// The older one first; [`NO_SAMPLE`] where there is none.
+    last: [u32; FILTER_SIZE - 1],
+}
+
+impl Default for LatencyFilter {
+    fn default() -> Self {
+        Self { last: [NO_SAMPLE; FILTER_SIZE - 1] }
+    }
 }
 
 impl LatencyFilter {
     /// Takes in one more, in seconds, and gives the median; of two that is the larger.
-    pub fn push(&mut self, seconds: f64) -> f64 {
-        if self.len == FILTER_SIZE {
-            self.samples.rotate_left(1);
-        } else {
-            self.len += 1;
-        }
-        self.samples[self.len - 1] = seconds;
-        let mut sorted = self.samples;
-        let sorted = &mut sorted[..self.len];
-        sorted.sort_unstable_by(f64::total_cmp);
-        sorted[self.len / 2]
+    pub fn push(&mut self, latest: f64) -> f64 {
+        let kept = |sample: u32| {
+            let nanos = if sample < LONG { u64::from(sample) } else { u64::from(sample - LONG) * LONG_UNIT };
+            seconds(nanos)
+        };
+        let median = match self.last {
+            [_, NO_SAMPLE] => latest,
+            [NO_SAMPLE, before] => kept(before).max(latest),
+            [first, second] => {
+                let (low, high) = (kept(first.min(second)), kept(first.max(second)));
+                latest.clamp(low, high)
+            }
+        };
+        let nanos = (latest * 1e9 + 0.5) as u64;
+        let long = || LONG + u32::try_from(nanos / LONG_UNIT).unwrap_or(LONG).min(NO_SAMPLE - LONG - 1);
+        self.last =
+            [self.last[1], u32::try_from(nanos).ok().filter(|nanos| *nanos < LONG).unwrap_or_else(long)];
+        median
     }
 
     /// Whether there was none yet.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.last[1] == NO_SAMPLE
     }
 }
 
@@ -326,6 +342,10 @@ const CC: f64 = 0.25;
 const WINDOW: usize = 20;
 const HEIGHT_MIN: f64 = 10e-6;
 const FILTER_SIZE: usize = 3;
+const NO_SAMPLE: u32 = u32::MAX;
+/// What is less are nanoseconds; what is more, this much taken away, are units of so many.
+const LONG: u32 = 1 << 31;
+const LONG_UNIT: u64 = 8;
 const GRAVITY_RHO: f64 = 150.0;
 /// [`MAX_ROUND_TRIP`] in seconds.
 const MAX_SAMPLE: f64 = 10.0;

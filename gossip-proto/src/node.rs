@@ -225,13 +225,13 @@ impl Node {
     }
 
     /// Where this node is in the cluster's latency space (serf.md 6); `None` if coordinates are switched off.
-    pub fn coordinate(&self) -> Option<&Coordinate> {
+    pub fn coordinate(&self) -> Option<Coordinate> {
         self.upper.coordinate_of(&self.swim, self.swim.config.name.as_bytes())
     }
 
     /// Where a member last said to be, or this node is; `None` if it is not known, said nothing, or coordinates are
     /// switched off. With two of them, [`crate::coordinate::distance`] estimates a round trip time.
-    pub fn coordinate_of(&self, name: &[u8]) -> Option<&Coordinate> {
+    pub fn coordinate_of(&self, name: &[u8]) -> Option<Coordinate> {
         self.upper.coordinate_of(&self.swim, name)
     }
 

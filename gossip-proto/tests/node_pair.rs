@@ -252,7 +252,7 @@ fn an_ack_tells_its_round_trip_and_brings_its_payload() {
     net.run_ms(60_000);
     let [a, b] = [0, 1].map(|host| &net.hosts[host].machine);
     let seen = a.coordinate_of(b"b").expect("it came with an ack");
-    let away = coordinate::distance(a.coordinate().expect("own"), seen).expect("comparable");
+    let away = coordinate::distance(&a.coordinate().expect("own"), &seen).expect("comparable");
     assert!((0.02..0.06).contains(&away.as_secs_f64()), "{away:?} for a round trip of 40 ms");
     assert!(b.coordinate_of(b"a").is_some() && a.coordinate_of(b"nobody").is_none());
 }

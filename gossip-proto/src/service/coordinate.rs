@@ -12,7 +12,7 @@ use crate::stats::Stats;
 use crate::swim::Swim;
 use crate::time::nanos;
 use crate::wire::msgpack::Sink;
-use crate::wire::serf::{PING_VERSION, PingPayload};
+use crate::wire::serf::{PING_VERSION, PingPayload, Vector};
 
 /// This node's coordinate, and what is known of each member's.
 #[derive(Debug)]
@@ -22,11 +22,29 @@ pub(super) struct Coordinates {
     peers: alloc::vec::Vec<Peer>,
 }
 
+/// There may be tens of thousands: a [`Coordinate`] of any number of dimensions would take 96 bytes instead of 88.
 #[derive(Clone, Debug, Default)]
 struct Peer {
+    /// Empty as long as nothing of it was believed.
     filter: LatencyFilter,
-    /// Where it last said to be; without dimensions if it has not said anything.
-    coordinate: Coordinate,
+    /// Where it last said to be.
+    vec: [f64; DIMENSIONS],
+    error: f64,
+    adjustment: f64,
+    height: f64,
+}
+
+impl Peer {
+    fn coordinate(&self) -> Option<Coordinate> {
+        let &Self { ref filter, vec, error, adjustment, height } = self;
+        (!filter.is_empty()).then(|| Coordinate { vec: Vector(vec.into()), error, adjustment, height })
+    }
+
+    /// Only what was believed comes here, which is of that many dimensions.
+    fn moved_to(&mut self, told: &Coordinate) {
+        self.vec.iter_mut().zip(told.vec.iter()).for_each(|(own, told)| *own = *told);
+        (self.error, self.adjustment, self.height) = (told.error, told.adjustment, told.height);
+    }
 }
 
 impl Coordinates {
@@ -50,7 +68,7 @@ impl Coordinates {
                 stats.coordinate_zero_rtts += u64::from(rtt.is_zero());
                 stats.coordinate_moved_nanos += distance(&before, self.own.coordinate()).map_or(0, nanos);
                 stats.coordinate_resets = self.own.resets();
-                peer.coordinate = told;
+                peer.moved_to(&told);
             }
             None => stats.coordinates_rejected += 1,
         }
@@ -72,8 +90,8 @@ impl Coordinates {
         self.own.coordinate()
     }
 
-    pub(super) fn of(&self, slot: u32) -> Option<&Coordinate> {
-        self.peers.get(slot as usize).map(|peer| &peer.coordinate).filter(|told| !told.vec.is_empty())
+    pub(super) fn of(&self, slot: u32) -> Option<Coordinate> {
+        self.peers.get(slot as usize)?.coordinate()
     }
 
     /// The payload of acks. Not by way of [`PingPayload`], which would own a copy.
@@ -85,10 +103,10 @@ impl Coordinates {
 
 impl Services {
     /// Where the node itself is, or where a member last said to be.
-    pub(crate) fn coordinate_of(&self, swim: &Swim, name: &[u8]) -> Option<&Coordinate> {
+    pub(crate) fn coordinate_of(&self, swim: &Swim, name: &[u8]) -> Option<Coordinate> {
         let coordinates = self.coordinates.as_ref()?;
         match self.listed_slot(swim, name)? {
-            LOCAL => Some(coordinates.own()),
+            LOCAL => Some(coordinates.own().clone()),
             slot => coordinates.of(slot),
         }
     }

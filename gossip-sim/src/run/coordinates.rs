@@ -30,7 +30,7 @@ impl<K: Kind> Sim<'_, K> {
                 let placed = self.round_trip(a.number(), b.number())?;
                 let zoned = || Some(takes(from, to)? + takes(to, from)?);
                 let Some(truth) = placed.or_else(zoned).map(|truth| truth.as_secs_f64()) else { continue };
-                if let Some(said) = distance(here, there).filter(|_| truth > 0.0) {
+                if let Some(said) = distance(&here, &there).filter(|_| truth > 0.0) {
                     errors.push((said.as_secs_f64() - truth).abs() / truth);
                 }
             }

@@ -46,7 +46,7 @@ pub(crate) trait Kind: Persistent + Sized + 'static {
     fn set_tag(&mut self, now: Instant, name: String, value: String) -> Result<OperationId, CommandError>;
 
     /// Where it is in the cluster's latency space, if it says so.
-    fn coordinates(&self) -> Option<&Coordinate>;
+    fn coordinates(&self) -> Option<Coordinate>;
 }
 
 impl Kind for Node {
@@ -94,7 +94,7 @@ impl Kind for Node {
         self.set_tags(now, tags)
     }
 
-    fn coordinates(&self) -> Option<&Coordinate> {
+    fn coordinates(&self) -> Option<Coordinate> {
         self.coordinate()
     }
 }
@@ -134,7 +134,7 @@ impl Kind for Membership {
         self.set_metadata(now, format!("{name}={value}").into())
     }
 
-    fn coordinates(&self) -> Option<&Coordinate> {
+    fn coordinates(&self) -> Option<Coordinate> {
         None
     }
 }

@@ -75,7 +75,7 @@ fn estimates_approach_the_latencies_of_the_network() {
                 let there = node.coordinate_of(net.name(*b).as_bytes()).expect("it was probed");
                 let observer = net.machine(nodes[(i + 7) % nodes.len()]).expect("it runs");
                 let of = |node: &NodeId| observer.coordinate_of(net.name(*node).as_bytes()).expect("known");
-                for estimate in [distance(own, there), distance(of(a), of(b))] {
+                for estimate in [distance(&own, &there), distance(&of(a), &of(b))] {
                     let estimate = estimate.expect("a distance").as_secs_f64() * 1e3;
                     errors.push((estimate - measured(5, *a, *b).0).abs() / noise);
                     match a.number() / 5 == b.number() / 5 {
