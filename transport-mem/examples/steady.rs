@@ -89,6 +89,7 @@ fn run<M: Machine + 'static>(plan: &Plan, factory: impl FnMut(Start) -> M + Clon
     let nodes = plan.nodes;
     let mut net = Network::new(Seed::from_u64(1));
     net.keep_logs(false);
+    net.stop_trace();
     let all: Vec<NodeId> = (0..nodes).map(|_| net.add_node(factory.clone())).collect();
     let began = cpu();
     if plan.formed {

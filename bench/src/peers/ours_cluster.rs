@@ -25,6 +25,7 @@ impl<M: Machine + 'static> Ours<M> {
     fn made(nodes: usize, formed: bool, seed: u64, start: fn(Start, Config) -> M) -> Self {
         let mut net = Network::new(Seed::from_u64(seed));
         net.keep_logs(false);
+        net.stop_trace();
         net.set_conditions(Conditions::PERFECT.latency(Latency::Constant(LATENCY)));
         let node = |number: usize| {
             net.add_node(move |given| {

@@ -314,6 +314,11 @@ impl<M: Machine> Network<M> {
         self.world.trace.keep();
     }
 
+    /// Leaves the record away from now on, for measurements: its hash says nothing of what follows.
+    pub fn stop_trace(&mut self) {
+        self.world.trace.stop();
+    }
+
     /// What the network has carried.
     pub fn traffic(&self) -> Traffic {
         self.world.traffic

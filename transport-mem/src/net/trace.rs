@@ -30,11 +30,12 @@ pub struct Trace {
     entries: u64,
     record: Option<Vec<u8>>,
     text: String,
+    is_off: bool,
 }
 
 impl Trace {
     pub(crate) fn new() -> Self {
-        Self { hash: 0, entries: 0, record: None, text: String::new() }
+        Self { hash: 0, entries: 0, record: None, text: String::new(), is_off: false }
     }
 
     /// The hash over all entries so far.
@@ -57,7 +58,16 @@ impl Trace {
         self.record.get_or_insert_default();
     }
 
+    /// Takes nothing in from now on: to write down what each node says takes about a fourth of a run, which who measures the nodes
+    /// does not want to measure as well.
+    pub fn stop(&mut self) {
+        self.is_off = true;
+    }
+
     pub(crate) fn bytes(&mut self, entry: Entry, at: Instant, node: u32, peer: u32, bytes: &[u8]) {
+        if self.is_off {
+            return;
+        }
         let mut head = [0; 21];
         head[0] = entry as u8;
         head[1..9].copy_from_slice(&at.as_nanos().to_le_bytes());
@@ -74,6 +84,9 @@ impl Trace {
 
     /// An entry whose bytes are the text of a value.
     pub(crate) fn value(&mut self, entry: Entry, at: Instant, node: u32, value: &dyn fmt::Debug) {
+        if self.is_off {
+            return;
+        }
         let mut text = core::mem::take(&mut self.text);
         text.clear();
         let _ = write!(text, "{value:?}");
@@ -143,5 +156,9 @@ mod tests {
         assert_eq!(first, b"\x03\x02\x01\0\0\0\0\0\0\x07\0\0\0\x08\0\0\0\x03\0\0\0xyz");
         assert_eq!(&second[21..], b"\"text\"");
         assert_eq!(trace.entries(), 3);
+        let hash = trace.hash();
+        trace.stop();
+        trace.value(Entry::Event, Instant::ORIGIN, 1, &"text");
+        assert_eq!((trace.entries(), trace.record().len(), trace.hash()), (3, 24 + 27, hash));
     }
 }
