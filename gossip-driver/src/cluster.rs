@@ -208,7 +208,7 @@ impl<M: Machine + 'static> Cluster<M> {
 
     /// Whom the merge in question would bring; nobody if the question is settled.
     pub async fn merge_members(&self, id: RequestId) -> Result<Vec<MergeMember>, Error> {
-        self.inspect(move |machine, _| machine.merge_members(id)).await
+        self.inspect(move |machine, _| machine.merge_members(id).collect()).await
     }
 
     /// Accepts a merge; see [`crate::Notice::MergeRequested`].

@@ -8,7 +8,6 @@ macro_rules! machine {
             use core::net::SocketAddr;
 
             use alloc::string::String;
-            use alloc::vec::Vec;
             use bytes::Bytes;
 
             use $crate::config::Answer;
@@ -325,7 +324,7 @@ macro_rules! machine {
                     Some(Member::new(roster, slot))
                 }
 
-                fn merge_members(&self, id: RequestId) -> Vec<MergeMember> {
+                fn merge_members(&self, id: RequestId) -> impl Iterator<Item = MergeMember> {
                     self.swim.merge_members(id)
                 }
 

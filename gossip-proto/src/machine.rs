@@ -278,8 +278,8 @@ pub trait Machine: sealed::Sealed {
     fn find(&self, name: &[u8]) -> Option<Member<'_>>;
 
     /// Whom the merge in question would bring ([`Event::MergeRequested`]), itself included, as the peer describes them;
-    /// nobody once the question is settled.
-    fn merge_members(&self, id: RequestId) -> Vec<MergeMember>;
+    /// nobody once the question is settled. Each is decoded when it is asked for: of tens of thousands that takes milliseconds in all.
+    fn merge_members(&self, id: RequestId) -> impl Iterator<Item = MergeMember>;
 
     /// Members alive or suspect, this node included.
     fn num_alive(&self) -> usize;

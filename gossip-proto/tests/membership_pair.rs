@@ -364,7 +364,7 @@ fn a_merge_is_asked_for_answered_or_decided_in_time() {
         });
         let (id, members, deadline) = asked.expect("a question");
         assert_eq!((members, deadline), (1, Instant::from_millis(5000)));
-        let brought = net.host(0).machine.merge_members(id);
+        let brought = net.host(0).machine.merge_members(id).collect::<Vec<_>>();
         assert_eq!(brought.len(), 1);
         assert_eq!((&brought[0].name, brought[0].addr), (&Name::from("b"), addr(2)));
         assert_eq!((brought[0].status, &*brought[0].metadata), (Status::Alive, &b"meta of b"[..]));
@@ -389,7 +389,7 @@ fn a_merge_is_asked_for_answered_or_decided_in_time() {
             assert_eq!(sizes(&net), [1, 1]);
         }
         let now = net.now;
-        assert_eq!(net.host(0).machine.merge_members(id), []);
+        assert_eq!(net.host(0).machine.merge_members(id).collect::<Vec<_>>(), []);
         assert_eq!(net.host(0).machine.accept(now, id), Err(CommandError::UnknownRequest));
     }
 }

@@ -59,7 +59,7 @@ pub struct Wanted {
           value_parser = size)]
     pub members: Vec<usize>,
     /// Numbers of nodes of the clusters that are measured.
-    #[arg(long, value_delimiter = ',', value_name = "N,...", default_values_t = [1_000], value_parser = size)]
+    #[arg(long, value_delimiter = ',', value_name = "N,...", default_values_t = [100, 1_000], value_parser = size)]
     pub cluster: Vec<usize>,
     /// Repetitions of each measurement; clusters are run three times at most.
     #[arg(long, value_name = "TIMES", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]

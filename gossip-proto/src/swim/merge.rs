@@ -1,7 +1,6 @@
 //! Merging a push/pull: judged as a whole first, then merged in slices (spec 4.10, 3.1).
 
 use alloc::format;
-use alloc::vec::Vec;
 
 use bytes::Bytes;
 
@@ -247,8 +246,7 @@ impl Swim {
     }
 
     /// Whom the merge in question would bring, in the order of the peer's table.
-    pub(crate) fn merge_members(&self, id: RequestId) -> Vec<MergeMember> {
-        let Some(merge) = self.asked.get(id.0) else { return Vec::new() };
+    pub(crate) fn merge_members(&self, id: RequestId) -> impl Iterator<Item = MergeMember> {
         let member = |state: NodeState<'_>| {
             let status = match state.state {
                 ALIVE => Status::Alive,
@@ -265,7 +263,7 @@ impl Swim {
                 status,
             })
         };
-        merge.state.iter().filter_map(member).collect()
+        self.asked.get(id.0).into_iter().flat_map(|merge| merge.state.iter()).filter_map(member)
     }
 
     pub(crate) fn merge_unanswered(&mut self, key: u64) {
