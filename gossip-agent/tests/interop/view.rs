@@ -54,6 +54,7 @@ pub(crate) fn is_complaint(line: &str) -> bool {
             "network may be misconfigured",
             "slow, execution exceeding",
             // `serf query` hangs up before the agent has told it all.
+            "Failed to stream ack to ipc.client",
             "Failed to stream response to ipc.client",
             "Failed to stream query end to ipc.client",
             "[ERR] agent.ipc: failed to decode request header: read tcp",
