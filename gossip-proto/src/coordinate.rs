@@ -96,10 +96,7 @@ impl Default for LatencyFilter {
 impl LatencyFilter {
     /// Takes in one more, in seconds, and gives the median; of two that is the larger.
     pub fn push(&mut self, latest: f64) -> f64 {
-        let kept = |sample: u32| {
-            let nanos = if sample < LONG { u64::from(sample) } else { u64::from(sample - LONG) * LONG_UNIT };
-            seconds(nanos)
-        };
+        let kept = |sample: u32| seconds(unpacked(sample));
         let median = match self.last {
             [_, NO_SAMPLE] => latest,
             [NO_SAMPLE, before] => kept(before).max(latest),
@@ -108,10 +105,7 @@ impl LatencyFilter {
                 latest.clamp(low, high)
             }
         };
-        let nanos = (latest * 1e9 + 0.5) as u64;
-        let long = || LONG + u32::try_from(nanos / LONG_UNIT).unwrap_or(LONG).min(NO_SAMPLE - LONG - 1);
-        self.last =
-            [self.last[1], u32::try_from(nanos).ok().filter(|nanos| *nanos < LONG).unwrap_or_else(long)];
+        self.last = [self.last[1], packed((latest * 1e9 + 0.5) as u64)];
         median
     }
 
@@ -119,6 +113,17 @@ impl LatencyFilter {
     pub fn is_empty(&self) -> bool {
         self.last[1] == NO_SAMPLE
     }
+}
+
+/// Nanoseconds of a sample, in 32 bits.
+fn packed(nanos: u64) -> u32 {
+    let sample = if nanos < LONG { nanos } else { LONG + nanos / LONG_UNIT };
+    sample.min(u64::from(NO_SAMPLE - 1)) as u32
+}
+
+fn unpacked(sample: u32) -> u64 {
+    let sample = u64::from(sample);
+    if sample < LONG { sample } else { (sample - LONG) * LONG_UNIT }
 }
 
 /// The coordinate of one node, as it moves with each round trip that was measured.
@@ -344,7 +349,7 @@ const HEIGHT_MIN: f64 = 10e-6;
 const FILTER_SIZE: usize = 3;
 const NO_SAMPLE: u32 = u32::MAX;
 /// What is less are nanoseconds; what is more, this much taken away, are units of so many.
-const LONG: u32 = 1 << 31;
+const LONG: u64 = 1 << 31;
 const LONG_UNIT: u64 = 8;
 const GRAVITY_RHO: f64 = 150.0;
 /// [`MAX_ROUND_TRIP`] in seconds.

@@ -220,6 +220,8 @@ fn members_are_told_what_is_said_of_them_within_a_ration() {
     assert_eq!(hearsay(&mut script, &[(1, 1), (2, 2)], b""), []);
     assert_eq!(hearsay(&mut script, &[(1, 1)], b"x"), []);
     assert_eq!(hearsay(&mut script, &[(1, 2)], &[7; 513]), []);
+    script.hear(&plain_alive("n50", 9, 2));
+    assert_eq!(hearsay(&mut script, &[(50, 2)], b"x"), [], "it is at 10.0.0.9 here, and at 10.1.0.50 there");
     let to_2 = core::net::SocketAddr::from(([10, 1, 0, 2], 7946));
     let both = [b"x".to_vec(), Vec::new()].map(|meta| ("n2".to_owned(), meta)).to_vec();
     assert_eq!(hearsay(&mut script, &[(2, 2)], b"x"), [(to_2, both)]);

@@ -251,6 +251,18 @@ func live() uint64 {
 	return stats.HeapAlloc
 }
 
+// Numbers of members in a list with commas.
+func sizes(list string) []int {
+	var all []int
+	for _, text := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' }) {
+		size, err := strconv.Atoi(text)
+		check(err)
+		must(size >= 2 && size <= 60000, "from 2 to 60000 members: %d", size)
+		all = append(all, size)
+	}
+	return all
+}
+
 var rows = []string{"known-alives", "news", "ping-ack", "gossip-packet", "idle", "heap-per-member"}
 
 func main() {
@@ -275,10 +287,7 @@ func main() {
 	wanted := func(row string) bool {
 		return *only == "" || strings.Contains(","+*only+",", ","+row+",")
 	}
-	for _, text := range strings.Split(*members, ",") {
-		size, err := strconv.Atoi(text)
-		check(err)
-		must(size >= 2 && size <= 60000, "from 2 to 60000 members: %d", size)
+	for _, size := range sizes(*members) {
 		for _, row := range rows {
 			if !wanted(row) {
 				continue
@@ -306,9 +315,7 @@ func main() {
 			out.Figures = append(out.Figures, f)
 		}
 	}
-	for _, text := range strings.FieldsFunc(*cluster, func(r rune) bool { return r == ',' }) {
-		nodes, err := strconv.Atoi(text)
-		check(err)
+	for _, nodes := range sizes(*cluster) {
 		clusters(nodes, wanted, &out)
 	}
 	text, err := json.MarshalIndent(out, "", "  ")

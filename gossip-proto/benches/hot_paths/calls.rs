@@ -206,6 +206,7 @@ fn asked(members: usize) {
         }
         let id = question.expect("it asks");
         assert!(calls.time("merge_members", || machine.merge_members(id).next()).is_some());
+        assert_eq!(machine.merge_members(id).count(), members);
         calls.time("accept", || machine.accept(NOW, id)).expect("it waits for that");
         while machine.poll_timeout().is_some_and(|due| due <= NOW) {
             calls.time("handle_timeout", || machine.handle_timeout(NOW));
