@@ -1,8 +1,11 @@
-//! What al8n's memberlist from crates.io does for `gossip-bench peers`: one node, measured by the same code as the others.
+//! What al8n's memberlist from crates.io does for `gossip-bench peers`: one node and clusters, measured by the same code as the
+//! others.
 //!
 //! It is async and has no machine beside its runtime. Here it has one thread of tokio and a clock that stands still
 //! until nothing is left to do, so that its own intervals run in simulated time.
 
+mod cluster;
+mod stream;
 mod transport;
 
 use std::borrow::Cow;
@@ -14,14 +17,15 @@ use std::time::Duration;
 
 use clap::Parser;
 use gossip_bench::heap::Counting;
+use gossip_bench::peers::cluster::measure as measure_clusters;
 use gossip_bench::peers::measure::{self, Peer, Sent, Wanted};
-use gossip_bench::peers::report::{Absent, Row};
 use gossip_bench::peers::work::{Datagram, Update, address, name};
 use memberlist_core::delegate::{CompositeDelegate, NodeDelegate, VoidDelegate};
 use memberlist_core::proto::{Alive, Message, Node, Ping, PushPull};
+use memberlist_core::transport::Connection as _;
 use memberlist_core::{Memberlist, Options};
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::{Instant, sleep};
+use tokio::time::{sleep, timeout};
 use transport::{Addr, Ends, Id, Memory, encoded, inspected};
 
 #[global_allocator]
@@ -38,23 +42,20 @@ fn main() {
     let wanted = Cli::parse().wanted;
     let mut report = measure::report("al8n memberlist", VERSION, &REMARKS);
     measure::node::<Theirs>(&wanted, &mut report);
-    for row in Row::ALL.into_iter().filter(|row| row.is_of_cluster() && wanted.has(*row)) {
-        report.absent.push(Absent { row, members: None, why: NO_CLUSTER.into() });
-    }
+    measure_clusters::<cluster::Theirs, cluster::Theirs>(&wanted, &mut report);
     print!("{}", report.to_json());
 }
 
 /// What Cargo.toml asks for; a test of gossip-bench compares it with Cargo.lock.
 const VERSION: &str = "0.8.5";
 
-const NO_CLUSTER: &str = "Clusters of it are not measured.";
-
-const REMARKS: [&str; 5] = [
+const REMARKS: [&str; 6] = [
     "The release on crates.io, which is async: from a transport of its own, datagrams in and out, on one thread of tokio.",
     "Each datagram of alives ends with a user message of one byte, by which it is known that they were applied.",
     "It applies the last message of a datagram first, so that in a cluster of ten, where a datagram names some members twice, not all ten are news.",
     "By default it probes twice a second, and idle time is of that.",
     "Its wire format is of its own; members have names.",
+    "Clusters are in simulated time, on one thread of tokio; its draws have no seed. Who was turned away by the first node tries again after a second.",
 ];
 
 /// Is told of each user message.
@@ -80,9 +81,7 @@ struct Theirs {
 
 impl Peer for Theirs {
     fn grown(members: usize, quiet: bool) -> Self {
-        let runtime =
-            Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-        let ends = Arc::new(Ends::default());
+        let (runtime, ends) = (paused(), Ends::of(0));
         let mut options = Options::lan().with_push_pull_interval(Duration::ZERO);
         if quiet {
             options = options.with_probe_interval(Duration::ZERO);
@@ -91,7 +90,7 @@ impl Peer for Theirs {
         let list = runtime
             .block_on(Memberlist::with_delegate(delegate, ends.clone(), options))
             .expect("a valid configuration");
-        let mut theirs = Self { runtime, list: list, ends, told: RefCell::default() };
+        let mut theirs = Self { runtime, list, ends, told: RefCell::default() };
         let all: Vec<usize> = (1..members).collect();
         for some in all.chunks(10) {
             let updates: Vec<_> = some.iter().map(|&member| Update { member, incarnation: 1 }).collect();
@@ -171,15 +170,11 @@ impl Theirs {
     /// What it says of everybody in an exchange of state.
     fn exchange(&self) -> HashMap<Id, u32> {
         let request = encoded(vec![Message::PushPull(PushPull::new(false, core::iter::empty()))]);
-        let reply = self.ends.stream(address(1).into(), request);
-        self.runtime.block_on(async {
-            let start = Instant::now();
-            while reply.lock().expect("one thread").is_empty() {
-                assert!(start.elapsed() < Duration::from_secs(1), "it answers");
-                sleep(Duration::from_millis(1)).await;
-            }
+        let mut stream = self.ends.stream(address(1).into());
+        let bytes = self.runtime.block_on(async {
+            stream.write_all(&request).await.expect("it reads");
+            timeout(Duration::from_secs(1), stream.read_to_end()).await.expect("it answers")
         });
-        let bytes = reply.lock().expect("one thread").clone();
         let mut known = HashMap::new();
         inspected(&bytes, |message| {
             if let Message::PushPull(states) = message {
@@ -188,6 +183,11 @@ impl Theirs {
         });
         known
     }
+}
+
+/// A thread whose clock stands still until nothing is left to do.
+fn paused() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime")
 }
 
 fn node(number: usize) -> Node<Id, Addr> {

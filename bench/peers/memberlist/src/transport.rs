@@ -1,4 +1,5 @@
-//! A transport without a network: datagrams go in where the harness hands them over, and are counted where they come out.
+//! A transport without a network. Of a single node, datagrams go in where the harness hands them over, and are counted where they
+//! come out; nodes that are connected hand them to each other.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -7,23 +8,27 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock, Weak};
 
 use agnostic_lite::tokio::TokioRuntime;
+use gossip_bench::peers::cluster::LATENCY;
 use gossip_bench::peers::measure::Sent;
-use gossip_bench::peers::work::{address, name};
-use memberlist_core::proto::{
-    Ack, Data, Message, MessagesDecoder, Payload, ProtoEncoder, ProtoReader, ProtoWriter,
-};
+use gossip_bench::peers::work::{address, name, number};
+use memberlist_core::proto::{Ack, Data, Message, MessagesDecoder, Payload, ProtoEncoder};
 use memberlist_core::transport::resolver::socket_addr::SocketAddrResolver;
 use memberlist_core::transport::{
-    Connection, Packet, PacketProducer, PacketSubscriber, StreamProducer, StreamSubscriber, Transport,
-    TransportError, packet_stream, promised_stream,
+    Packet, PacketProducer, PacketSubscriber, StreamProducer, StreamSubscriber, Transport, TransportError,
+    packet_stream, promised_stream,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::stream::{self, Stream};
 
 pub type Id = smol_str::SmolStr;
 pub type Addr = SocketAddr;
+
+/// Datagrams that wait for their node; more are lost, as in a socket's buffer.
+const BUFFERED: usize = 256;
 
 /// A datagram of these messages.
 pub fn encoded(messages: Vec<Message<Id, Addr>>) -> Vec<u8> {
@@ -48,6 +53,8 @@ pub struct Ends {
     streams: (StreamProducer<Addr, Stream>, StreamSubscriber<Addr, Stream>),
     id: Id,
     address: Addr,
+    /// By their numbers, those it is connected with, itself included.
+    all: OnceLock<Arc<[Weak<Self>]>>,
     datagrams: AtomicU64,
     bytes: AtomicU64,
     /// How many user messages were delivered.
@@ -58,35 +65,50 @@ pub struct Ends {
     pub answered: AtomicU64,
 }
 
-impl Default for Ends {
-    fn default() -> Self {
-        Self {
-            packets: packet_stream::<Memory>(64),
+impl Ends {
+    /// Of the node of that number, alone with the harness.
+    pub fn of(number: usize) -> Arc<Self> {
+        Arc::new(Self {
+            packets: packet_stream::<Memory>(BUFFERED),
             streams: promised_stream::<Memory>(),
-            id: name(0).into(),
-            address: address(0).into(),
+            id: name(number).into(),
+            address: address(number).into(),
+            all: OnceLock::new(),
             datagrams: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             applied: AtomicU64::new(0),
             answers: AtomicBool::new(false),
             answered: AtomicU64::new(0),
-        }
+        })
     }
-}
 
-impl Ends {
+    /// Of so many nodes that can reach each other.
+    pub fn connected(nodes: usize) -> Vec<Arc<Self>> {
+        let ends: Vec<_> = (0..nodes).map(Self::of).collect();
+        let all: Arc<[_]> = ends.iter().map(Arc::downgrade).collect();
+        for one in &ends {
+            one.all.set(all.clone()).expect("once");
+        }
+        ends
+    }
+
+    /// Whoever is at that address, if it is connected.
+    fn other(&self, at: &Addr) -> Option<Arc<Self>> {
+        let SocketAddr::V4(at) = at else { return None };
+        self.all.get()?.get(number(*at))?.upgrade()
+    }
+
     /// Hands a datagram over.
     pub fn packet(&self, from: Addr, bytes: Vec<u8>) {
         let packet = Packet::new(from, Instant::now(), bytes.into());
         self.packets.0.try_send(packet).expect("it is read");
     }
 
-    /// Hands over a stream on which this was sent. What it replies will be there.
-    pub fn stream(&self, from: Addr, bytes: Vec<u8>) -> Arc<Mutex<Vec<u8>>> {
-        let reply = Arc::<Mutex<Vec<u8>>>::default();
-        let stream = Stream(Request { bytes, read: 0 }, Reply(reply.clone()));
-        self.streams.0.try_send(from, stream).expect("it is read");
-        reply
+    /// Opens a stream to it; the other end is the harness's.
+    pub fn stream(&self, from: Addr) -> Stream {
+        let (ours, theirs) = stream::ends();
+        self.streams.0.try_send(from, theirs).expect("it is read");
+        ours
     }
 
     /// Counts what was worked off: user messages, and datagrams sent.
@@ -156,6 +178,13 @@ impl Transport for Memory {
         let bytes = packet.as_slice();
         self.0.datagrams.fetch_add(1, Relaxed);
         self.0.bytes.fetch_add(bytes.len() as u64, Relaxed);
+        if let Some(other) = self.0.other(to) {
+            let (from, bytes) = (self.0.address, bytes.to_vec());
+            tokio::spawn(async move {
+                sleep(LATENCY).await;
+                let _ = other.packets.0.try_send(Packet::new(from, Instant::now(), bytes.into()));
+            });
+        }
         if self.0.answers.load(Relaxed) {
             inspected(bytes, |message| {
                 if let Message::Ping(ping) = message {
@@ -168,8 +197,16 @@ impl Transport for Memory {
         Ok((bytes.len(), Instant::now()))
     }
 
-    async fn open(&self, to: &Addr, _: Instant) -> Result<Stream, Broken> {
-        Err(TransportError::custom(format!("no streams to {to}").into()))
+    async fn open(&self, to: &Addr, deadline: Instant) -> Result<Stream, Broken> {
+        let Some(other) = self.0.other(to) else {
+            return Err(TransportError::custom(format!("nobody is at {to}").into()));
+        };
+        sleep(LATENCY).await;
+        let (ours, theirs) = stream::ends();
+        match timeout_at(deadline, other.streams.0.send(self.0.address, theirs)).await {
+            Ok(Ok(())) => Ok(ours),
+            _ => Err(TransportError::custom(format!("{to} does not accept").into())),
+        }
     }
 
     fn packet(&self) -> PacketSubscriber<Addr, Instant> {
@@ -228,95 +265,5 @@ impl TransportError for Broken {
 
     fn custom(error: Cow<'static, str>) -> Self {
         Self(error)
-    }
-}
-
-/// A stream on which all has been sent already.
-pub struct Stream(Request, Reply);
-
-/// What was sent.
-pub struct Request {
-    bytes: Vec<u8>,
-    read: usize,
-}
-
-/// What is replied.
-pub struct Reply(Arc<Mutex<Vec<u8>>>);
-
-impl ProtoReader for Request {
-    async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self.peek(buf).await?;
-        self.read += read;
-        Ok(read)
-    }
-
-    async fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
-        self.peek_exact(buf).await?;
-        self.read += buf.len();
-        Ok(())
-    }
-
-    async fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let rest = &self.bytes[self.read..];
-        let len = rest.len().min(buf.len());
-        buf[..len].copy_from_slice(&rest[..len]);
-        Ok(len)
-    }
-
-    async fn peek_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
-        let whole = self.peek(buf).await? == buf.len();
-        if whole { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-    }
-}
-
-impl ProtoWriter for Reply {
-    async fn close(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    async fn write_all(&mut self, payload: &[u8]) -> io::Result<()> {
-        self.0.lock().expect("one thread").extend_from_slice(payload);
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Connection for Stream {
-    type Reader = Request;
-    type Writer = Reply;
-
-    fn split(self) -> (Request, Reply) {
-        (self.0, self.1)
-    }
-
-    async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buf).await
-    }
-
-    async fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact(buf).await
-    }
-
-    async fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.peek(buf).await
-    }
-
-    async fn peek_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
-        self.0.peek_exact(buf).await
-    }
-
-    async fn write_all(&mut self, payload: &[u8]) -> io::Result<()> {
-        self.1.write_all(payload).await
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        self.1.flush().await
-    }
-
-    async fn close(&mut self) -> io::Result<()> {
-        self.1.close().await
     }
 }
