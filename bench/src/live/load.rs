@@ -54,9 +54,10 @@ const NAME: &str = "load";
 const VERSIONS: [u8; 6] = [1, 5, 2, 2, 5, 4];
 /// The tag `role` of Serf, as metadata.
 const METADATA: &[u8] = b"\xff\x81\xa4role\xa3web";
-/// Events in one datagram, and datagrams until all of them must have come back: 128 events fit the smallest queue on their way.
+/// Events in one datagram, and datagrams that are sent at once. Two such bursts are under way, so that neither side waits for the
+/// other: 128 events fit the smallest queue on their way.
 const EVENTS: u64 = 8;
-const BURST: u64 = 16;
+const BURST: u64 = 8;
 /// Their payload, in bytes.
 pub(super) const PAYLOAD: usize = 64;
 
@@ -147,11 +148,9 @@ impl Load {
         let mut rpc = Client::connect(agent.rpc.addr()?)?;
         rpc.stream_events()?;
         self.socket.set_nonblocking(true).map_err(|error| error.to_string())?;
+        self.burst()?;
         self.timed(&agent.process, time, |load| {
-            for _ in 0..BURST {
-                let events: Vec<Vec<u8>> = (0..EVENTS).map(|_| load.event()).collect();
-                load.send(&events)?;
-            }
+            load.burst()?;
             for _ in 0..BURST * EVENTS {
                 let name = rpc.event()?;
                 if name != "deploy" {
@@ -178,6 +177,14 @@ impl Load {
             done += once(self)?;
         }
         Ok(Rate { done, time: start.elapsed(), cpu: process.cpu()? - cpu })
+    }
+
+    fn burst(&mut self) -> Result<(), String> {
+        for _ in 0..BURST {
+            let events: Vec<Vec<u8>> = (0..EVENTS).map(|_| self.event()).collect();
+            self.send(&events)?;
+        }
+        Ok(())
     }
 
     fn ping(&self, seq: u32) -> Result<(), String> {
