@@ -2,16 +2,30 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::arguments::Arguments;
 use crate::wire::field::List;
 use crate::wire::message::*;
 use crate::wire::msgpack::Sink;
-use crate::wire::serf::{Filter, JoinIntent, LeaveIntent, Query, QueryResponse, TagFilter, UserEvent};
+use crate::wire::serf::{
+    Filter, JoinIntent, KeyRequest, KeyResponse, LeaveIntent, PushPullParts, Query, QueryResponse,
+    RecentEvent, SerfType, TagFilter, UserEvent,
+};
 
 /// Names of queries: those that mean something to a node, and one that does not.
-const QUERIES: [&[u8]; 4] = [b"_serf_ping", b"_serf_conflict", b"_serf_use-key", b"load"];
+const QUERIES: [&[u8]; 7] = [
+    b"_serf_ping",
+    b"_serf_conflict",
+    b"_serf_use-key",
+    b"load",
+    b"_serf_install-key",
+    b"_serf_remove-key",
+    b"_serf_list-keys",
+];
+
+/// A key as it is told in answers.
+const KEY: &[u8] = b"AAECAwQFBgcICQoLDA0ODw==";
 
 /// One of a few names: few, so that messages hit each other.
 pub(super) fn name(number: u8) -> [u8; 4] {
@@ -21,9 +35,32 @@ pub(super) fn name(number: u8) -> [u8; 4] {
     }
 }
 
-pub(super) fn address(number: u8) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::new(10, 0, 0, number % 16), 7946))
+/// One of the many in a crowd.
+fn stranger(number: u8) -> [u8; 4] {
+    [b'c', b'0', b'0', number]
 }
+
+/// One of a few addresses; from 128 on of the later protocol.
+pub(super) fn address(number: u8) -> SocketAddr {
+    let host = number % 16;
+    let ip: IpAddr = match number {
+        ..0x80 => Ipv4Addr::new(10, 0, 0, host).into(),
+        0xf0.. => Ipv4Addr::new(10, 0, 0, host).to_ipv6_mapped().into(),
+        _ => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, host.into()).into(),
+    };
+    SocketAddr::from((ip, 7946))
+}
+
+/// The same as it is told.
+fn octets(number: u8) -> Vec<u8> {
+    match address(number).ip() {
+        IpAddr::V4(ip) => ip.octets().into(),
+        IpAddr::V6(ip) => ip.octets().into(),
+    }
+}
+
+/// As a release of today.
+const VERSIONS: [u8; 6] = [1, 5, 2, 2, 5, 4];
 
 /// Forges messages out of a program.
 #[derive(Debug, Default)]
@@ -43,7 +80,7 @@ impl Forge {
             0xf0.. => u32::MAX - u32::from(incarnation - 0xf0),
             _ => u32::from(incarnation),
         };
-        let addr = [10, 0, 0, if kind & 0x80 == 0 { about % 16 } else { by % 16 }];
+        let addr = octets(if kind & 0x80 == 0 { about } else { by });
         let accusation = Accusation { incarnation, node: about_name[..].into(), from: by_name[..].into() };
         let mut message = Vec::new();
         let _ = match kind % 4 {
@@ -54,7 +91,7 @@ impl Forge {
                     addr: addr[..].into(),
                     port: 7946,
                     meta: arguments.bytes().into(),
-                    vsn: [1, 5, 2, 2, 5, 4][..].into(),
+                    vsn: VERSIONS[..].into(),
                 };
                 message.put(&[MessageType::Alive.byte()]).and_then(|()| alive.encode(&mut message))
             }
@@ -68,7 +105,7 @@ impl Forge {
     pub(super) fn probe_traffic(&mut self, arguments: &mut Arguments<'_>) -> Vec<u8> {
         let [kind, which, about, addr] = arguments.array();
         let seq = self.pings.get(usize::from(which)).copied().unwrap_or_else(|| which.into());
-        let (node, addr) = (name(about), [10, 0, 0, addr % 16]);
+        let (node, addr) = (name(about), octets(addr));
         let mut message = Vec::new();
         let _ = match kind % 4 {
             0 => {
@@ -127,7 +164,17 @@ impl Forge {
                 message.put(&[3]).and_then(|()| event.encode(&mut message))
             }
             _ if kind & 12 == 12 => {
-                let payload = arguments.bytes();
+                let said = arguments.bytes();
+                let mut answer = vec![SerfType::KeyResponse.byte()];
+                let keys = [KEY.into()];
+                let key = KeyResponse {
+                    ok: about & 0x80 == 0,
+                    message: said.into(),
+                    keys: if about & 0x20 == 0 { List::Nil } else { List::Lent(&keys) },
+                    primary_key: KEY.into(),
+                };
+                let _ = key.encode(&mut answer);
+                let payload = if about & 0x40 == 0 { said } else { &answer };
                 let response = QueryResponse {
                     ltime,
                     // Of a query that the machine asked, as often as not.
@@ -144,8 +191,10 @@ impl Forge {
                 let mut tag = Vec::new();
                 let _ =
                     Filter::Tag(TagFilter { tag: b"role"[..].into(), expr: said.into() }).encode(&mut tag);
+                let mut request = vec![SerfType::KeyRequest.byte()];
+                let _ = KeyRequest { key: said.into() }.encode(&mut request);
                 let filter = if flags & 4 == 0 { &tag } else { said };
-                let (filters, addr) = ([filter.into()], [10, 0, 0, about % 16]);
+                let (filters, addr) = ([filter.into()], octets(about));
                 let query = Query {
                     ltime,
                     id: id.into(),
@@ -157,7 +206,7 @@ impl Forge {
                     relay_factor: flags >> 4,
                     timeout: i64::from(flags) << 24,
                     name: QUERIES[usize::from(id) % QUERIES.len()].into(),
-                    payload: node[..].into(),
+                    payload: if about & 0x40 == 0 { node[..].into() } else { request[..].into() },
                 };
                 message.put(&[4]).and_then(|()| query.encode(&mut message))
             }
@@ -166,36 +215,64 @@ impl Forge {
         message
     }
 
+    /// Alive messages of many whom nobody knows, as when a whole cluster starts.
+    pub(super) fn crowd(arguments: &mut Arguments<'_>) -> Vec<Vec<u8>> {
+        let [count, first] = arguments.array();
+        (0..count % 64)
+            .map(|number| {
+                let number = first.wrapping_add(number);
+                let (name, addr) = (stranger(number), [10, 0, 1, number]);
+                let alive = Alive {
+                    incarnation: 1,
+                    node: name[..].into(),
+                    addr: addr[..].into(),
+                    port: 7946,
+                    vsn: VERSIONS[..].into(),
+                    ..Alive::default()
+                };
+                let mut message = vec![MessageType::Alive.byte()];
+                let _ = alive.encode(&mut message);
+                message
+            })
+            .collect()
+    }
+
+    /// What may come by a stream instead of a side of an exchange, or one whose user state is long.
+    pub(super) fn stream_message(&mut self, arguments: &mut Arguments<'_>) -> Vec<u8> {
+        let kind = arguments.byte();
+        let mut message = Vec::new();
+        let join = kind & 1 != 0;
+        let _ = match kind % 8 {
+            0 => {
+                let payload = arguments.bytes();
+                let header = UserHeader { len: i64::try_from(payload.len()).unwrap_or_default() };
+                let begun =
+                    message.put(&[MessageType::User.byte()]).and_then(|()| header.encode(&mut message));
+                begun.and_then(|()| message.put(payload))
+            }
+            1 => {
+                let error = ErrorReply { text: arguments.bytes().into() };
+                message.put(&[MessageType::Error.byte()]).and_then(|()| error.encode(&mut message))
+            }
+            2 | 3 => {
+                // Of up to 16 KB, so that it is worked off in more than one call.
+                let (times, state) = (2 * usize::from(kind / 8), arguments.bytes());
+                message = exchange(join, arguments, &state.repeat(times));
+                Ok(())
+            }
+            _ => {
+                let state = service_state(arguments);
+                message = exchange(join, arguments, &state);
+                Ok(())
+            }
+        };
+        message
+    }
+
     /// One side of an exchange.
     pub(super) fn push_pull(&mut self, arguments: &mut Arguments<'_>) -> Vec<u8> {
-        let [flags, count] = arguments.array();
-        let count = count % 16;
-        let mut states = Vec::new();
-        for _ in 0..count {
-            let [about, incarnation, state] = arguments.array();
-            let (name, addr) = (name(about), [10, 0, 0, about % 16]);
-            let state = NodeState {
-                name: name[..].into(),
-                addr: addr[..].into(),
-                port: 7946,
-                incarnation: incarnation.into(),
-                state: (state % 5).into(),
-                vsn: [1, 5, 2, 2, 5, 4][..].into(),
-                ..NodeState::default()
-            };
-            let _ = state.encode(&mut states);
-        }
-        let user_state = arguments.bytes();
-        let header = PushPullHeader {
-            nodes: count.into(),
-            user_state_len: i64::try_from(user_state.len()).unwrap_or_default(),
-            join: flags & 1 != 0,
-        };
-        let mut message = vec![MessageType::PushPull.byte()];
-        let _ = header.encode(&mut message);
-        message.extend_from_slice(&states);
-        message.extend_from_slice(user_state);
-        message
+        let flags = arguments.byte();
+        exchange(flags & 1 != 0, arguments, &[])
     }
 
     /// Remembers what is in a message that the victim sent.
@@ -216,4 +293,58 @@ impl Forge {
             self.queries.push(query.id);
         }
     }
+}
+
+/// A side of an exchange, of up to fifteen members, with this user state or else one that the program says.
+fn exchange(join: bool, arguments: &mut Arguments<'_>, user_state: &[u8]) -> Vec<u8> {
+    let count = arguments.byte() % 16;
+    let mut states = Vec::new();
+    for _ in 0..count {
+        let [about, incarnation, state] = arguments.array();
+        let (name, addr) = (name(about), octets(about));
+        let state = NodeState {
+            name: name[..].into(),
+            addr: addr[..].into(),
+            port: 7946,
+            incarnation: incarnation.into(),
+            state: (state % 5).into(),
+            vsn: VERSIONS[..].into(),
+            ..NodeState::default()
+        };
+        let _ = state.encode(&mut states);
+    }
+    let user_state = if user_state.is_empty() { arguments.bytes() } else { user_state };
+    let header = PushPullHeader {
+        nodes: count.into(),
+        user_state_len: i64::try_from(user_state.len()).unwrap_or_default(),
+        join,
+    };
+    let mut message = vec![MessageType::PushPull.byte()];
+    let _ = header.encode(&mut message);
+    message.extend_from_slice(&states);
+    message.extend_from_slice(user_state);
+    message
+}
+
+/// What Serf says in an exchange: of members and of a crowd, of those who left, and of events.
+fn service_state(arguments: &mut Arguments<'_>) -> Vec<u8> {
+    let [ltime, members, left, events] = arguments.array();
+    let ltime = if ltime >= 0xf0 { u64::MAX - u64::from(ltime - 0xf0) } else { ltime.into() };
+    let later = |by: u8| ltime.saturating_add(by.into());
+    let said = arguments.bytes();
+    let called = |number: u8| if number < 8 { name(number) } else { stranger(number) };
+    let parts = PushPullParts {
+        ltime,
+        event_ltime: later(events),
+        query_ltime: later(left),
+        status_ltimes: (0..members % 64).map(|number| (called(number), later(number))),
+        left_members: (0..left % 64).map(called),
+        events: (0..events % 16).map(|number| {
+            let event = RecentEvent { name: name(number)[..].to_vec().into(), payload: said.into() };
+            (number % 4 != 3).then(|| (later(number), core::iter::once(event)))
+        }),
+    };
+    let mut state = vec![SerfType::PushPull.byte()];
+    let _ = parts.encode(&mut state);
+    state
 }

@@ -18,11 +18,14 @@ use crate::wire::keyring::Key;
 use crate::wire::layers::Compression;
 use crate::{
     Admission, Cidr, Config, ConsulClient, Ending, Instant, JoinTarget, KeyCommand, Machine, Membership,
-    Node, NonceSecret, Playback, QueryParams, Seed, ServiceConfig,
+    Name, Node, NonceSecret, Playback, QueryParams, Restore, Seed, ServiceConfig,
 };
 
 /// Members that a machine under test may know.
 const MAX_MEMBERS: usize = 12;
+
+/// The same of one that may see a crowd come.
+const MANY_MEMBERS: usize = 64;
 
 /// Work that one of its calls may do, in units.
 const WORK: usize = 16;
@@ -54,13 +57,25 @@ fn twice<M: Subject>(fresh: impl Fn() -> M, kind: u8, program: &[u8]) {
     }
     assert_eq!(playback.ending(), Some(Ending::Stopped), "the recording breaks off");
     assert_eq!(playback.machine().state_hash(), second.state, "playing the recording leads elsewhere");
+
+    // Whoever is sent a recording may be sent anything.
+    let mut damaged = recording;
+    let draw = program.iter().fold(0, |draw: usize, &byte| draw.wrapping_mul(31).wrapping_add(byte.into()));
+    let (at, len) = (draw % damaged.len(), draw / 8 % damaged.len());
+    damaged[at] ^= 1 << (draw % 8);
+    if draw & 1 == 0 {
+        damaged.truncate(len);
+    }
+    if let Ok(mut playback) = Playback::open(&damaged) {
+        while let Some(Ok(_)) = playback.step() {}
+    }
 }
 
 /// Small limits everywhere, so that a fuzzer reaches them.
 fn limit(config: &mut Config, kind: u8) {
     let set = |bit: u8| kind >> bit & 1 == 1;
     config
-        .max_members(MAX_MEMBERS)
+        .max_members(if set(7) { MANY_MEMBERS } else { MAX_MEMBERS })
         .max_rumors(16)
         .max_streams(4)
         .max_operations(8)
@@ -79,9 +94,12 @@ fn limit(config: &mut Config, kind: u8) {
     }
 }
 
-/// Who refuses some of those that there are, if its seventh bit says so.
+/// Who refuses some of those that there are, if its seventh bit says so; for long distances, if its eighth does.
 fn membership(kind: u8) -> Membership {
-    let mut config = Config::lan("self", address(0));
+    let preset = if kind & 128 == 0 { Config::lan } else { Config::wan };
+    let mut config = preset("self", address(0));
+    // Those that are forged have Serf's; it would merge nothing that they say.
+    config.delegate_versions([2, 5, 4]);
     limit(&mut config, kind);
     if kind & 64 != 0 {
         let few = Cidr::new(address(0).ip(), 29).expect("a short prefix");
@@ -91,9 +109,9 @@ fn membership(kind: u8) -> Membership {
         .expect("the configuration is valid")
 }
 
-/// One of Consul, if its seventh bit says so.
+/// One of Consul, if its seventh bit says so; in its second life, if its eighth does.
 fn node(kind: u8) -> Node {
-    let (mut config, services) = if kind & 64 == 0 {
+    let (mut config, mut services) = if kind & 64 == 0 {
         (Config::lan("self", address(0)), ServiceConfig::default())
     } else {
         let mut consul = ConsulClient::new("dc1", "40e4a748-2192-161a-0510-9bf59fe950b5");
@@ -101,8 +119,21 @@ fn node(kind: u8) -> Node {
         Config::consul_client("self", address(0), &consul).expect("a data centre and an id")
     };
     limit(&mut config, kind);
+    if kind & 128 != 0 {
+        services.restore(Some(earlier_life()));
+    }
     Node::new(Instant::ORIGIN, config, services, Seed::from_u64(1), NonceSecret::new([1; 32]))
         .expect("the configuration is valid")
+}
+
+fn earlier_life() -> Restore {
+    let known = |number: u8| (Name::new(name(number)), address(number));
+    let forgotten = |number: u8| (Name::new(name(number)), address(number | 0x80), Duration::from_secs(3600));
+    Restore {
+        last: Clocks { member: 7, event: 5, query: 3 },
+        alive: (1..4).map(known).collect(),
+        learnt: (3..6).map(forgotten).collect(),
+    }
 }
 
 /// What only one kind of machine has.
@@ -164,6 +195,7 @@ impl Subject for Node {
                 params.ack(which & 8 != 0).relay_factor(which >> 4).timeout(Some(Duration::from_secs(1)));
                 let names = bytes.iter().take(4).map(|&number| name(number)[..].into()).collect();
                 let tags = vec![(Bytes::from_static(b"role"), Bytes::copy_from_slice(bytes))];
+                params.everybody_answers(which & 128 != 0);
                 params.nodes(if which & 16 != 0 { names } else { Vec::new() });
                 params.tags(if which & 32 != 0 { tags } else { Vec::new() });
                 drop(self.query(now, if which & 64 != 0 { b"_serf_ping" } else { b"query" }, b"", &params));
@@ -205,7 +237,10 @@ impl Subject for Node {
     fn check_own(&self, gone: usize) {
         assert_eq!(self.num_failed() + self.num_left(), gone, "members that are gone are counted otherwise");
         let coordinate = self.coordinate().expect("coordinates are on");
-        assert!(coordinate.height.is_finite() && coordinate.error.is_finite(), "{coordinate:?}");
+        let peers = (0..8).filter_map(|number| self.coordinate_of(&name(number)));
+        for coordinate in peers.chain([coordinate]) {
+            assert!(coordinate.height.is_finite() && coordinate.error.is_finite(), "{coordinate:?}");
+        }
         for (_, _, left) in self.learnt() {
             assert!(left <= Duration::from_secs(72 * 3600), "an address is kept for {left:?}");
         }

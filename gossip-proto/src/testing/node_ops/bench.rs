@@ -15,14 +15,15 @@ use super::{Subject, WORK};
 use crate::output::*;
 use crate::wire::lzw::Deflater;
 use crate::wire::packet::{Envelope, Scratch, UnpackLimits, open, unpack};
-use crate::wire::stream::{Side, StreamLimits, StreamReader};
+use crate::wire::stream::{Side, StreamLimits, StreamReader, seal_stream};
 use crate::{Instant, JoinTarget, KnownMember, MAX_TAP_FRAME, Name};
 
 /// Calls after which a machine that says it has something to do or to say must have come to an end.
 const PATIENCE: usize = 20_000;
 
-/// Calls at one instant after which a timer must lie in the future: members / work, and what is due at once besides.
-const SETTLES: usize = super::MAX_MEMBERS / WORK + 80;
+/// Calls at one instant after which a timer must lie in the future: members / work, what four streams bring of 16 KB when it is
+/// decompressed, at 64 bytes for a unit of work, and what is due at once besides.
+const SETTLES: usize = super::MANY_MEMBERS / WORK + 4 * (16 << 10) / (64 * WORK) + 80;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub(super) struct Bench<'p, M> {
 
 struct Stream {
     id: StreamId,
+    /// Whether the peer has opened it.
+    theirs: bool,
     /// The peer's side; `None` where it cannot be told what the peer would read.
     reader: Option<StreamReader>,
 }
@@ -128,9 +131,14 @@ impl<'p, M: Subject> Bench<'p, M> {
                 let steps = u64::from(self.arguments.byte());
                 self.advance(Duration::from_millis(steps * 20), true);
             }
-            3 => {
+            3 if call & 16 == 0 => {
                 let datagram = self.arguments.bytes().to_vec();
                 self.datagram(&datagram);
+            }
+            3 => {
+                for message in Forge::crowd(&mut self.arguments) {
+                    self.datagram_from(Source::unauthenticated(address(1)), &message);
+                }
             }
             4 | 5 => {
                 let message = self.forge.claim(&mut self.arguments);
@@ -151,7 +159,7 @@ impl<'p, M: Subject> Bench<'p, M> {
                 let accepted = self.machine.accept_stream(now, source);
                 assert!(may || accepted.is_err(), "it takes a stream that it would not take");
                 if let Ok(id) = accepted {
-                    self.streams.push(Stream { id, reader: self.reader(Side::Opening) });
+                    self.streams.push(Stream { id, theirs: true, reader: self.reader(Side::Opening) });
                 }
             }
             9 => {
@@ -159,8 +167,27 @@ impl<'p, M: Subject> Bench<'p, M> {
                 self.stream_data(&data, call & 16 != 0);
             }
             10 => {
-                let data = self.forge.push_pull(&mut self.arguments);
-                self.stream_data(&data, true);
+                let message = match call & 16 {
+                    0 => self.forge.push_pull(&mut self.arguments),
+                    _ => self.forge.stream_message(&mut self.arguments),
+                };
+                match call & 32 {
+                    0 => self.stream_data(&message, true),
+                    _ => self.stream_message(&message, call & 64 != 0),
+                }
+            }
+            11 if call & 16 != 0 => {
+                let which = self.arguments.byte();
+                if let Some(&id) = self.questions.get(usize::from(which / 2) % self.questions.len().max(1)) {
+                    for member in self.machine.merge_members(id) {
+                        let _ = write!(self.trace, "{member:?}");
+                    }
+                    let answered = match which & 1 {
+                        0 => self.machine.accept(now, id),
+                        _ => self.machine.refuse(now, id),
+                    };
+                    let _ = write!(self.trace, "{answered:?}");
+                }
             }
             11 => {
                 if let Some(id) = self.stream() {
@@ -327,6 +354,10 @@ impl<'p, M: Subject> Bench<'p, M> {
     /// Hands over a datagram with this body, in the layers that the machine expects: whoever sends it has the key.
     fn datagram(&mut self, body: &[u8]) {
         let source = self.source();
+        self.datagram_from(source, body);
+    }
+
+    fn datagram_from(&mut self, source: Source, body: &[u8]) {
         let layers = self.machine.layers();
         let mut datagram = body.to_vec();
         if layers.sealing_key().is_some() || !layers.label.as_bytes().is_empty() {
@@ -354,6 +385,33 @@ impl<'p, M: Subject> Bench<'p, M> {
             assert!(consumed <= data.len(), "consumed more than there is");
         }
         let _ = write!(self.trace, "{result:?}");
+    }
+
+    /// Sends a message by a stream as a peer does that has the key, compressed or not, whatever is configured.
+    fn stream_message(&mut self, message: &[u8], compressed: bool) {
+        let which = usize::from(self.arguments.byte());
+        let Some(stream) = self.streams.get(which % self.streams.len().max(1)) else { return };
+        let (id, theirs) = (stream.id, stream.theirs);
+        let (mut packed, mut data) = (Vec::new(), Vec::new());
+        match compressed {
+            true => Deflater::new().append_message(&[message], &mut packed),
+            false => packed.extend_from_slice(message),
+        }
+        let sealed = seal_stream(self.machine.layers(), theirs, &[&packed], &mut nonces(), &mut data);
+        sealed.expect("it is short");
+        let mut rest = &data[..];
+        // As a driver does, who keeps what was not taken until there is room.
+        for _ in 0..4 {
+            let taken = self.machine.handle_stream_data(self.now, id, rest, true);
+            let _ = write!(self.trace, "{taken:?}");
+            let Ok(taken) = taken else { return };
+            assert!(taken <= rest.len(), "consumed more than there is");
+            rest = &rest[taken..];
+            if rest.is_empty() {
+                return;
+            }
+            self.settle();
+        }
     }
 
     /// What reads the other end of a stream. With keys that come and go it would need those of the moment of sealing.
@@ -425,7 +483,7 @@ impl<'p, M: Subject> Bench<'p, M> {
             let _ = write!(self.trace, "{action:?}");
             match action {
                 StreamAction::Open { id, .. } => {
-                    self.streams.push(Stream { id, reader: self.reader(Side::Accepting) });
+                    self.streams.push(Stream { id, theirs: false, reader: self.reader(Side::Accepting) });
                 }
                 StreamAction::Writable { id } => loop {
                     once_more();
@@ -458,8 +516,16 @@ impl<'p, M: Subject> Bench<'p, M> {
         }
         while let Some(completion) = self.machine.poll_completion() {
             once_more();
-            if let Completion::KeyringChanged { id, .. } = completion {
-                self.questions.push(id);
+            match &completion {
+                Completion::KeyringChanged { id, .. } => self.questions.push(*id),
+                Completion::Ended { outcome: Outcome::Keys(report), .. } => {
+                    assert!(report.errors <= report.responses, "{report:?}");
+                    assert_eq!(
+                        report.failure().is_none(),
+                        report.errors == 0 && report.responses == report.nodes
+                    );
+                }
+                _ => {}
             }
             let _ = write!(self.trace, "{completion:?}");
         }
