@@ -16,7 +16,7 @@ pub const LATENCY: Duration = Duration::from_millis(1);
 /// How often it is looked whether something has come about.
 const LOOK: Duration = Duration::from_millis(10);
 /// How long is waited for views to be whole.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 /// How long an event has to reach all.
 const SPREADING: Duration = Duration::from_secs(30);
 /// How many runs there are at most, each by a seed of its own.

@@ -239,7 +239,7 @@ impl Forge {
     }
 
     /// What may come by a stream instead of a side of an exchange, or one whose user state is long.
-    pub(super) fn stream_message(&mut self, arguments: &mut Arguments<'_>) -> Vec<u8> {
+    pub(super) fn stream_message(arguments: &mut Arguments<'_>) -> Vec<u8> {
         let kind = arguments.byte();
         let mut message = Vec::new();
         let join = kind & 1 != 0;
@@ -255,16 +255,14 @@ impl Forge {
                 let error = ErrorReply { text: arguments.bytes().into() };
                 message.put(&[MessageType::Error.byte()]).and_then(|()| error.encode(&mut message))
             }
+            // Of up to 16 KB, so that it is worked off in more than one call.
             2 | 3 => {
-                // Of up to 16 KB, so that it is worked off in more than one call.
-                let (times, state) = (2 * usize::from(kind / 8), arguments.bytes());
-                message = exchange(join, arguments, &state.repeat(times));
-                Ok(())
+                let state = arguments.bytes().repeat(2 * usize::from(kind / 8));
+                return exchange(join, arguments, &state);
             }
             _ => {
                 let state = service_state(arguments);
-                message = exchange(join, arguments, &state);
-                Ok(())
+                return exchange(join, arguments, &state);
             }
         };
         message

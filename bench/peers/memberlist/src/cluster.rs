@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gossip_bench::peers::cluster::{Cluster, Joins, Tells, Told};
+use gossip_bench::peers::cluster::{Cluster, Joins, PATIENCE, Tells, Told};
 use gossip_bench::peers::work::address;
 use memberlist_core::delegate::{CompositeDelegate, EventDelegate, NodeDelegate};
 use memberlist_core::proto::{Data, MaybeResolvedAddress, Message, NodeState};
@@ -21,8 +21,6 @@ use crate::{Void, paused};
 
 /// How long who was turned away waits, as agents do that are to join until they have.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long is waited until a cluster that is to be there is whole.
-const PATIENCE: Duration = Duration::from_secs(300);
 /// After a join, until nothing is left to be passed on.
 const CALM: Duration = Duration::from_secs(10);
 

@@ -16,14 +16,17 @@ use crate::output::*;
 use crate::wire::lzw::Deflater;
 use crate::wire::packet::{Envelope, Scratch, UnpackLimits, open, unpack};
 use crate::wire::stream::{Side, StreamLimits, StreamReader, seal_stream};
-use crate::{Instant, JoinTarget, KnownMember, MAX_TAP_FRAME, Name};
+use crate::{Instant, JoinTarget, KnownMember, MAX_TAP_FRAME, Name, StreamError};
 
 /// Calls after which a machine that says it has something to do or to say must have come to an end.
 const PATIENCE: usize = 20_000;
 
-/// Calls at one instant after which a timer must lie in the future: members / work, what four streams bring of 16 KB when it is
-/// decompressed, at 64 bytes for a unit of work, and what is due at once besides.
-const SETTLES: usize = super::MANY_MEMBERS / WORK + 4 * (16 << 10) / (64 * WORK) + 80;
+/// Calls at one instant after which a timer must lie in the future: members / work, and what is due at once besides.
+const SETTLES: usize = super::MANY_MEMBERS / WORK + 80;
+
+/// What four streams can hold of a message of 16 KB each, and what of it is decompressed in one call, at 64 bytes for a unit of work.
+const MAX_STREAMED: usize = 4 * (16 << 10);
+const STREAMED_PER_CALL: usize = 64 * WORK;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub(super) struct Bench<'p, M> {
     taps: bool,
     buffer: Vec<u8>,
     streams: Vec<Stream>,
+    /// Bytes of the messages that came by streams through the layers.
+    streamed: usize,
     transmits: Vec<TransmitId>,
     /// Questions that it asked the application.
     questions: Vec<RequestId>,
@@ -68,6 +73,7 @@ impl<'p, M: Subject> Bench<'p, M> {
             taps: kind & 32 == 0,
             buffer: vec![0; 2048],
             streams: Vec::new(),
+            streamed: 0,
             transmits: Vec::new(),
             questions: Vec::new(),
             forgotten: Vec::new(),
@@ -169,7 +175,7 @@ impl<'p, M: Subject> Bench<'p, M> {
             10 => {
                 let message = match call & 16 {
                     0 => self.forge.push_pull(&mut self.arguments),
-                    _ => self.forge.stream_message(&mut self.arguments),
+                    _ => Forge::stream_message(&mut self.arguments),
                 };
                 match call & 32 {
                     0 => self.stream_data(&message, true),
@@ -178,19 +184,11 @@ impl<'p, M: Subject> Bench<'p, M> {
             }
             11 if call & 16 != 0 => {
                 let which = self.arguments.byte();
-                if let Some(&id) = self.questions.get(usize::from(which / 2) % self.questions.len().max(1)) {
-                    for member in self.machine.merge_members(id) {
-                        let _ = write!(self.trace, "{member:?}");
-                    }
-                    let answered = match which & 1 {
-                        0 => self.machine.accept(now, id),
-                        _ => self.machine.refuse(now, id),
-                    };
-                    let _ = write!(self.trace, "{answered:?}");
-                }
+                self.question(8, &[which / 2]);
+                self.question(which & 1, &[which / 2]);
             }
             11 => {
-                if let Some(id) = self.stream() {
+                if let Some(&Stream { id, .. }) = self.stream() {
                     match self.arguments.byte() % 3 {
                         0 => self.machine.handle_stream_opened(now, id),
                         1 => self.machine.handle_stream_failed(now, id, StreamFailure::Unreachable),
@@ -236,8 +234,13 @@ impl<'p, M: Subject> Bench<'p, M> {
         let asked = usize::from(first) % self.questions.len().max(1);
         let id = self.questions.get(asked).copied().unwrap_or_else(|| RequestId(first.into()));
         match which % 12 {
-            0 => drop(self.machine.accept(now, id)),
-            1 => drop(self.machine.refuse(now, id)),
+            0 | 1 => {
+                let answered = match which % 12 {
+                    0 => self.machine.accept(now, id),
+                    _ => self.machine.refuse(now, id),
+                };
+                let _ = write!(self.trace, "{answered:?}");
+            }
             2 => {
                 let stored = if first & 1 == 0 { Ok(()) } else { Err("full".into()) };
                 drop(self.machine.keyring_stored(now, id, stored));
@@ -265,6 +268,7 @@ impl<'p, M: Subject> Bench<'p, M> {
             8 => {
                 for member in self.machine.merge_members(id) {
                     let _ = member.tags().count();
+                    let _ = write!(self.trace, "{member:?}");
                 }
             }
             9 => self.machine.own_command(now, 4, &[first]),
@@ -372,26 +376,31 @@ impl<'p, M: Subject> Bench<'p, M> {
         let _ = write!(self.trace, "{result:?}");
     }
 
-    fn stream(&mut self) -> Option<StreamId> {
+    fn stream(&mut self) -> Option<&Stream> {
         let which = usize::from(self.arguments.byte());
         let len = self.streams.len().max(1);
-        self.streams.get(which % len).map(|stream| stream.id)
+        self.streams.get(which % len)
     }
 
     fn stream_data(&mut self, data: &[u8], fin: bool) {
-        let Some(id) = self.stream() else { return };
+        let Some(&Stream { id, .. }) = self.stream() else { return };
+        let _ = self.feed(id, data, fin);
+    }
+
+    /// How much of it was taken.
+    fn feed(&mut self, id: StreamId, data: &[u8], fin: bool) -> Result<usize, StreamError> {
         let result = self.machine.handle_stream_data(self.now, id, data, fin);
         if let Ok(consumed) = result {
             assert!(consumed <= data.len(), "consumed more than there is");
         }
         let _ = write!(self.trace, "{result:?}");
+        result
     }
 
     /// Sends a message by a stream as a peer does that has the key, compressed or not, whatever is configured.
     fn stream_message(&mut self, message: &[u8], compressed: bool) {
-        let which = usize::from(self.arguments.byte());
-        let Some(stream) = self.streams.get(which % self.streams.len().max(1)) else { return };
-        let (id, theirs) = (stream.id, stream.theirs);
+        let Some(&Stream { id, theirs, .. }) = self.stream() else { return };
+        self.streamed += message.len();
         let (mut packed, mut data) = (Vec::new(), Vec::new());
         match compressed {
             true => Deflater::new().append_message(&[message], &mut packed),
@@ -402,10 +411,7 @@ impl<'p, M: Subject> Bench<'p, M> {
         let mut rest = &data[..];
         // As a driver does, who keeps what was not taken until there is room.
         for _ in 0..4 {
-            let taken = self.machine.handle_stream_data(self.now, id, rest, true);
-            let _ = write!(self.trace, "{taken:?}");
-            let Ok(taken) = taken else { return };
-            assert!(taken <= rest.len(), "consumed more than there is");
+            let Ok(taken) = self.feed(id, rest, true) else { return };
             rest = &rest[taken..];
             if rest.is_empty() {
                 return;
@@ -423,6 +429,7 @@ impl<'p, M: Subject> Bench<'p, M> {
     fn advance(&mut self, by: Duration, sending: bool) {
         let end = self.now + by;
         let mut at_once = 0;
+        let settles = SETTLES + self.streamed.min(MAX_STREAMED) / STREAMED_PER_CALL;
         for _ in 0..PATIENCE {
             let Some(due) = self.machine.poll_timeout().filter(|due| *due <= end) else {
                 self.now = end;
@@ -430,7 +437,7 @@ impl<'p, M: Subject> Bench<'p, M> {
             };
             at_once = if due <= self.now { at_once + 1 } else { 0 };
             assert!(
-                at_once <= SETTLES,
+                at_once <= settles,
                 "timers at one instant never come to an end: {:?}",
                 self.machine.next_wakeup()
             );
