@@ -43,6 +43,34 @@ fn every_action_and_every_field_is_drawn_and_all_that_is_drawn_is_a_scenario() {
     assert_ne!(draw(7).text(), draw(8).text());
 }
 
+/// Only Serf tries members that failed again. Without it a cluster that was split is one again by its seeds, the first of which
+/// is `node-0`.
+#[test]
+fn without_serf_who_comes_back_joins_a_seed_and_that_is_not_gone_for_good() {
+    let mut joins = 0;
+    for seed in 0..1000 {
+        let file: toml::Table = draw(seed).text().unwrap().parse().unwrap();
+        let steps = file["step"].as_array().unwrap();
+        let is =
+            |step: &toml::Value, field, text| step.get(field).and_then(toml::Value::as_str) == Some(text);
+        let in_the_end = |step| is(step, "do", "join") && is(step, "nodes", "all") && is(step, "via", "all");
+        if file["cluster"]["machine"].as_str() != Some("membership") || steps.iter().any(in_the_end) {
+            continue;
+        }
+        for step in steps.iter().filter(|step| !is(step, "do", "join")) {
+            let whom = step.get("via");
+            assert!(whom.is_none_or(|whom| whom.as_str() == Some("node-0")), "seed {seed}: {step}");
+            joins += usize::from(whom.is_some());
+            let down = ["leave", "crash", "vanish"].iter().any(|action| is(step, "do", action));
+            assert!(
+                !down || step.get("for").is_some() || !is(step, "nodes", "node-0"),
+                "seed {seed}: {step}"
+            );
+        }
+    }
+    assert!(joins > 50, "{joins}");
+}
+
 #[test]
 fn some_storms_break_nothing_and_are_counted() {
     let how = Storms { first_seed: 832, runs: Some(3), cpu: None, threads: 2, keep_going: true };

@@ -12,6 +12,8 @@
 //!   remember them, and try their addresses again (reconnecting). Two nodes that restart while each has the other for failed
 //!   do not know of each other any more, here as in Serf: members that failed are not in its snapshot.
 //! - Who left is not looked for by anybody, and comes back by joining.
+//! - Without Serf nobody tries those that failed again: who was cut off finds back by the seeds. None of them is gone for good,
+//!   or one is the harbour, or the operator joins all in the end.
 //! - Bytes of streams are damaged only where they are sealed. TCP's checksum is part of what the protocol builds on: a tag with
 //!   a turned bit and its right incarnation is a tag, and nobody would ever send another one.
 //! - Lines have a rate that carries what the protocol sends at rest; where they carry less for long, nothing is promised
@@ -88,9 +90,9 @@ pub fn draw(seed: u64) -> Drawn {
         0..3 => (random.pick(&STARTS[..2]), Way::Disks),
         3..7 => {
             let start = random.pick(&STARTS);
-            // Where nodes start one after the other, that is who they join.
-            let grown = STARTS[2..].contains(&start);
-            (start, Way::Harbour(if grown { 0 } else { random.below(nodes as u64) as usize }))
+            // Where nodes start one after the other, that is who they join; without Serf it is a seed.
+            let first = !serf || STARTS[2..].contains(&start);
+            (start, Way::Harbour(if first { 0 } else { random.below(nodes as u64) as usize }))
         }
         _ => (random.pick(&STARTS), Way::Rescue),
     };
