@@ -118,7 +118,8 @@ stats! {
     follow_ups,
     /// Times such an exchange was wanted and not begun, because there were too many lately.
     follow_ups_withheld,
-    /// Members that were told what others know of them, because an exchange showed other content under the same incarnation.
+    /// Members that were told what others know of them, because an exchange showed other content under the same incarnation, or
+    /// left open whether a member that is taken for one that leaves has come back.
     hearsay_told,
     /// Times such a packet was wanted and not sent, because there were too many lately.
     hearsay_withheld,

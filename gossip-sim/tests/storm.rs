@@ -97,6 +97,7 @@ fn what_storms_broke_once_is_mended() {
         (include_str!("storms/back-from-disks.toml"), 101_207),
         (include_str!("storms/last-one-left.toml"), 938_563_656_079),
         (include_str!("storms/two-contents.toml"), 234_819_505_852),
+        (include_str!("storms/leave-that-one-heard-of.toml"), 940_386_251_573),
     ] {
         let scenario = Scenario::parse("storm", file, &Overrides::default()).unwrap();
         let options = Options { first_seed: seed, seeds: Some(1), jobs: 1, filter: None };

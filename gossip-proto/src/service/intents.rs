@@ -1,5 +1,7 @@
 //! Join and leave intents (serf.md 4.2, 4.4–4.6).
 
+use alloc::vec::Vec;
+
 use hashbrown::HashMap;
 
 use super::{Life, Services, Task};
@@ -66,11 +68,16 @@ impl RecentIntents {
 /// Queues an intent for gossip.
 fn gossip_intent<'a>(swim: &mut Swim, kind: SerfType, intent: &impl Field<'a>, waiter: Option<Waiter>) {
     let mut message = swim.buffers.take();
-    message.push(kind.byte());
-    if intent.write(&mut message).is_ok() {
+    if append(kind, intent, &mut message) {
         swim.broadcast(Lane::Intent, &[&message], waiter);
     }
     swim.buffers.give(message);
+}
+
+/// Whether it could be written.
+fn append<'a>(kind: SerfType, intent: &impl Field<'a>, message: &mut Vec<u8>) -> bool {
+    message.push(kind.byte());
+    intent.write(message).is_ok()
 }
 
 impl Services {
@@ -144,7 +151,7 @@ impl Services {
         if intent.ltime < self.member(slot).ltime || (intent.ltime == self.member(slot).ltime && !objects) {
             let leaves = swim.roster.get(slot).says == Some(Status::Leaving) && slot != LOCAL;
             if replayed && leaves && intent.ltime == self.member(slot).ltime {
-                Self::repeat_leave(swim, intent);
+                Self::tell_leave(swim, slot, intent);
             }
             return false;
         }
@@ -157,12 +164,16 @@ impl Services {
         true
     }
 
-    /// Gossips once more that a member leaves, as it was heard. In exchanges a join that has the very time of a leave cannot be
-    /// told from it, and if it never came by gossip, a member that lives would be taken for one that leaves for good. One
-    /// that lives objects, by a newer time; to all others this is old.
-    fn repeat_leave(swim: &mut Swim, of: &JoinIntent<'_>) {
+    /// Tells a member that it is taken for one that leaves. In exchanges a join that has the very time of a leave cannot be told
+    /// from it, and if it never came by gossip, a member that lives would be taken for one that leaves for good. One that lives
+    /// objects, by a newer time. Nobody else is told: to them it is old, and they would not pass it on.
+    fn tell_leave(swim: &mut Swim, slot: u32, of: &JoinIntent<'_>) {
         let intent = LeaveIntent { ltime: of.ltime, node: of.node.clone(), prune: false };
-        gossip_intent(swim, SerfType::Leave, &intent, None);
+        let mut message = Vec::new();
+        if swim.take_hearsay() && append(SerfType::Leave, &intent, &mut message) {
+            let told = swim.send_direct(swim.roster.get(slot).socket(), message.into());
+            swim.stats.hearsay_told += u64::from(told);
+        }
     }
 
     /// Says that this node is there, at a time of the member clock (serf.md 4.6).

@@ -291,11 +291,7 @@ impl Swim {
     /// that very member: one that hears of the other life refutes it (spec 4.3 step 8). It is told what either side knows.
     /// Rationed, because whoever holds the key can claim any content of all members.
     pub(super) fn tell_hearsay(&mut self, slot: u32, state: &NodeState<'_>) {
-        if !self.config.experiment.healing {
-            return;
-        }
-        if !self.contacts.hearsay.take(self.now, EXTRA, self.config.probe_interval) {
-            self.stats.hearsay_withheld += 1;
+        if !self.take_hearsay() {
             return;
         }
         let NodeState { name, addr, port, meta, incarnation, vsn, .. } = state.clone();
@@ -305,6 +301,17 @@ impl Swim {
             let told = self.push_outgoing(Outgoing::Hearsay { of: self.roster.key(slot), said });
             self.stats.hearsay_told += u64::from(told);
         }
+    }
+
+    /// Whether a packet that tells a member what is said of it may be sent. Rationed, because whoever holds the key can say
+    /// anything of all members.
+    pub(crate) fn take_hearsay(&mut self) -> bool {
+        if !self.config.experiment.healing {
+            return false;
+        }
+        let free = self.contacts.hearsay.take(self.now, EXTRA, self.config.probe_interval);
+        self.stats.hearsay_withheld += u64::from(!free);
+        free
     }
 
     /// This node was accused, so it may have been the one that was cut off, and what it suspects of others was said to
