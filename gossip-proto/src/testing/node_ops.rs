@@ -27,6 +27,9 @@ const MAX_MEMBERS: usize = 12;
 /// The same of one that may see a crowd come.
 const MANY_MEMBERS: usize = 64;
 
+/// Streams that it may have, inbound and its own each.
+const MAX_STREAMS: usize = 4;
+
 /// Work that one of its calls may do, in units.
 const WORK: usize = 16;
 
@@ -77,7 +80,7 @@ fn limit(config: &mut Config, kind: u8) {
     config
         .max_members(if set(7) { MANY_MEMBERS } else { MAX_MEMBERS })
         .max_rumors(16)
-        .max_streams(4)
+        .max_streams(MAX_STREAMS)
         .max_operations(8)
         .max_outgoing(16)
         .max_relays(2)

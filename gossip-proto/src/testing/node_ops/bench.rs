@@ -21,12 +21,20 @@ use crate::{Instant, JoinTarget, KnownMember, MAX_TAP_FRAME, Name, StreamError};
 /// Calls after which a machine that says it has something to do or to say must have come to an end.
 const PATIENCE: usize = 20_000;
 
-/// Calls at one instant after which a timer must lie in the future: members / work, and what is due at once besides.
-const SETTLES: usize = super::MANY_MEMBERS / WORK + 80;
+/// Calls at one instant after which a timer must lie in the future: members / work, what is due at once besides, and the states
+/// that are compressed for the streams there may be.
+const SETTLES: usize =
+    super::MANY_MEMBERS / WORK + 80 + 2 * super::MAX_STREAMS * STATE / (BYTES_PER_UNIT * WORK / 2);
 
-/// What four streams can hold of a message of 16 KB each, and what of it is decompressed in one call, at 64 bytes for a unit of work.
-const MAX_STREAMED: usize = 4 * (16 << 10);
-const STREAMED_PER_CALL: usize = 64 * WORK;
+/// More than a state takes: the longest metadata of each member, and what else is said of it.
+const STATE: usize = super::MANY_MEMBERS << 10;
+
+/// What is compressed or decompressed for a unit of work. What was put off gets half of them.
+const BYTES_PER_UNIT: usize = 64;
+
+/// What four streams can hold of a message of 16 KB each, and what of it is decompressed in one call.
+const MAX_STREAMED: usize = super::MAX_STREAMS * (16 << 10);
+const STREAMED_PER_CALL: usize = BYTES_PER_UNIT * WORK;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
