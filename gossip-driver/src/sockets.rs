@@ -10,7 +10,7 @@ use crate::interfaces::private_address;
 /// the bound port; otherwise the bound one, and for a wildcard a private address of this machine.
 pub fn advertised(asked: Option<SocketAddr>, bound: SocketAddr) -> Result<SocketAddr, AdvertiseError> {
     match asked {
-        Some(addr) if addr.ip().is_unspecified() => Err(AdvertiseError::Unspecified { addr }),
+        Some(addr) if addr.ip().to_canonical().is_unspecified() => Err(AdvertiseError::Unspecified { addr }),
         Some(mut addr) => {
             if addr.port() == 0 {
                 addr.set_port(bound.port());

@@ -323,7 +323,7 @@ impl Config {
         if !(min..=max).contains(&self.protocol_version) {
             return Err(ConfigError::ProtocolVersion { version: self.protocol_version, min, max });
         }
-        if self.advertise.ip().is_unspecified() || self.advertise.port() == 0 {
+        if self.advertise.ip().to_canonical().is_unspecified() || self.advertise.port() == 0 {
             return Err(ConfigError::AdvertiseAddress);
         }
         if !self.admits_address(self.advertise.ip()) {

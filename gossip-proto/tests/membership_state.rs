@@ -418,6 +418,15 @@ fn only_allowed_networks_are_admitted() {
     assert_eq!(made.err(), Some(ConfigError::ExcludedByCidrs));
 }
 
+#[test]
+fn an_address_that_nobody_can_reach_is_not_advertised() {
+    for wildcard in ["0.0.0.0:7946", "[::]:7946", "[::ffff:0.0.0.0]:7946", "10.0.0.1:0"] {
+        let config = Config::lan("self", wildcard.parse().unwrap());
+        let made = Membership::new(Instant::ORIGIN, config, Seed::from_u64(1), NonceSecret::new([0; 32]));
+        assert_eq!(made.err(), Some(ConfigError::AdvertiseAddress), "{wildcard}");
+    }
+}
+
 // upstream: TestMemberlist_Join_Cancel_Passive
 #[test]
 fn admission_rules_keep_members_out() {

@@ -193,10 +193,11 @@ async fn errors_at_the_start_say_what_to_do() {
     let error =
         start_membership(SocketAddr::from(([203, 0, 113, 7], 0)).into(), configure).await.unwrap_err();
     assert!(error.to_string().contains("no such address"), "{error}");
-    let wildcard = Some(SocketAddr::from(([0, 0, 0, 0], 7)));
-    let bind = Bind { advertise: wildcard, ..loopback().into() };
-    let error = start_membership(bind, configure).await.unwrap_err();
-    assert!(error.to_string().contains("0.0.0.0:7"), "{error}");
+    for wildcard in ["0.0.0.0:7", "[::ffff:0.0.0.0]:7"] {
+        let bind = Bind { advertise: Some(wildcard.parse().unwrap()), ..loopback().into() };
+        let error = start_membership(bind, configure).await.unwrap_err();
+        assert!(error.to_string().contains(wildcard) && error.to_string().contains("wildcard"), "{error}");
+    }
     let error =
         start_membership(loopback().into(), |advertise| Config::local("", advertise)).await.unwrap_err();
     assert!(error.to_string().contains("name is empty"), "{error}");

@@ -229,7 +229,7 @@ fn advertise(
 ) -> Result<Option<SocketAddr>, Problem> {
     let Some(text) = given else { return Ok(None) };
     let addr = address::parse("advertise", text, DEFAULT_PORT)?;
-    if addr.ip().is_unspecified() {
+    if addr.ip().to_canonical().is_unspecified() {
         return Err(Problem::new(format!(
             "advertise {text:?}: nobody can reach a wildcard; give the address that other nodes reach this one at"
         )));
@@ -446,6 +446,7 @@ mod tests {
             (error(|l| l.encrypt_key = Some("?".into())), ["not base64", "gossip keygen"]),
             (error(|l| l.keyring_file = Some("/no/such".into())), ["/no/such", "JSON array"]),
             (error(|l| l.advertise = Some("0.0.0.0".into())), ["\"0.0.0.0\"", "wildcard"]),
+            (error(|l| l.advertise = Some("[::ffff:0.0.0.0]".into())), ["[::ffff:0.0.0.0]", "wildcard"]),
             (error(|l| l.start_join = vec!["a:b:c".into()]), ["start_join", "\"a:b:c\""]),
             (error(|l| l.tags = [(String::new(), "x".into())].into()), ["\"=x\"", "key=value"]),
         ] {

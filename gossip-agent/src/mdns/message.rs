@@ -63,8 +63,10 @@ impl Service {
                     _ => None,
                 }
             });
+            // An IPv4 address in the form of IPv6 is not seen to be unspecified before it is brought back.
+            let ip = ip.map(|ip| ip.to_canonical());
             if let Some(ip) = ip.filter(|ip| !ip.is_unspecified() && !ip.is_multicast()) {
-                found.push(SocketAddr::new(ip.to_canonical(), place.port));
+                found.push(SocketAddr::new(ip, place.port));
             }
         }
         Some(found)
