@@ -289,7 +289,6 @@ impl Swim {
     /// Two nodes know a member under one incarnation, but not with the same content. So it has restarted and come to the
     /// incarnation of its earlier life before all had heard of it, and nobody would ever know better but by an exchange with
     /// that very member: one that hears of the other life refutes it (spec 4.3 step 8). It is told what either side knows.
-    /// Rationed, because whoever holds the key can claim any content of all members.
     pub(super) fn tell_hearsay(&mut self, slot: u32, state: &NodeState<'_>) {
         if !self.take_hearsay() {
             return;

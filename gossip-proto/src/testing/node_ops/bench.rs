@@ -21,20 +21,17 @@ use crate::{Instant, JoinTarget, KnownMember, MAX_TAP_FRAME, Name, StreamError};
 /// Calls after which a machine that says it has something to do or to say must have come to an end.
 const PATIENCE: usize = 20_000;
 
-/// Calls at one instant after which a timer must lie in the future: members / work, what is due at once besides, and the states
-/// that are compressed for the streams there may be.
+/// Calls at one instant after which a timer must lie in the future: members / work, what is due at once besides, and what is
+/// compressed and decompressed for the streams there may be. What was put off gets half of the work.
 const SETTLES: usize =
     super::MANY_MEMBERS / WORK + 80 + 2 * super::MAX_STREAMS * STATE / (BYTES_PER_UNIT * WORK / 2);
 
-/// More than a state takes: the longest metadata of each member, and what else is said of it.
+/// More than a state takes: the longest metadata of each member, and what else is said of it. A message that comes by a stream and
+/// the state that answers it are no more together.
 const STATE: usize = super::MANY_MEMBERS << 10;
 
-/// What is compressed or decompressed for a unit of work. What was put off gets half of them.
+/// What is compressed or decompressed for a unit of work.
 const BYTES_PER_UNIT: usize = 64;
-
-/// What four streams can hold of a message of 16 KB each, and what of it is decompressed in one call.
-const MAX_STREAMED: usize = super::MAX_STREAMS * (16 << 10);
-const STREAMED_PER_CALL: usize = BYTES_PER_UNIT * WORK;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +49,6 @@ pub(super) struct Bench<'p, M> {
     taps: bool,
     buffer: Vec<u8>,
     streams: Vec<Stream>,
-    /// Bytes of the messages that came by streams through the layers.
-    streamed: usize,
     transmits: Vec<TransmitId>,
     /// Questions that it asked the application.
     questions: Vec<RequestId>,
@@ -81,7 +76,6 @@ impl<'p, M: Subject> Bench<'p, M> {
             taps: kind & 32 == 0,
             buffer: vec![0; 2048],
             streams: Vec::new(),
-            streamed: 0,
             transmits: Vec::new(),
             questions: Vec::new(),
             forgotten: Vec::new(),
@@ -242,8 +236,8 @@ impl<'p, M: Subject> Bench<'p, M> {
         let asked = usize::from(first) % self.questions.len().max(1);
         let id = self.questions.get(asked).copied().unwrap_or_else(|| RequestId(first.into()));
         match which % 12 {
-            0 | 1 => {
-                let answered = match which % 12 {
+            answer @ (0 | 1) => {
+                let answered = match answer {
                     0 => self.machine.accept(now, id),
                     _ => self.machine.refuse(now, id),
                 };
@@ -408,7 +402,6 @@ impl<'p, M: Subject> Bench<'p, M> {
     /// Sends a message by a stream as a peer does that has the key, compressed or not, whatever is configured.
     fn stream_message(&mut self, message: &[u8], compressed: bool) {
         let Some(&Stream { id, theirs, .. }) = self.stream() else { return };
-        self.streamed += message.len();
         let (mut packed, mut data) = (Vec::new(), Vec::new());
         match compressed {
             true => Deflater::new().append_message(&[message], &mut packed),
@@ -437,7 +430,6 @@ impl<'p, M: Subject> Bench<'p, M> {
     fn advance(&mut self, by: Duration, sending: bool) {
         let end = self.now + by;
         let mut at_once = 0;
-        let settles = SETTLES + self.streamed.min(MAX_STREAMED) / STREAMED_PER_CALL;
         for _ in 0..PATIENCE {
             let Some(due) = self.machine.poll_timeout().filter(|due| *due <= end) else {
                 self.now = end;
@@ -445,7 +437,7 @@ impl<'p, M: Subject> Bench<'p, M> {
             };
             at_once = if due <= self.now { at_once + 1 } else { 0 };
             assert!(
-                at_once <= settles,
+                at_once <= SETTLES,
                 "timers at one instant never come to an end: {:?}",
                 self.machine.next_wakeup()
             );
