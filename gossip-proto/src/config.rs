@@ -412,9 +412,10 @@ config! {
         /// A member that is back this soon after it failed counts as flapping.
         flap_timeout: Duration = Duration::from_secs(60),
         /// How long after it failed the address of a member is tried that is no longer listed. It is joined only if the
-        /// member of that name answers there.
+        /// member of that name answers there. Zero also leaves a restart without those whom [`restore`](Self::restore) names.
         learnt_timeout: Duration = Duration::from_secs(72 * 3600),
-        /// How many such addresses are remembered; then the one whose time ends first goes.
+        /// How many such addresses are remembered, those that a restart takes over included; then the one whose time ends first
+        /// goes.
         max_learnt: usize = 1024,
         /// How long intents about unknown members are remembered (serf.md 4.2).
         recent_intent_timeout: Duration = Duration::from_secs(300),

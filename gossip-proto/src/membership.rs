@@ -166,7 +166,7 @@ impl Upper for Plain {
 
     fn conflicted(&mut self, _swim: &mut Swim, _slot: u32, _claimed: SocketAddr) {}
 
-    fn local_state(&mut self, _swim: &Swim, _join: bool, out: &mut Vec<u8>) {
+    fn local_state(&mut self, _swim: &mut Swim, _join: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.user_state);
     }
 
@@ -178,7 +178,7 @@ impl Upper for Plain {
 
     fn sought(&mut self, _swim: &mut Swim, _token: u64, _found: bool) {}
 
-    fn announced(&mut self, _swim: &mut Swim, _step: u64) {}
+    fn announced(&mut self, _swim: &mut Swim, _step: u64, _out: bool) {}
 
     fn timeout(&mut self, _swim: &mut Swim, _timer: u64) {}
 

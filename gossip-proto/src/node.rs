@@ -27,7 +27,7 @@ use crate::{Config, Instant, Name, NonceSecret, Seed, ServiceConfig};
 /// queries.
 pub struct Node {
     pub(crate) swim: Swim,
-    upper: Services,
+    pub(crate) upper: Services,
 }
 
 impl Node {

@@ -123,7 +123,7 @@ stats! {
     hearsay_told,
     /// Times such a packet was wanted and not sent, because there were too many lately.
     hearsay_withheld,
-    /// Inbound streams refused because too many are open.
+    /// Streams refused because too many are open: of others, or of our own.
     streams_refused,
     /// Inbound streams ended before their time, because all places were taken, their source held several, and another one
     /// came that holds fewer.
@@ -190,6 +190,8 @@ stats! {
     learnt_found,
     /// Serf: times such an address had to give way, or was not kept, because too many are.
     learnt_full,
+    /// Serf: members left out of what an exchange tells of their status, because their names are too long in all.
+    statuses_untold,
     /// Serf: queries received.
     queries,
     /// Serf: queries dropped before re-gossip because they would crash upstream nodes (Q1).
@@ -198,7 +200,7 @@ stats! {
     queries_duplicate,
     /// Serf: queries dropped as too old.
     queries_old,
-    /// Serf: queries dropped because too many of one Lamport time are remembered (Q7).
+    /// Serf: queries dropped because too many of one Lamport time are remembered (Q7), or came in one datagram.
     queries_refused,
     /// Serf: queries that could no longer be answered because too many were open.
     queries_evicted,

@@ -236,6 +236,22 @@ fn members_are_told_what_is_said_of_them_within_a_ration() {
     );
 }
 
+/// Nor is there more of it where probes, whose interval paces it, are switched off.
+#[test]
+fn without_probes_the_ration_of_what_members_are_told_is_no_larger() {
+    let mut script = quiet(|config| {
+        config.gossip_interval(Duration::ZERO).probe_interval(Duration::ZERO);
+    });
+    let all: Vec<_> = (0..40).map(|number| (number, 2)).collect();
+    exchange(&mut script, &all);
+    for meta in [b"x", b"y"] {
+        exchange_with(&mut script, &all, meta);
+        script.at(script.now + Duration::from_secs(1));
+    }
+    let stats = script.machine.stats();
+    assert_eq!((stats.hearsay_told, stats.hearsay_withheld), (8, 72));
+}
+
 /// An exchange that somebody opens, with these members alive.
 fn exchange(script: &mut Script, members: &[(u8, u32)]) {
     exchange_with(script, members, b"");

@@ -195,6 +195,18 @@ fn a_suspect_is_told_with_the_ping() {
     assert_eq!(buddy.incarnation("self"), 2);
 }
 
+/// Where a name is so long that its suspicion has no room beside the ping, the ping goes alone.
+#[test]
+fn a_suspect_with_a_long_name_is_probed_all_the_same() {
+    let name = "b".repeat(500);
+    let mut script = with_members(&[&name], |config| {
+        config.max_datagram(900);
+    });
+    script.hear(&suspect(&name, 1, "x"));
+    assert_eq!(probes(&mut script).kinds(), [MessageType::Ping]);
+    assert_eq!(script.machine.stats().probes_unsent, 0);
+}
+
 // upstream: TestMemberList_ProbeNode_FallbackTCP
 #[test]
 fn a_stream_ping_saves_whom_datagrams_do_not_reach() {

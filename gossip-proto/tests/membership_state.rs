@@ -383,16 +383,39 @@ fn forgotten_and_back_before_anybody_looked_reads_in_order() {
     assert_eq!(script.status("b"), Some(Status::Alive));
 }
 
+/// 10.0.0.3 in 16 bytes.
+const MAPPED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 3];
+
 ///
 #[test]
 fn an_address_is_told_as_it_was_heard() {
     let mut script = quiet();
-    let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 3];
     let heard =
-        AliveOf { name: "c", incarnation: 1, addr: &mapped, port: 7946, meta: b"", vsn: &PLAIN }.encode();
+        AliveOf { name: "c", incarnation: 1, addr: &MAPPED, port: 7946, meta: b"", vsn: &PLAIN }.encode();
     script.hear(&heard);
     assert_eq!(script.machine.find(b"c").unwrap().addr, addr(3), "for sending it is unmapped");
     assert_eq!(script.drain(addr(3)), [heard]);
+}
+
+/// Upstream takes them for two addresses, so that who was once announced in one form and speaks in the other is not heard for as
+/// long as it answers.
+#[test]
+fn another_form_of_a_members_address_is_no_other_address() {
+    let mut script = quiet();
+    let alive = |name, incarnation, addr: &[u8]| {
+        AliveOf { name, incarnation, addr, port: 7946, meta: b"", vsn: &PLAIN }.encode()
+    };
+    script.hear(&alive("c", 1, &[10, 0, 0, 3]));
+    for (incarnation, form) in [(2, &MAPPED[..]), (3, &[10, 0, 0, 3])] {
+        script.drain(addr(3));
+        let heard = alive("c", incarnation, form);
+        script.hear(&heard);
+        assert_eq!(script.machine.find(b"c").unwrap().incarnation, incarnation);
+        assert_eq!(script.drain(addr(3)), [heard], "passed on in the form it came in");
+    }
+    // Nor is it this node's own name elsewhere: it is a claim about this node, and answered.
+    script.hear(&alive("self", 7, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1]));
+    assert_eq!((script.machine.local().incarnation, script.machine.stats().conflicts), (8, 0));
 }
 
 // upstream: Test_IsValidAddressDefaults, Test_IsValidAddressOverride, TestMemberlist_JoinDifferentNetworksUniqueMask,
@@ -506,6 +529,7 @@ fn a_stalled_node_gives_suspects_the_time_it_could_not_listen() {
     // One stall does not keep a dead member for ever.
     script.hear(&suspect("b", 6, "x"));
     script.late(Instant::from_millis(60_000));
+    assert_eq!(script.status("b"), Some(Status::Suspect), "however long the stall was");
     script.at_ms(65_000);
     assert_eq!(script.status("b"), Some(Status::Failed));
 }

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use gossip_proto::*;
-use support::node::{VSN, addr, dead, plain_alive};
+use support::node::{VSN, addr, dead, ping, plain_alive};
 use support::pair::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -119,6 +119,27 @@ fn who_is_back_soon_after_it_failed_flaps() {
         hear(&mut net, 0, &dead("b", incarnation + 1, "x"));
         net.run_for(200 * SECOND);
     }
+}
+
+/// A host that crashed comes back under another name, as where names are drawn at random: its packets are no sign that the old
+/// name lives, which is listed for a day.
+#[test]
+fn a_name_that_is_gone_lends_nothing_to_who_is_at_its_address_now() {
+    let mut net = Net::new([plain("a", 1)]);
+    net.no_streams.push(addr(2));
+    hear(&mut net, 0, &plain_alive("b", 2, 1));
+    hear(&mut net, 0, &dead("b", 1, "x"));
+    net.run_for(SECOND);
+    hear(&mut net, 0, &plain_alive("c", 2, 1));
+    for seq in 0..20 {
+        let now = net.now;
+        let source = Source::unauthenticated(addr(2));
+        let ping = ping(seq, "a", "c", addr(2));
+        net.host(0).machine.handle_datagram(now, source, &mut ping.clone()).expect("a packet");
+        net.run_ms(50);
+    }
+    let stats = stats(&net, 0);
+    assert_eq!((stats.follow_ups, stats.follow_ups_withheld), (0, 0));
 }
 
 /// Each side has given up the other. The first contact alone would leave many of them dead until other exchanges cross.

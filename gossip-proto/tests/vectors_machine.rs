@@ -543,13 +543,7 @@ impl Scenario {
             let incarnation = value["Incarnation"].as_u64().unwrap_or_default() as u32;
             match kind.as_str() {
                 "alive" => {
-                    let bytes = |key: &str| unhex(value[key].as_str().expect("hex"));
-                    let (name, addr, meta, vsn) =
-                        (text(value, "Node"), bytes("Addr"), bytes("Meta"), bytes("Vsn"));
-                    let port = value["Port"].as_u64().expect("a port") as u16;
-                    let alive =
-                        AliveOf { name: &name, incarnation, addr: &addr, port, meta: &meta, vsn: &vsn };
-                    self.node.hear(self.observer, &alive.encode());
+                    self.node.hear(self.observer, &encoded_alive(value));
                 }
                 "suspect" => {
                     let (node, from) = (text(value, "Node"), text(value, "From"));
@@ -619,6 +613,18 @@ impl Scenario {
                 Some(0) if !before.contains_key(&name) && !self.hidden.contains_key(&name) => Some(GHOST),
                 _ => (!in_order(&unhex(alive["Vsn"].as_str().expect("hex")))).then_some(VERSIONS),
             };
+            if let Some(record) = before.get(&name).filter(|record| another_form(record, alive)) {
+                deviations.add("another_form", "the same address");
+                let mut record = record.clone();
+                for (field, from) in
+                    [("addr", "Addr"), ("incarnation", "Incarnation"), ("meta", "Meta"), ("vsn", "Vsn")]
+                {
+                    record[field] = alive[from].clone();
+                }
+                nodes.insert(name.clone(), record);
+                events.retain(|event| !event.as_str().expect("an event").starts_with("conflict "));
+                queued.push((name.clone(), hex(&encoded_alive(alive))));
+            }
             let taken = nodes.get(&name).is_some_and(|node| node["incarnation"] == alive["Incarnation"]);
             match refused {
                 Some(why) => {
@@ -720,6 +726,31 @@ fn claimed(op: &Value, before: &BTreeMap<String, Value>) -> Option<(String, bool
     let highest = u64::from(u32::MAX) - if alive { 1 } else { 2 };
     let effective = known.is_some() || alive;
     Some((name.into(), effective && claim["Incarnation"].as_u64()? > reach.min(highest)))
+}
+
+fn encoded_alive(value: &Value) -> Vec<u8> {
+    let bytes = |key: &str| unhex(value[key].as_str().expect("hex"));
+    let (addr, meta, vsn) = (bytes("Addr"), bytes("Meta"), bytes("Vsn"));
+    AliveOf {
+        name: value["Node"].as_str().expect("a name"),
+        incarnation: value["Incarnation"].as_u64().expect("a number") as u32,
+        addr: &addr,
+        port: value["Port"].as_u64().expect("a port") as u16,
+        meta: &meta,
+        vsn: &vsn,
+    }
+    .encode()
+}
+
+/// Whether a claim is newer than a record and has its address in another form.
+fn another_form(record: &Value, alive: &Value) -> bool {
+    let addr = |value: &Value| unhex(value.as_str().expect("hex"));
+    let (known, claimed) = (addr(&record["addr"]), addr(&alive["Addr"]));
+    let ip = |bytes: &[u8]| bytes[bytes.len() - 4..].to_vec();
+    known.len() != claimed.len()
+        && ip(&known) == ip(&claimed)
+        && record["port"] == alive["Port"]
+        && alive["Incarnation"].as_u64() > record["incarnation"].as_u64()
 }
 
 fn by_name(nodes: &Value) -> BTreeMap<String, Value> {

@@ -1,10 +1,10 @@
-//! Addresses as identity: the bytes that came over the wire.
+//! Addresses: the bytes that came over the wire, and what is reached by them.
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// An IP address in the form it was received in. memberlist compares these bytes, so that `10.0.0.1` in 4 bytes and
-/// in 16 bytes are different addresses for the same name; both forms are kept, compared and re-sent as they came.
+/// in 16 bytes are different addresses for the same name; both forms are kept and re-sent as they came.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WireAddr {
     bytes: [u8; 16],

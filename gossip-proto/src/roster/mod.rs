@@ -240,10 +240,17 @@ impl Roster {
         self.names.find(self.keyed.bytes(name), |&slot| self.get(slot).name.as_bytes() == name).copied()
     }
 
-    /// A member at this address; with several, any of them.
+    /// A member at this address; with several, one that lives: a host that comes back under another name shares it with the name
+    /// that it had, which is remembered for a day.
     pub(crate) fn at(&self, addr: SocketAddr) -> Option<u32> {
         let addr = canonical(addr);
-        self.addresses.find(self.keyed.addr(&addr), |&slot| self.get(slot).is_at(addr)).copied()
+        let hash = self.keyed.addr(&addr);
+        let found = self.addresses.find(hash, |&slot| self.get(slot).is_at(addr)).copied()?;
+        if self.get(found).is_member() {
+            return Some(found);
+        }
+        let lives = |slot: u32| self.get(slot).is_member() && self.get(slot).is_at(addr);
+        Some(self.addresses.find(hash, |&slot| lives(slot)).copied().unwrap_or(found))
     }
 
     /// Whether a record at this address is of that kind; a name that is gone may share it with one that is there.

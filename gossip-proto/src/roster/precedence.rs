@@ -73,7 +73,7 @@ pub(crate) struct Belief {
     pub(crate) reclaimable: bool,
     /// A suspicion is running.
     pub(crate) suspected: bool,
-    /// The claim names the very address bytes and port of the record. True for claims that name none.
+    /// The claim names the record's address and port, in whatever form. True for claims that name none.
     pub(crate) same_address: bool,
     /// The claim has the record's meta and versions. True for claims that have none.
     pub(crate) same_content: bool,

@@ -59,7 +59,7 @@ impl RecentIntents {
         self.map.retain(|_, &mut (_, _, since)| since >= oldest);
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn len(&self) -> usize {
         self.map.len()
     }

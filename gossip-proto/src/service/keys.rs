@@ -36,6 +36,13 @@ pub(super) struct Keys {
     waiting: VecDeque<Waiting>,
 }
 
+impl Keys {
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn held(&self) -> crate::output::Depth {
+        crate::output::Depth { what: "changes of keys that wait", len: self.waiting.len(), cap: MAX_WAITING }
+    }
+}
+
 #[derive(Debug)]
 struct Queued {
     operation: u64,

@@ -7,6 +7,12 @@ pub(crate) struct Clock(u64);
 /// A time further ahead than this is no news but an attack: it would make every honest message look old (serf.md Q3).
 const REACH: u64 = 1 << 32;
 
+/// As far as one exchange takes a clock: there is as much room again to go on.
+const HALF: u64 = 1 << 63;
+
+/// As far as several do. What is beyond cannot have come about by chance, nor by a few forged messages.
+const FURTHEST: u64 = HALF + (REACH << 16);
+
 impl Clock {
     /// A fresh node's clock stands at 1.
     pub(crate) const fn new() -> Self {
@@ -36,10 +42,24 @@ impl Clock {
         time <= self.0.saturating_add(REACH)
     }
 
-    /// Whether a time in a push/pull is to be taken over: a cluster that has moved far ahead stays there, so that
-    /// only what leaves no room to go on is refused.
+    /// Whether a time in a push/pull is one to follow: a cluster that has moved far ahead stays there, so that only what
+    /// leaves no room to go on is none.
     pub(crate) fn follows(self, time: u64) -> bool {
-        time <= 1 << 63 || self.reaches(time)
+        time <= self.horizon()
+    }
+
+    /// Moves towards a time in a push/pull, and says whether it got there; the rest is left to later exchanges. Who stood still
+    /// instead, with others a little beyond the half of the range, would hear nothing of theirs, nor they of its, for good.
+    pub(crate) fn follow(&mut self, time: u64) -> bool {
+        let there = self.follows(time);
+        if there || time <= FURTHEST {
+            self.witness(time.min(self.horizon()));
+        }
+        there
+    }
+
+    fn horizon(self) -> u64 {
+        self.0.max(HALF).saturating_add(REACH)
     }
 }
 
@@ -73,6 +93,24 @@ mod tests {
     fn far_ahead_is_refused() {
         let clock = Clock::new();
         assert!(clock.reaches(1 << 32) && !clock.reaches((1 << 32) + 2));
-        assert!(clock.follows(1 << 40) && clock.follows(1 << 63) && !clock.follows((1 << 63) + 1));
+        let horizon = HALF + REACH;
+        assert!(clock.follows(1 << 40) && clock.follows(horizon) && !clock.follows(horizon + 1));
+    }
+
+    /// Whatever a few exchanges have done to a cluster, who joins it gets there by as many.
+    #[test]
+    fn no_clock_is_out_of_reach_for_good() {
+        let mut ahead = Clock::new();
+        assert!(!ahead.follow(u64::MAX) && ahead.follow(HALF));
+        for forged in 1..5 {
+            for _ in 0..1000 {
+                ahead.take();
+            }
+            let mut fresh = Clock::new();
+            let exchanges = (1..10).find(|_| fresh.follow(ahead.time() - 1));
+            assert_eq!(exchanges, Some(forged));
+            assert!(fresh.reaches(ahead.time()));
+            assert!(ahead.follow(ahead.time() + REACH));
+        }
     }
 }

@@ -57,6 +57,11 @@ impl Learnt {
         self.entries.iter().map(|(name, entry)| (name, entry.addr, entry.until))
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(crate) fn contains(&self, name: &[u8]) -> bool {
         !self.entries.is_empty() && self.entries.contains_key(&Name::new(name))
     }

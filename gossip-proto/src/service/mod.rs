@@ -1,6 +1,8 @@
 //! Serf's services on top of membership: intents, tags, user events, queries, coordinates (serf.md).
 
 mod coordinate;
+#[cfg(any(test, feature = "testing"))]
+mod held;
 mod intents;
 mod keys;
 mod lamport;

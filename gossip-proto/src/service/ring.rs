@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 pub(crate) enum Seen {
     New,
     Duplicate,
-    /// The slot of its time is full (serf.md Q7).
+    /// The slot of its time is full (serf.md Q7), or it is of a time that has given way to later ones.
     Full,
 }
 
@@ -17,8 +17,11 @@ pub(crate) enum Seen {
 pub(crate) struct EventHistory {
     slots: Vec<EventSlot>,
     per_slot: usize,
-    /// Bytes of all names and payloads: what every exchange carries must stay far below what one may (spec 1.11).
+    /// Bytes that all events take in an exchange: what every exchange carries must stay far below what one may (spec 1.11).
     bytes: usize,
+    /// The last time that gave way to later ones. Nothing more is taken of it and those before, or what was delivered would be
+    /// delivered again.
+    given_up: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +33,10 @@ struct EventSlot {
 }
 
 impl EventSlot {
+    fn weight(&self) -> usize {
+        self.bytes.len() + FRAME * self.ends.len()
+    }
+
     fn events(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
         (0..self.ends.len()).map(|i| {
             let start = if i == 0 { 0 } else { self.ends[i - 1].1 as usize };
@@ -43,7 +50,7 @@ impl EventHistory {
     pub(crate) fn new(len: usize, per_slot: usize) -> Self {
         let mut slots = Vec::new();
         slots.resize_with(len, EventSlot::default);
-        Self { slots, per_slot, bytes: 0 }
+        Self { slots, per_slot, bytes: 0, given_up: None }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -56,7 +63,7 @@ impl EventHistory {
         let index = (ltime % self.len()) as usize;
         let slot = &mut self.slots[index];
         if slot.ltime != ltime {
-            self.bytes -= slot.bytes.len();
+            self.bytes -= slot.weight();
             slot.ltime = ltime;
             slot.ends.clear();
             slot.bytes.clear();
@@ -68,16 +75,39 @@ impl EventHistory {
         if slot.events().any(|event| event == (name, payload)) {
             return Seen::Duplicate;
         }
-        let len = name.len() + payload.len();
-        if slot.ends.len() >= self.per_slot || self.bytes + len > MAX_BYTES {
+        let len = FRAME + name.len() + payload.len();
+        let full = slot.ends.len() >= self.per_slot || self.given_up.is_some_and(|last| ltime <= last);
+        if full || !self.make_room(len, ltime) {
             return Seen::Full;
         }
         self.bytes += len;
+        let slot = &mut self.slots[index];
         slot.bytes.extend_from_slice(name);
         let name_end = slot.bytes.len() as u32;
         slot.bytes.extend_from_slice(payload);
         slot.ends.push((name_end, slot.bytes.len() as u32));
         Seen::New
+    }
+
+    /// The oldest times give way, or whoever once fills the ring has silenced all events until it has turned: hundreds of them.
+    fn make_room(&mut self, len: usize, ltime: u64) -> bool {
+        while self.bytes + len > MAX_BYTES {
+            let earlier = self.slots.iter_mut().filter(|slot| !slot.ends.is_empty() && slot.ltime < ltime);
+            let Some(oldest) = earlier.min_by_key(|slot| slot.ltime) else { return false };
+            self.bytes -= oldest.weight();
+            self.given_up = self.given_up.max(Some(oldest.ltime));
+            oldest.ends.clear();
+            oldest.bytes = Vec::new();
+        }
+        true
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn held(&self) -> crate::output::Depth {
+        let fits = self.slots.iter().all(|slot| slot.ends.len() <= self.per_slot);
+        let kept: usize = self.slots.iter().map(EventSlot::weight).sum();
+        assert!(fits && kept == self.bytes, "{kept} bytes of events are counted as {}", self.bytes);
+        crate::output::Depth { what: "bytes of events", len: kept, cap: MAX_BYTES }
     }
 
     /// The slots in use: time, and events as name and payload.
@@ -86,8 +116,10 @@ impl EventHistory {
     }
 }
 
-/// Most bytes of remembered events.
+/// Most bytes that remembered events take in an exchange.
 const MAX_BYTES: usize = 1 << 20;
+/// What an event takes beside its name and payload: the names of the fields and the lengths (serf.md 1.6).
+const FRAME: usize = 24;
 /// Room that a slot keeps for its next time.
 const KEPT_CAPACITY: usize = 2048;
 
@@ -189,22 +221,24 @@ mod tests {
 
     /// spec 1.11: all remembered events go into every exchange, so that their bytes are counted over all times.
     #[test]
-    fn the_bytes_of_all_times_are_bounded_and_come_back_with_the_turn() {
-        let half = [7; MAX_BYTES / 2 - 3];
+    fn the_bytes_of_all_times_are_bounded_and_the_oldest_time_gives_way() {
+        let half = [7; MAX_BYTES / 2 - FRAME - 3];
         let mut ring = EventHistory::new(4, 3);
-        assert_eq!(ring.insert(1, b"abc", &half), Seen::New);
-        assert_eq!(ring.insert(2, b"abcd", &half), Seen::Full, "one byte too many");
-        assert_eq!(ring.insert(2, b"abc", &half), Seen::New, "the last byte is used");
-        assert_eq!(ring.insert(3, b"a", b""), Seen::Full);
-        assert_eq!(
-            ring.insert(1, b"abc", &half),
-            Seen::Duplicate,
-            "what is known is known also when it is full"
-        );
-        // Time 5 takes the place of time 1, and with it what that held.
-        assert_eq!(ring.insert(5, b"abc", &half), Seen::New);
-        assert_eq!(ring.insert(3, b"a", b""), Seen::Full);
-        assert_eq!(ring.insert(6, b"", b""), Seen::New);
-        assert_eq!(ring.insert(3, b"abc", &half), Seen::New);
+        assert_eq!(ring.insert(2, b"abc", &half), Seen::New);
+        assert_eq!(ring.insert(3, b"abc", &half), Seen::New, "the last byte is used");
+        let kept = |ring: &EventHistory| ring.iter().map(|(ltime, _)| ltime).collect::<Vec<_>>();
+        assert_eq!(ring.insert(1, b"a", b""), Seen::Full, "itself the oldest");
+        assert_eq!(ring.insert(3, b"a", b""), Seen::New);
+        assert_eq!((kept(&ring), ring.bytes), (vec![3], MAX_BYTES / 2 + FRAME + 1));
+        assert_eq!(ring.insert(2, b"abc", &half), Seen::Full, "what gave way is not delivered again");
+        assert_eq!(ring.insert(3, b"abc", &half), Seen::Duplicate);
+        for ltime in 4..100 {
+            assert_eq!(ring.insert(ltime, b"abc", &half), Seen::New, "what is new is never refused");
+            assert!(kept(&ring).contains(&ltime) && ring.bytes <= MAX_BYTES);
+        }
+        assert_eq!(ring.insert(99, b"a", b""), Seen::New);
+        assert_eq!((kept(&ring), ring.bytes), (vec![99], MAX_BYTES / 2 + FRAME + 1));
+        assert_eq!(ring.insert(99, b"abcd", &half), Seen::Full, "nothing older is left to give way");
+        assert_eq!(ring.insert(98, b"a", b""), Seen::Full);
     }
 }

@@ -7,7 +7,7 @@ use hashbrown::HashSet;
 use super::{Life, Services};
 use crate::config::MAX_NAME;
 use crate::hash::Keyed;
-use crate::roster::LOCAL;
+use crate::roster::{LOCAL, Record};
 use crate::swim::Swim;
 use crate::wire::field::Span;
 use crate::wire::serf::{JoinIntent, LeaveIntent, PushPull, PushPullParts, RecentEvent, SerfType, UserEvent};
@@ -25,14 +25,48 @@ pub(crate) struct StateMerge {
     gone: HashSet<Name, Keyed>,
 }
 
+/// Bytes of names that a state may hold. Peers refuse what is over 20 MiB, in a sealed stream together with what SWIM says of the
+/// same members, and with it every exchange (spec 1.5).
+const NAMES: usize = 8 << 20;
+
+/// What a member takes in a state: name and length, twice if it left, and a time.
+fn weight(record: &Record) -> usize {
+    let name = record.name.as_bytes().len() + 5;
+    if record.says == Some(Status::Left) { 2 * name + 9 } else { name + 9 }
+}
+
+fn is_gone(record: &Record) -> bool {
+    matches!(record.says, Some(Status::Failed | Status::Left))
+}
+
+/// Bytes by which names are too long for a state: of members that are there, and of those that are gone, which are left out
+/// first. It takes tens of thousands of long names, which somebody has to invent.
+fn excess(swim: &Swim) -> [usize; 2] {
+    let mut weights = [0; 2];
+    for record in (0..swim.roster.slots()).filter_map(|slot| swim.roster.used(slot)) {
+        if record.says.is_some() {
+            weights[usize::from(is_gone(record))] += weight(record);
+        }
+    }
+    let excess = (weights[0] + weights[1]).saturating_sub(NAMES);
+    [excess.saturating_sub(weights[1]), excess]
+}
+
 impl Services {
     /// Appends what this node tells in a push/pull. Only events that exist: receivers need no empty slots (Q12).
-    pub(crate) fn encode_state(&self, swim: &Swim, out: &mut Vec<u8>) {
+    pub(crate) fn encode_state(&self, swim: &mut Swim, out: &mut Vec<u8>) {
         let (mut statuses, mut left) = (Vec::new(), Vec::new());
+        let mut excess = excess(swim);
         for slot in 0..swim.roster.slots() {
             let Some(record) = swim.roster.used(slot).filter(|record| record.says.is_some()) else {
                 continue;
             };
+            let excess = &mut excess[usize::from(is_gone(record))];
+            if *excess > 0 && slot != LOCAL {
+                *excess = excess.saturating_sub(weight(record));
+                swim.stats.statuses_untold += 1;
+                continue;
+            }
             statuses.push((record.name.as_bytes(), self.member(slot).ltime));
             if record.says == Some(Status::Left) {
                 left.push(record.name.as_bytes());
@@ -85,14 +119,12 @@ impl Services {
         ];
         for (clock, time) in clocks {
             // The time advertised is the next one, nothing has been sent with it.
-            match time.checked_sub(1) {
-                Some(time) if clock.follows(time) => clock.witness(time),
-                Some(_) => swim.stats.ltime_refused += 1,
-                None => {}
+            if let Some(time) = time.checked_sub(1) {
+                swim.stats.ltime_refused += u64::from(!clock.follow(time));
             }
         }
-        if join && !self.ignoring_old.is_empty() && self.event_clock.follows(state.event_ltime) {
-            self.event_min = self.event_min.max(state.event_ltime);
+        if join && !self.ignoring_old.is_empty() {
+            self.event_min = self.event_min.max(state.event_ltime.min(self.event_clock.time()));
         }
         let waiting: usize = self.merges.iter().map(|merge| merge.body.len()).sum();
         if waiting + body.len() > swim.config.max_exchange_bytes {
@@ -107,6 +139,17 @@ impl Services {
             gone: HashSet::with_hasher(Keyed::new(&mut swim.rng)),
             state,
         });
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn states_held(&self, swim: &Swim) -> [crate::output::Depth; 2] {
+        let of = |what, len, cap| crate::output::Depth { what, len, cap };
+        let bytes = self.merges.iter().map(|merge| merge.body.len()).sum();
+        let gone = self.merges.iter().map(|merge| merge.gone.len()).max().unwrap_or_default();
+        [
+            of("bytes of states to merge", bytes, swim.config.max_exchange_bytes),
+            of("names that left in a state", gone, swim.config.max_members),
+        ]
     }
 
     /// Goes on merging, as far as `work` goes.

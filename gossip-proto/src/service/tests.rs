@@ -1,5 +1,6 @@
 //! Serf's rules on a single node: intents, events, push/pull, leaving (serf.md 2–4).
 
+use alloc::format;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -433,13 +434,45 @@ fn what_this_node_tells_can_be_read_back() {
     bed.dead("bb", 1, "bb");
     bed.event(3, "deploy", "v1");
     let mut out = Vec::new();
-    bed.services.encode_state(&bed.swim, &mut out);
+    bed.services.encode_state(&mut bed.swim, &mut out);
     let (state, _) = PushPull::decode(&out[1..]).unwrap();
     assert_eq!((state.ltime, state.event_ltime, state.query_ltime), (8, 4, 1));
     let names: Vec<_> = state.left_members(&out[1..]).collect();
     assert_eq!(names, [&b"bb"[..]]);
     assert_eq!(state.status_ltimes(&out[1..]).count(), 3);
     assert_eq!(state.events(&out[1..]).count(), 1);
+}
+
+/// Peers refuse a state that is too long, and every exchange with it: who is gone is left out first.
+#[test]
+fn names_that_are_too_long_in_all_are_left_out_of_what_is_told() {
+    let mut bed = Bed::new();
+    let name = |n: usize| format!("{n:0512}");
+    let told = |bed: &mut Bed| {
+        let mut out = Vec::new();
+        bed.services.encode_state(&mut bed.swim, &mut out);
+        let (state, _) = PushPull::decode(&out[1..]).unwrap();
+        let numbers: Vec<usize> = state
+            .status_ltimes(&out[1..])
+            .filter_map(|(name, _)| core::str::from_utf8(&name).unwrap().parse().ok())
+            .collect();
+        (out.len(), numbers)
+    };
+    for n in 0..16_000 {
+        bed.alive(&name(n), 1);
+        if n < 1000 {
+            bed.dead(&name(n), 1, "x");
+        }
+    }
+    let (len, all) = told(&mut bed);
+    assert_eq!((all.len(), bed.swim.stats.statuses_untold), (15_947, 53), "{len}");
+    assert!(len <= 8 << 20 && all.iter().filter(|&&n| n < 1000).count() == 947);
+    for n in 16_000..18_000 {
+        bed.alive(&name(n), 1);
+    }
+    let (len, all) = told(&mut bed);
+    assert!(len <= 8 << 20 && len > 7 << 20 && all.iter().all(|&n| n >= 1000), "{len}");
+    assert!(bed.swim.stats.statuses_untold > 1053);
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl Upper for Services {
         }
     }
 
-    fn local_state(&mut self, swim: &Swim, _join: bool, out: &mut Vec<u8>) {
+    fn local_state(&mut self, swim: &mut Swim, _join: bool, out: &mut Vec<u8>) {
         self.encode_state(swim, out);
     }
 
@@ -65,9 +65,9 @@ impl Upper for Services {
         self.sought_out(swim, token, found);
     }
 
-    fn announced(&mut self, swim: &mut Swim, step: u64) {
+    fn announced(&mut self, swim: &mut Swim, step: u64, out: bool) {
         if let Task::Farewell(step) = Task::unpack(step) {
-            self.farewell_out(swim, step, true);
+            self.farewell_out(swim, step, out);
         }
     }
 

@@ -153,7 +153,9 @@ impl Swim {
         let belief = known.map(|slot| {
             let record = self.roster.get(slot);
             Belief {
-                same_address: record.addr == claim.addr && record.port == claim.port,
+                // In whatever form: who held a member at one form of its address while it speaks in another would hear none
+                // of its words, for as long as it answers.
+                same_address: record.is_at(socket),
                 // It only matters for our own words.
                 same_content: slot != LOCAL
                     || same(&record.metadata, claim.metadata) && record.versions == claim.versions,
@@ -339,7 +341,7 @@ impl Swim {
     /// A suspicion's deadline passed: dead, unless this node was stalled meanwhile and could not hear the refutation.
     pub(crate) fn suspicion_expired<U: Upper>(&mut self, upper: &mut U, key: u64) {
         let Some(running) = self.suspicions.get_mut(key) else { return };
-        if let Some(later) = running.suspicion.extend_for_stall(self.stalled) {
+        if let Some(later) = running.suspicion.extend_for_stall(self.now, self.stalled) {
             running.timer = Some(self.timers.arm(later, Deadline::Suspicion(key)));
             return;
         }

@@ -308,7 +308,11 @@ impl Swim {
         if !self.config.experiment.healing {
             return false;
         }
-        let free = self.contacts.hearsay.take(self.now, EXTRA, self.config.probe_interval);
+        let pace = match self.config.probe_interval {
+            Duration::ZERO => UNSCHEDULED,
+            interval => interval,
+        };
+        let free = self.contacts.hearsay.take(self.now, EXTRA, pace);
         self.stats.hearsay_withheld += u64::from(!free);
         free
     }

@@ -138,6 +138,7 @@ impl Swim {
             }
             // What changed while it was built is missing, which any state sent a moment earlier would lack as well; the
             // version tells that the next exchange needs a new one.
+            self.own_outdated();
             self.snapshot.version = Some(building.version);
             self.snapshot.nodes = building.nodes;
             self.snapshot.bytes = building.bytes.into();
@@ -161,7 +162,7 @@ impl Swim {
         if self.packs_state() {
             return None;
         }
-        self.snapshot.waiting.iter().rposition(|&(key, _)| self.may_send_state(key))
+        self.snapshot.waiting.iter().position(|&(key, _)| self.may_send_state(key))
     }
 
     /// Whether there is memory for the state on that stream: sealed or compressed it is a copy for the stream alone, and peers
@@ -184,12 +185,24 @@ impl Swim {
         }
     }
 
+    /// What is encoded is about to be another. Who has not read the old one holds it alone from here on, or a peer that changes
+    /// the table before each question, and reads no answer, would have as many tables kept as it has streams.
+    fn own_outdated(&mut self) {
+        let shares = |stream: &Stream| stream.copied == 0 && stream.unwritten() > 0;
+        let sharing: Vec<u64> =
+            self.streams.iter().filter(|(_, stream)| shares(stream)).map(|(key, _)| key).collect();
+        for key in sharing {
+            self.state_copied(key);
+        }
+    }
+
     fn write_state<U: Upper>(&mut self, upper: &mut U, key: u64, join: bool) {
         let Some(stream) = self.streams.get(key) else { return };
         let reply = matches!(stream.purpose, Purpose::Inbound);
         let mut user_state = Vec::new();
         upper.local_state(self, join, &mut user_state);
         if self.snapshot.user_state != user_state {
+            self.own_outdated();
             self.snapshot.user_state = user_state.into();
         }
         let user_state = self.snapshot.user_state.clone();

@@ -141,10 +141,12 @@ impl Swim {
                     self.buffers.give(message);
                 }
             }
-            // Displaced counts as out, as upstream has it: newer news about the same is on its way.
+            // Displaced counts as out, as upstream has it: newer news about the same is on its way. Pruned is not: it may
+            // never have been sent.
+            let out = !matches!(retired.why, Why::Pruned);
             match retired.notify.map(Waiter::unpack) {
-                Some(Waiter::Operation(key)) => self.operation_announced(key, true),
-                Some(Waiter::Service(step)) => self.notices.push_back(Notice::Announced { step }),
+                Some(Waiter::Operation(key)) => self.operation_announced(key, out),
+                Some(Waiter::Service(step)) => self.notices.push_back(Notice::Announced { step, out }),
                 None => {}
             }
         }
@@ -154,7 +156,7 @@ impl Swim {
     pub(crate) fn settle<U: Upper>(&mut self, upper: &mut U) {
         while let Some(notice) = self.notices.pop_front() {
             match notice {
-                Notice::Announced { step } => upper.announced(self, step),
+                Notice::Announced { step, out } => upper.announced(self, step, out),
                 Notice::Joined { operation, contacted } => upper.joined(self, operation, contacted),
                 Notice::Sought { token, found } => upper.sought(self, token, found),
             }

@@ -50,7 +50,7 @@ impl Swim {
 
     /// What the mere arrival of a packet says, before its content; the source as it is compared.
     pub(crate) fn heard_from(&mut self, source: Source) -> Source {
-        (self.stranger_acked, self.stranger_room) = (false, 0);
+        (self.stranger_acked, self.stranger_room, self.queries_heard) = (false, 0, 0);
         let source = Source { addr: canonical(source.addr), ..source };
         if self.absent() > 0 {
             self.sign_of_life(source.addr);

@@ -148,6 +148,20 @@ impl Swim {
             self.work_off_packing(&mut half);
             *work += half;
         }
+        if !self.merges.is_empty() && !self.busy.is_empty() {
+            // And with what is merged: streams that are long to read and keep coming would have it wait for good.
+            let mut half = work.div_ceil(2);
+            *work -= half;
+            // A state to be sent is encoded before the one that was received with it changes the table.
+            while half > 0
+                && !self.state_is_wanted()
+                && let Some(merge) = self.merges.pop_front()
+            {
+                self.step(upper, merge, &mut half);
+                self.settle(upper);
+            }
+            *work += half;
+        }
         while *work > 0 && self.has_own_backlog() {
             if self.state_is_wanted() {
                 self.build_state(upper, work);

@@ -129,7 +129,7 @@ enum Awaited {
 /// Something the layer above is told once the call at hand is through.
 #[derive(Clone, Copy, Debug)]
 enum Notice {
-    Announced { step: u64 },
+    Announced { step: u64, out: bool },
     Joined { operation: u64, contacted: usize },
     Sought { token: u64, found: bool },
 }
@@ -212,6 +212,8 @@ pub(crate) struct Swim {
     pub(crate) departing: bool,
     /// A stranger got its acknowledgement for the datagram at hand (W-8).
     stranger_acked: bool,
+    /// Queries in the datagram at hand.
+    queries_heard: u32,
     /// Bytes that a stranger may be told for what came of the datagram at hand so far.
     stranger_room: usize,
     chosen: SmallVec<[u32; 8]>,
@@ -318,6 +320,7 @@ impl Swim {
             leaving: false,
             departing: false,
             stranger_acked: false,
+            queries_heard: 0,
             stranger_room: 0,
             chosen: SmallVec::new(),
             composed: 0,

@@ -103,6 +103,13 @@ impl Swim {
         free
     }
 
+    /// Whether the datagram at hand may bring one more query. Answers go to the member that a query names, by other members too,
+    /// wherever the query came from, so that a datagram of hundreds would have somebody flooded.
+    pub(crate) fn take_query_turn(&mut self) -> bool {
+        self.queries_heard += 1;
+        self.queries_heard <= MOST_QUERIES
+    }
+
     /// Bytes that a stranger may be told for what it has said in the datagram at hand.
     pub(crate) fn stranger_room(&self) -> usize {
         self.stranger_room
@@ -256,9 +263,9 @@ impl Swim {
                 if !suspected || !self.config.experiment.buddy_system {
                     return Ok(true);
                 }
-                // Tells the suspect, so that it can refute at once (Lifeguard §IV-C; spec 4.8).
-                self.put_suspicion(packer, slot)?;
-                Ok(false)
+                // Tells the suspect, so that it can refute at once (Lifeguard §IV-C; spec 4.8). Beside long names there may be no
+                // room; that it is probed matters more.
+                Ok(self.put_suspicion(packer, slot).is_err())
             }
             &Outgoing::IndirectPing { helper, seq } => {
                 self.stats.indirect_pings += 1;
@@ -368,5 +375,8 @@ pub(crate) fn put(
 
 /// How many bytes a stranger is told for each of its own, at most (RFC 9000 8.1).
 pub(crate) const STRANGER_FACTOR: usize = 3;
+
+/// Queries that a datagram may bring: several times what an ordinary one has room for.
+const MOST_QUERIES: u32 = 32;
 /// The smallest path that is believed in; it carries a ping.
 const MIN_PATH: usize = 256;

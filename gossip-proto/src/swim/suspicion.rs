@@ -15,6 +15,8 @@ pub(crate) struct Suspicion {
     /// How long this node had been stalled in all when the suspicion began; see [`Suspicion::extend_for_stall`].
     pub(crate) stall_base: Duration,
     stall_applied: Duration,
+    /// Until when a stall's end leaves time to listen.
+    listening: Instant,
     started: Instant,
     deadline: Instant,
     min: Duration,
@@ -38,6 +40,7 @@ impl Suspicion {
         Self {
             stall_base: Duration::ZERO,
             stall_applied: Duration::ZERO,
+            listening: now,
             started: now,
             deadline: now + if k >= 1 { max } else { min },
             min,
@@ -56,7 +59,7 @@ impl Suspicion {
         }
         self.accusers.push(Name::new(from));
         let lasts = scale::remaining_suspicion(self.confirmations(), self.k, self.min, self.max);
-        let shortened = self.started + lasts + self.stall_applied;
+        let shortened = (self.started + lasts + self.stall_applied).max(self.listening);
         // A deadline that would lie in the past is due now; one that has been missed already stays missed.
         self.deadline = self.deadline.min(shortened.max(now));
         true
@@ -64,13 +67,14 @@ impl Suspicion {
 
     /// Gives the member back the time in which this node itself could not listen: refutations that arrived then have
     /// not been read yet. `total_stalled` counts from the node's start; what exceeds [`Suspicion::stall_base`] and
-    /// was not granted before moves the deadline, in all by at most the maximum suspicion time. Returns the new
-    /// deadline if it moved.
-    pub(crate) fn extend_for_stall(&mut self, total_stalled: Duration) -> Option<Instant> {
+    /// was not granted before moves the deadline, in all by at most the maximum suspicion time; but however long the stall was,
+    /// as much as a minimal suspicion of it is left from `now` on. Returns the new deadline if it moved.
+    pub(crate) fn extend_for_stall(&mut self, now: Instant, total_stalled: Duration) -> Option<Instant> {
         let owed = total_stalled.saturating_sub(self.stall_base).min(self.max);
         let more = owed.checked_sub(self.stall_applied).filter(|more| !more.is_zero())?;
         self.stall_applied = owed;
-        self.deadline += more;
+        self.listening = now + more.min(self.min);
+        self.deadline = (self.deadline + more).max(self.listening);
         Some(self.deadline)
     }
 
@@ -153,14 +157,27 @@ mod tests {
     fn a_stall_moves_the_deadline_once_and_within_bounds() {
         let mut s = suspicion(2);
         s.stall_base = Duration::from_millis(300);
-        assert_eq!(s.extend_for_stall(Duration::from_millis(300)), None);
-        assert_eq!(s.extend_for_stall(Duration::from_millis(200)), None);
-        assert_eq!(s.extend_for_stall(Duration::from_millis(700)), Some(at(2400)));
-        assert_eq!(s.extend_for_stall(Duration::from_millis(700)), None, "granted before");
-        assert!(s.confirm(at(1), "foo"));
+        assert_eq!(s.extend_for_stall(at(2000), Duration::from_millis(300)), None);
+        assert_eq!(s.extend_for_stall(at(2000), Duration::from_millis(200)), None);
+        assert_eq!(s.extend_for_stall(at(100), Duration::from_millis(700)), Some(at(2400)));
+        assert_eq!(s.extend_for_stall(at(100), Duration::from_millis(700)), None, "granted before");
+        assert!(s.confirm(at(101), "foo"));
         assert_eq!(s.deadline(), at(1053 + 400), "a confirmation keeps what was granted");
-        assert_eq!(s.extend_for_stall(Duration::from_secs(60)), Some(at(1053 + 2000)));
-        assert_eq!(s.extend_for_stall(Duration::MAX), None, "at most the maximum in all");
+        assert_eq!(s.extend_for_stall(at(1453), Duration::from_secs(60)), Some(at(1053 + 2000)));
+        assert_eq!(s.extend_for_stall(at(3053), Duration::MAX), None, "at most the maximum in all");
+    }
+
+    #[test]
+    fn after_a_stall_of_any_length_there_is_time_to_listen() {
+        let mut s = suspicion(2);
+        let woken = at(60_000);
+        assert_eq!(s.extend_for_stall(woken, Duration::from_secs(59)), Some(woken + MIN));
+        assert!(s.confirm(woken, "foo"), "what waited in the socket");
+        assert!(s.deadline() >= woken + MIN, "{:?}", s.deadline());
+        assert_eq!(s.extend_for_stall(woken + MIN, Duration::from_secs(59)), None);
+        // As much of it as the stall was long.
+        let mut s = suspicion(2);
+        assert_eq!(s.extend_for_stall(at(9000), Duration::from_millis(20)), Some(at(9020)));
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(crate) trait Upper {
     /// Another node claims to be the member in this slot, from an address of its own.
     fn conflicted(&mut self, swim: &mut Swim, slot: u32, claimed: SocketAddr);
     /// Appends the user state for a push/pull.
-    fn local_state(&mut self, swim: &Swim, join: bool, out: &mut Vec<u8>);
+    fn local_state(&mut self, swim: &mut Swim, join: bool, out: &mut Vec<u8>);
     /// The remote's user state, after membership was merged.
     fn merge_state(&mut self, swim: &mut Swim, from: Source, join: bool, state: &[u8]);
     /// A join operation ended with this many contacts.
@@ -52,7 +52,7 @@ pub(crate) trait Upper {
     /// An address that the service had sought out was joined, or was not.
     fn sought(&mut self, swim: &mut Swim, token: u64, found: bool);
     /// A broadcast of the service's own is out, or was given up.
-    fn announced(&mut self, swim: &mut Swim, step: u64);
+    fn announced(&mut self, swim: &mut Swim, step: u64, out: bool);
     /// A timer of the service's own.
     fn timeout(&mut self, swim: &mut Swim, timer: u64);
     /// A change of the keyring is in its file, or was taken back because it could not be written, and why.

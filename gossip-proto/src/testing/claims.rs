@@ -20,7 +20,11 @@ const HIGHEST_UNKNOWN: u32 = u32::MAX / 2;
 pub fn fuzz_claims(input: &[u8]) {
     let mut config = Config::lan(&name(0)[..], address(0));
     // No suspicion may be shortened to nothing, and no member be refused for want of room.
-    config.probe_interval(core::time::Duration::ZERO).push_pull_interval(core::time::Duration::ZERO);
+    config
+        .probe_interval(core::time::Duration::ZERO)
+        .push_pull_interval(core::time::Duration::ZERO)
+        // As in what is claimed, or no words would be our own.
+        .delegate_versions([2, 5, 4]);
     let (seed, nonces) = (Seed::from_u64(1), NonceSecret::new([1; 32]));
     let mut machine =
         Membership::new(Instant::ORIGIN, config, seed, nonces).expect("the configuration is valid");
@@ -39,7 +43,7 @@ pub fn fuzz_claims(input: &[u8]) {
 /// A claim, as its sender means it.
 #[derive(Debug)]
 enum Said {
-    Alive { about: u8, incarnation: u32, ip: Ipv4Addr, port: u16, meta: Vec<u8> },
+    Alive { about: u8, incarnation: u32, ip: Ipv4Addr, mapped: bool, port: u16, meta: Vec<u8> },
     Suspect { about: u8, incarnation: u32, by: u8 },
     Dead { about: u8, incarnation: u32, by: u8 },
 }
@@ -62,6 +66,7 @@ impl Said {
                 about,
                 incarnation,
                 ip: Ipv4Addr::new(10, 0, 0, if kind & 4 == 0 { about } else { by }),
+                mapped: kind & 32 != 0,
                 port: if kind & 8 == 0 { 7946 } else { 7947 },
                 meta: if kind & 16 == 0 { Vec::new() } else { Vec::from([by]) },
             },
@@ -79,9 +84,10 @@ impl Said {
             accusation.encode(out).expect("a vector has room");
         };
         match self {
-            Self::Alive { about, incarnation, ip, port, meta } => {
+            Self::Alive { about, incarnation, ip, mapped, port, meta } => {
                 out.push(MessageType::Alive.byte());
-                let (node, addr) = (name(*about), ip.octets());
+                let node = name(*about);
+                let addr = if *mapped { ip.to_ipv6_mapped().octets().to_vec() } else { ip.octets().to_vec() };
                 let alive = Alive {
                     incarnation: *incarnation,
                     node: node[..].into(),
@@ -140,7 +146,7 @@ impl Text {
 
     fn hear(&mut self, claim: &Said) {
         match claim {
-            Said::Alive { about, incarnation, ip, port, meta } => {
+            Said::Alive { about, incarnation, ip, port, meta, .. } => {
                 self.alive(*about, *incarnation, SocketAddr::from((*ip, *port)), meta);
             }
             Said::Suspect { about, incarnation, .. } => self.suspect(*about, *incarnation),
@@ -159,7 +165,7 @@ impl Text {
             }
             return;
         };
-        // 5. Another address: only for who has left; the dead are not reclaimed.
+        // 5. Another address: only for who has left; the dead are not reclaimed. Another form of it is none (ours, Q-1).
         let mut updates = false;
         if record.addr != addr {
             if record.state != State::Left {

@@ -122,6 +122,7 @@ fn node(kind: u8) -> Node {
         Config::consul_client("self", address(0), &consul).expect("a data centre and an id")
     };
     limit(&mut config, kind);
+    services.event_buffer(8).max_events_per_ltime(3).max_open_queries(3).max_recent_intents(3).max_learnt(4);
     if kind & 128 != 0 {
         services.restore(Some(earlier_life()));
     }
@@ -239,6 +240,9 @@ impl Subject for Node {
 
     fn check_own(&self, gone: usize) {
         assert_eq!(self.num_failed() + self.num_left(), gone, "members that are gone are counted otherwise");
+        for Depth { what, len, cap } in self.upper.held(&self.swim) {
+            assert!(len <= cap, "{len} {what}, and {cap} may be");
+        }
         let coordinate = self.coordinate().expect("coordinates are on");
         let peers = (0..8).filter_map(|number| self.coordinate_of(&name(number)));
         for coordinate in peers.chain([coordinate]) {

@@ -144,6 +144,20 @@ fn conflict_query(ltime: u64, host: u8, flags: u32) -> Vec<u8> {
     asks(&query(ltime, &[10, 0, 0, host], flags, b"_serf_conflict"))
 }
 
+/// Answers go to the member that a query names, wherever it came from: a datagram of hundreds would have it flooded.
+#[test]
+fn a_compound_of_255_queries_in_a_members_name_is_answered_a_few_times() {
+    let mut victim = talkative();
+    let asked: Vec<_> = (1..256)
+        .map(|ltime| asks(&query(ltime, &[10, 0, 0, 50], Query::ACK | Query::NO_BROADCAST, b"load")))
+        .collect();
+    let answers = answers(&mut victim, addr(STRANGER), &compound(&asked));
+    let acks = answers.iter().filter(|(to, ..)| *to == addr(50)).count();
+    assert_eq!(acks, 32);
+    assert!(answers.len() <= 32 * (1 + 8), "{} with those by other members", answers.len());
+    assert_eq!(victim.stats().queries_refused, 255 - 32);
+}
+
 /// Who shares a member's name has no other way to hear the votes on it; but it is a stranger, and hears no more than that.
 #[test]
 fn a_strangers_query_is_answered_in_three_times_its_length() -> Result<(), DecodeError> {

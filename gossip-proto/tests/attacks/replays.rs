@@ -25,6 +25,12 @@ fn a_recording_sent_again_loses_nobody_and_repeats_no_event() {
     net.run_for(5 * SECOND);
     // One is suspected and refutes, one leaves, one crashes.
     let known = incarnation(&net, 0, "c");
+    net.host(2).down = true;
+    net.run_while(60 * SECOND, |net| net.status(0, "c") != Some(Status::Suspect));
+    net.host(2).down = false;
+    net.run_while(60 * SECOND, |net| !all_see(net, "c", Status::Alive));
+    assert!(incarnation(&net, 0, "c") > known, "it was suspected");
+    let known = incarnation(&net, 0, "c");
     let now = net.now;
     net.host(3).machine.leave(now).expect("a leave");
     net.run_for(10 * SECOND);
@@ -58,6 +64,10 @@ fn a_recording_sent_again_loses_nobody_and_repeats_no_event() {
         for host in 0..3 {
             let notes = net.notes(host);
             assert_eq!(user_events(&notes), 0, "{how}");
+            let lost = notes.iter().find(|note| {
+                matches!(note, Note::Change { name, kind: ChangeKind::Failed | ChangeKind::Left, .. } if "abc".contains(name.as_str()))
+            });
+            assert!(lost.is_none(), "{how}: {lost:?}");
             assert!(!notes.iter().any(|note| matches!(note, Note::Query(..))), "{how}: asked again");
         }
         // Each accusation in it is answered once at most.

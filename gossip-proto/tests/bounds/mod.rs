@@ -69,13 +69,19 @@ impl Victim {
     }
 
     /// That many messages, as many to a datagram as it takes; the socket is always free.
-    fn flood(&mut self, many: usize, mut message: impl FnMut(usize) -> Vec<u8>) {
+    fn flood(&mut self, many: usize, message: impl FnMut(usize) -> Vec<u8>) {
+        self.flood_by(usize::MAX, many, message);
+    }
+
+    /// The same, at most `each` to a datagram.
+    fn flood_by(&mut self, each: usize, many: usize, mut message: impl FnMut(usize) -> Vec<u8>) {
         let mut body = vec![0; 65_507];
         let mut next = Vec::new();
         let mut sent = 0;
         while sent < many {
             let mut packer = Packer::new(&mut body);
-            while sent < many {
+            let first = sent;
+            while sent < many && sent - first < each {
                 if next.is_empty() {
                     next = message(sent);
                 }

@@ -168,3 +168,85 @@ fn replies_that_are_not_read_stop_at_the_memory_for_exchanges() {
     victim.holds_at_most(7 * MIB);
     assert!(victim.stats().exchange_memory_full >= 90, "{}", victim.stats().exchange_memory_full);
 }
+
+/// Without seal and compression all replies share what is encoded, as long as it stays the same; whoever changes the table before
+/// each question, and reads no answer, must not have as many tables kept.
+#[test]
+fn replies_of_a_table_that_changes_count_too() {
+    let mut victim = Victim::new(|config, _| {
+        config.compression(Compression::Off).max_exchange_bytes(4 << 20);
+    });
+    victim.flood(1500, |n| {
+        AliveOf {
+            name: &format!("x{n}"),
+            incarnation: 1,
+            addr: &octets(n),
+            port: 7946,
+            meta: &[b'm'; 400],
+            vsn: &SERF_VSN,
+        }
+        .encode()
+    });
+    while victim.node.poll_membership().is_some() {}
+    let layers = Layers { compression: Compression::Off, ..Layers::default() };
+    let bytes = request(&layers, false, b"");
+    victim.heap = Heap::now();
+    for incarnation in 2..100 {
+        victim.hear(&b(2, incarnation));
+        let id = victim.accept().expect("a place");
+        victim.node.handle_stream_data(victim.now, id, &bytes, false).expect("a request");
+        victim.settle();
+        while victim.node.poll_stream().is_some() {}
+        while victim.node.poll_membership().is_some() {}
+    }
+    let answered = victim.stats().exchanges_answered;
+    assert!((2..10).contains(&answered), "{answered} replies of 800 KiB each");
+    assert!(victim.node.memory() > 3 << 20, "{} are said to be held", victim.node.memory());
+    victim.holds_at_most(8 * MIB);
+}
+
+/// A short stream can be very long to read, for what it says compresses to nothing. While some of them are open, states that came
+/// before are merged and answered all the same.
+#[test]
+fn streams_that_are_long_to_read_keep_no_state_from_being_merged() {
+    let mut victim = Victim::new(|_, _| {});
+    let layers = Layers { compression: Compression::All, ..Layers::default() };
+    let sent = |nodes: usize, states: &dyn Fn(&mut Vec<u8>)| {
+        let header = PushPullHeader { nodes: nodes as i64, user_state_len: 0, join: true };
+        let mut body = message(MessageType::PushPull, |bytes| header.encode(bytes));
+        states(&mut body);
+        let mut bytes = Vec::new();
+        write_stream(&layers, true, &[&body], &mut Nonces::new([3; 32]), &mut Deflater::new(), &mut bytes)
+            .expect("it is short enough");
+        bytes
+    };
+    let honest = sent(1000, &|body| {
+        for n in 0..1000 {
+            let (name, addr) = (format!("x{n}"), octets(n));
+            let state = NodeState {
+                name: Cow::Borrowed(name.as_bytes()),
+                addr: addr.as_slice().into(),
+                port: 7946,
+                incarnation: 1,
+                vsn: SERF_VSN.as_slice().into(),
+                ..NodeState::default()
+            };
+            state.encode(body).expect("a vector has room");
+        }
+    });
+    let long = sent(1 << 20, &|body| body.resize(body.len() + (1 << 20) - 1, 0xc0));
+    assert!(long.len() < 8192, "{} bytes", long.len());
+    for bytes in [&honest, &long, &long, &long] {
+        let id = victim.accept().expect("a place");
+        victim.node.handle_stream_data(victim.now, id, bytes, false).expect("a request");
+    }
+    let mut calls = 0;
+    while victim.stats().exchanges_answered == 0 || victim.node.num_alive() < 1000 {
+        calls += 1;
+        assert!(calls < 1000, "{} of them after {calls} calls", victim.node.num_alive());
+        victim.node.handle_timeout(victim.now);
+        while victim.node.poll_stream().is_some() {}
+        while victim.node.poll_membership().is_some() {}
+    }
+    assert_eq!(victim.stats().streams_malformed, 0, "the others are still read");
+}

@@ -11,31 +11,19 @@ use crate::swim::Swim;
 use crate::wire::serf::Query;
 
 impl Services {
-    /// Carries out an internal query; whether it may be passed on. `kind` is its name without the prefix.
-    pub(super) fn internal_query(
-        &mut self,
-        swim: &mut Swim,
-        id: RequestId,
-        kind: &[u8],
-        query: &Query<'_>,
-    ) -> bool {
+    /// Carries out an internal query. `kind` is its name without the prefix.
+    pub(super) fn internal_query(&mut self, swim: &mut Swim, id: RequestId, kind: &[u8], query: &Query<'_>) {
         debug_assert!(query.name.starts_with(INTERNAL));
         match kind {
             // That it was acknowledged is all there is to it.
-            b"ping" => true,
-            b"conflict" => {
-                self.conflict_query(swim, id, &query.payload);
-                true
-            }
-            b"install-key" | b"use-key" | b"remove-key" | b"list-keys" => {
-                self.key_query(swim, id, kind, &query.payload);
-                // An empty payload crashes upstream nodes; passing it on would do the attacker's work (Q2).
-                !query.payload.is_empty()
-            }
-            _ => {
-                swim.stats.queries_internal_unknown += 1;
-                true
-            }
+            b"ping" => {}
+            b"conflict" => self.conflict_query(swim, id, &query.payload),
+            _ if is_about_keys(kind) => self.key_query(swim, id, kind, &query.payload),
+            _ => swim.stats.queries_internal_unknown += 1,
         }
     }
+}
+
+pub(super) fn is_about_keys(kind: &[u8]) -> bool {
+    matches!(kind, b"install-key" | b"use-key" | b"remove-key" | b"list-keys")
 }

@@ -76,6 +76,15 @@ impl Queries {
         self.asked.values().last().map(Asked::number)
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn held(&self, config: &ServiceConfig) -> [crate::output::Depth; 2] {
+        let of = |what, len, cap| crate::output::Depth { what, len, cap };
+        [
+            of("open queries", self.open.len(), config.max_open_queries),
+            of("expressions", self.patterns.len(), pattern::KEPT),
+        ]
+    }
+
     pub(super) fn hash(&self, hasher: &mut SipHasher13) {
         (self.serial, self.requests, self.open.len(), &self.resolution).hash(hasher);
         for (serial, asked) in &self.asked {
@@ -94,6 +103,10 @@ impl Services {
         // An empty filter crashes upstream nodes; passing it on would do the attacker's work (Q1).
         if query.filters.iter().any(|filter| filter.is_empty()) || query.source_node.len() > MAX_NAME {
             swim.stats.queries_malformed += 1;
+            return false;
+        }
+        if source.is_some() && !swim.take_query_turn() {
+            swim.stats.queries_refused += 1;
             return false;
         }
         self.query_clock.witness(query.ltime);
@@ -115,7 +128,7 @@ impl Services {
             }
         }
         swim.stats.queries += 1;
-        let pass_on = query.flags & Query::NO_BROADCAST == 0;
+        let pass_on = query.flags & Query::NO_BROADCAST == 0 && !crashes(query);
         if !self.passes_filters(swim, LOCAL, &query.filters, source.is_some()) {
             return pass_on;
         }
@@ -124,7 +137,7 @@ impl Services {
             self.acknowledge(swim, request);
         }
         match query.name.strip_prefix(INTERNAL) {
-            Some(kind) => pass_on & self.internal_query(swim, request, kind, query),
+            Some(kind) => self.internal_query(swim, request, kind, query),
             None => {
                 let deadline = self.deadline_of(request);
                 let asker = asker(swim, query);
@@ -136,9 +149,9 @@ impl Services {
                     asker.as_bytes(),
                     deadline,
                 );
-                pass_on
             }
         }
+        pass_on
     }
 
     /// Where answers to a query may go: to a member, or back to where the query itself came from. Anything else would
@@ -160,6 +173,12 @@ fn asker(swim: &Swim, query: &Query<'_>) -> Name {
         Some(slot) => swim.roster.get(slot).name.clone(),
         None => Name::new(&*query.source_node),
     }
+}
+
+/// Whether it crashes upstream nodes that it is meant for, so that passing it on would do the attacker's work (Q2): it asks for
+/// something with keys, and has no payload.
+fn crashes(query: &Query<'_>) -> bool {
+    query.payload.is_empty() && query.name.strip_prefix(INTERNAL).is_some_and(internal::is_about_keys)
 }
 
 /// Names that Serf keeps for itself (serf.md 5.7).

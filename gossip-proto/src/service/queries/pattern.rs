@@ -28,7 +28,7 @@ const MAX_FOLDED: u32 = 0x11_0000;
 /// What a Unicode class counts for among these: none of Go's has more.
 const UNICODE_CLASS: u32 = 0x2_4000;
 /// Compiled expressions kept; those that do not compile as well, or a flood of one would be compiled each time.
-const KEPT: usize = 16;
+pub(super) const KEPT: usize = 16;
 /// Expressions of others that are compiled or run at once, and the time after which there may be one more. One can cost
 /// milliseconds, and a datagram inflates to hundreds.
 const TURNS: u32 = 32;
@@ -76,6 +76,11 @@ struct Kept {
 }
 
 impl Patterns {
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn len(&self) -> usize {
+        self.recent.len()
+    }
+
     /// Whether the expression is found in the value; `None` if it is none, or costs too much.
     pub(crate) fn is_match(&mut self, expression: &[u8], value: &[u8]) -> Option<bool> {
         if expression.len() > MAX_EXPRESSION {

@@ -161,6 +161,9 @@ fn queries_are_passed_on_once_and_only_if_harmless() {
     let other = Query { id: 11, flags: Query::ACK, filters: List::Lent(&filters), ..asked };
     assert!(bed.services.query(&mut bed.swim, None, &other));
     assert_eq!((bed.news().len(), bed.responses().len()), (0, 0));
+    // Not what would crash those who are meant.
+    let aimed = Query { id: 12, filters: List::Lent(&filters), ..empty };
+    assert!(!bed.services.query(&mut bed.swim, None, &aimed));
 }
 
 // upstream: TestSerf_query_oldMessage
