@@ -546,7 +546,7 @@ pub enum Event<'a> {
         /// How late the timer call came.
         late: Duration,
     },
-    /// A member could not be admitted because `max_members` is reached.
+    /// A member could not be admitted because `max_members` is reached. Told once, and once more when there was room meanwhile.
     RosterFull,
     /// The recording ended because its buffer was full.
     RecordingStopped,

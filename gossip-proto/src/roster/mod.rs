@@ -205,6 +205,15 @@ impl Roster {
         order.next(rng, |slot, position| records[slot as usize].position = position)
     }
 
+    /// Names in the table, those included that only a service remembers.
+    pub(crate) fn names(&self) -> usize {
+        self.records.len() - self.free.len()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.names() >= self.max
+    }
+
     pub(crate) fn slots(&self) -> u32 {
         self.records.len() as u32
     }
@@ -262,7 +271,7 @@ impl Roster {
 
     /// Admits a name: a slot that SWIM does not yet list counts as never seen. `None` if the table is full.
     pub(crate) fn insert(&mut self, name: &[u8], addr: WireAddr, port: u16) -> Option<u32> {
-        if self.records.len() - self.free.len() >= self.max {
+        if self.is_full() {
             return None;
         }
         let record = Record {

@@ -198,9 +198,12 @@ impl Swim {
         let slot =
             self.roster.find(claim.name).or_else(|| self.roster.insert(claim.name, claim.addr, claim.port));
         match slot {
-            Some(slot) => self.roster.track(slot),
+            Some(slot) => {
+                self.roster.track(slot);
+                self.found_full &= self.roster.is_full();
+            }
             None => {
-                if self.stats.roster_full == 0 {
+                if !core::mem::replace(&mut self.found_full, true) {
                     self.emit_roster_full();
                 }
                 self.stats.roster_full += 1;

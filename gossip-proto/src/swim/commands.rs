@@ -176,8 +176,9 @@ impl Swim {
 
     fn open_join(&mut self, key: u64, to: SocketAddr) -> bool {
         let peer = self.roster.at(to).map(|slot| self.roster.key(slot));
-        self.stats.exchanges_begun += 1;
-        self.open_stream(to, peer, Purpose::Exchange { operation: Some(key) }).is_some()
+        let begun = self.open_stream(to, peer, Purpose::Exchange { operation: Some(key) }).is_some();
+        self.stats.exchanges_begun += u64::from(begun);
+        begun
     }
 
     /// Says good-bye at the membership level and waits until that is out (spec 4.23).

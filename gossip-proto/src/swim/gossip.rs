@@ -116,7 +116,7 @@ impl Swim {
             of("relays", self.relays.len(), self.config.max_relays),
             of("inbound streams", self.inbound, self.config.max_streams),
             of("own streams", self.streams.len() - self.inbound, self.config.max_streams),
-            of("members", self.roster.num_members(), self.config.max_members),
+            of("members", self.roster.names(), self.config.max_members),
         ]
     }
 

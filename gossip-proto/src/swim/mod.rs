@@ -210,6 +210,8 @@ pub(crate) struct Swim {
     pub(crate) leaving: bool,
     /// The layer above has begun to leave, which ends in `leaving`.
     pub(crate) departing: bool,
+    /// The table is full, and that was told.
+    found_full: bool,
     /// A stranger got its acknowledgement for the datagram at hand (W-8).
     stranger_acked: bool,
     /// Queries in the datagram at hand.
@@ -319,6 +321,7 @@ impl Swim {
             settled: now,
             leaving: false,
             departing: false,
+            found_full: false,
             stranger_acked: false,
             queries_heard: 0,
             stranger_room: 0,

@@ -268,7 +268,6 @@ impl Swim {
                 Ok(self.put_suspicion(packer, slot).is_err())
             }
             &Outgoing::IndirectPing { helper, seq } => {
-                self.stats.indirect_pings += 1;
                 let helper = self.roster.resolve(helper).ok_or(Full)?;
                 let target = self.probe.as_ref().filter(|probe| probe.seq == seq).ok_or(Full)?.target;
                 let target = self.roster.get(self.roster.resolve(target).ok_or(Full)?);
@@ -284,6 +283,7 @@ impl Swim {
                     source_node: own.source_node,
                 };
                 put(packer, MessageType::IndirectPing, |sink| request.encode(sink))?;
+                self.stats.indirect_pings += 1;
                 Ok(true)
             }
             &Outgoing::Ack { seq, payload, .. } => {

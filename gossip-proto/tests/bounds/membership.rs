@@ -40,6 +40,8 @@ fn a_table_that_was_full_takes_members_again() {
         victim.flood(2000, |n| invented(first + n, 1, b""));
         victim.flood(2000, |n| dead(&format!("x{}", first + n), 1, "b"));
         assert_eq!(victim.stats().members_failed, 998 * turn as u64, "{:?}", victim.stats());
+        let full = victim.events().iter().filter(|event| event.contains("RosterFull")).count();
+        assert_eq!(full, 1, "told each time, in turn {turn}");
         while victim.node.poll_membership().is_some() {}
         victim.run(Duration::from_secs(61));
         while victim.node.poll_membership().is_some() {}
