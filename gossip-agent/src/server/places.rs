@@ -1,7 +1,8 @@
 //! How many clients there may be. When all places are taken, a newcomer gets that of the client that has been idle for the
-//! longest, so that connections somebody forgot to close lock nobody out.
+//! longest, so that connections somebody forgot to close lock nobody out; and before any other that of one that has not
+//! presented itself, so that who does not know the secret takes places from its like only.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -27,6 +28,8 @@ pub(super) struct Busy(Arc<State>);
 struct State {
     /// Requests and streams that run.
     running: AtomicUsize,
+    /// It has presented itself.
+    known: AtomicBool,
     since: Mutex<Instant>,
     lost: Notify,
 }
@@ -38,11 +41,13 @@ impl Places {
         if taken.len() >= MAX {
             let idle =
                 taken.iter().enumerate().filter(|(_, state)| state.running.load(Ordering::Relaxed) == 0);
-            let (index, _) = idle.min_by_key(|(_, state)| state.since())?;
+            let (index, _) =
+                idle.min_by_key(|(_, state)| (state.known.load(Ordering::Relaxed), state.since()))?;
             taken.swap_remove(index).lost.notify_one();
         }
         let state = Arc::new(State {
             running: AtomicUsize::new(0),
+            known: AtomicBool::new(false),
             since: Mutex::new(Instant::now()),
             lost: Notify::new(),
         });
@@ -63,9 +68,18 @@ impl Place {
         Busy(self.state.clone())
     }
 
-    /// Ends when the place was given to somebody else. Safe to cancel.
-    pub(super) async fn lost(&self) {
-        self.state.lost.notified().await;
+    /// Whether the client has presented itself.
+    pub(super) fn set_known(&self, known: bool) {
+        self.state.known.store(known, Ordering::Relaxed);
+    }
+
+    /// Ends when the place was given to somebody else; it stays lost. Safe to cancel.
+    pub(super) fn lost(&self) -> impl Future<Output = ()> + use<> {
+        let state = self.state.clone();
+        async move {
+            state.lost.notified().await;
+            state.lost.notify_one();
+        }
     }
 }
 
@@ -113,5 +127,21 @@ mod tests {
         assert!(places.take().is_none());
         drop((busy, streams));
         assert!(places.take().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_not_presented_itself_makes_room_first() {
+        let places = Places::default();
+        let mut all: Vec<Place> = (0..MAX).map(|_| places.take().unwrap()).collect();
+        for known in &all[1..] {
+            known.set_known(true);
+        }
+        let mut stranger = all.remove(0);
+        for _ in 0..3 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let newcomer = places.take().unwrap();
+            tokio::time::timeout(Duration::from_secs(1), stranger.lost()).await.unwrap();
+            stranger = newcomer;
+        }
     }
 }

@@ -63,22 +63,30 @@ impl Session {
 
     /// Serves until the client goes, or is sent away for the reason.
     pub(super) async fn run(mut self) -> Result<(), Farewell> {
-        let begun = Instant::now();
+        let patience = Instant::now() + GREETING;
         let end = loop {
-            if let Err(why) = self.wait(begun).await {
-                break why;
-            }
-            let busy = self.place.busy();
-            let request = self.request().await;
-            drop(busy);
-            if let Err(why) = request {
+            let served = match self.is_known() {
+                true => self.serve().await,
+                false => self.greet(patience).await,
+            };
+            if let Err(why) = served {
                 break why;
             }
         };
+        let known = self.is_known();
         // What is there to be sent is sent; streams are not there any more.
-        let Self { streams, monitor, queries, outbox, writing, .. } = self;
+        let Self { place, streams, monitor, queries, outbox, mut writing, .. } = self;
         drop((streams, monitor, queries, outbox));
-        let _ = writing.await;
+        if known {
+            let _ = writing.await;
+        } else {
+            // Who does not read keeps its socket no longer than its place.
+            tokio::select! {
+                _ = timeout_at(patience, &mut writing) => {}
+                () = place.lost() => {}
+            }
+            writing.abort();
+        }
         match end {
             Farewell::Gone => Ok(()),
             Farewell::Left(told) => {
@@ -90,29 +98,39 @@ impl Session {
         }
     }
 
-    /// Waits for a request to begin. Who has not presented itself has little time for it.
-    async fn wait(&mut self, begun: Instant) -> Result<(), Farewell> {
-        let known = self.greeted && self.trusted;
-        let deadline = async {
-            match known {
-                true => core::future::pending().await,
-                false => tokio::time::sleep_until(begun + GREETING).await,
-            }
-        };
+    /// Whether the client has presented itself.
+    fn is_known(&self) -> bool {
+        self.greeted && self.trusted
+    }
+
+    /// One request of a client that has not presented itself. Nothing of it counts as work, and all together have little
+    /// time: who does not know the secret must not keep those out who do.
+    async fn greet(&mut self, patience: Instant) -> Result<(), Farewell> {
+        let lost = self.place.lost();
         tokio::select! {
-            ready = self.objects.ready() => match ready {
-                Ok(true) => Ok(()),
-                Ok(false) | Err(_) => Err(Farewell::Gone),
-            },
-            () = deadline => Err(Farewell::Because("it did not present itself in time")),
-            () = self.place.lost() => Err(Farewell::Because("it was idle for the longest when another one came")),
-            () = self.outbox.closed() => Err(Farewell::Because("it does not read")),
+            served = timeout_at(patience, self.request(patience)) => {
+                served.unwrap_or(Err(Farewell::Because("it did not present itself in time")))
+            }
+            () = lost => Err(Farewell::Because(DISPLACED)),
         }
     }
 
+    /// Waits for a request of a client that has presented itself, and serves it.
+    async fn serve(&mut self) -> Result<(), Farewell> {
+        tokio::select! {
+            ready = self.objects.ready() => match ready {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Err(Farewell::Gone),
+            },
+            () = self.place.lost() => return Err(Farewell::Because(DISPLACED)),
+            () = self.outbox.closed() => return Err(Farewell::Because("it does not read")),
+        }
+        let _busy = self.place.busy();
+        self.request(Instant::now() + REQUEST).await
+    }
+
     /// One request, from its header to its answer.
-    async fn request(&mut self) -> Result<(), Farewell> {
-        let deadline = Instant::now() + REQUEST;
+    async fn request(&mut self, deadline: Instant) -> Result<(), Farewell> {
         let RequestHeader { command, seq } = decode(&self.object(deadline).await?)?;
         let known = Command::parse(command.as_bytes());
         self.shared.local.tally.ipc_command();
@@ -149,6 +167,7 @@ impl Session {
                     _ => "Unsupported IPC version",
                 };
                 self.greeted |= error.is_empty();
+                self.place.set_known(self.is_known());
                 self.reply(seq, error).await
             }
             Command::Auth => {
@@ -156,6 +175,7 @@ impl Session {
                 let secret = self.shared.secret.as_deref().unwrap_or_default();
                 let right = bool::from(key.as_bytes().ct_eq(secret.as_bytes()));
                 self.trusted |= right;
+                self.place.set_known(self.is_known());
                 self.reply(seq, if right { "" } else { "Invalid authentication token" }).await
             }
             Command::Stream => self.stream(seq, decode(body)?).await,
@@ -337,6 +357,7 @@ impl Outbox {
     }
 }
 
+const DISPLACED: &str = "it was idle for the longest when another one came";
 /// Longest object of a client: the addresses of thousands of members.
 const MAX_REQUEST: usize = 128 << 10;
 /// Event streams of one client.

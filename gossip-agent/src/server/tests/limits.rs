@@ -122,15 +122,60 @@ async fn connections_are_bounded_and_idle_ones_make_room() {
 #[tokio::test(start_paused = true)]
 async fn who_does_not_present_itself_in_time_is_sent_away() {
     let served = Served::start("foo", "s3cret").await;
-    let mut silent = TcpStream::connect(&served.address.rpc_addr).await.unwrap();
-    let mut stranger = TcpStream::connect(&served.address.rpc_addr).await.unwrap();
-    stranger.write_all(&hello()).await.unwrap();
-    let mut halfway = TcpStream::connect(&served.address.rpc_addr).await.unwrap();
-    halfway.write_all(&hello()[..5]).await.unwrap();
-    for stream in [&mut silent, &mut stranger, &mut halfway] {
-        let mut rest = Vec::new();
-        timeout(session::GREETING * 10, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+    let wrong = request("auth", 2, &AuthRequest { key: "wrong".into() });
+    let begun = tokio::time::Instant::now();
+    let mut strangers = Vec::new();
+    for sent in [
+        Vec::new(),
+        hello(),
+        hello()[..1].to_vec(),
+        [hello(), wrong.clone()].concat(),
+        [hello(), wrong[..1].to_vec()].concat(),
+    ] {
+        let mut stranger = TcpStream::connect(&served.address.rpc_addr).await.unwrap();
+        stranger.write_all(&sent).await.unwrap();
+        strangers.push(stranger);
     }
+    for mut stranger in strangers {
+        let mut rest = Vec::new();
+        timeout(session::GREETING * 10, stranger.read_to_end(&mut rest)).await.unwrap().unwrap();
+        assert!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_that_does_not_read_is_given_no_more_time() {
+    let served = Served::start("foo", "s3cret").await;
+    let (_objects, mut output) = served.raw().await;
+    output.write_all(&hello()).await.unwrap();
+    let wrong = request("auth", 2, &AuthRequest { key: "wrong".into() }).repeat(10_000);
+    let begun = tokio::time::Instant::now();
+    while output.write_all(&wrong).await.is_ok() {
+        assert!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
+    }
+    assert!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn strangers_keep_nobody_out_who_knows_the_secret() {
+    let served = Served::start("foo", "s3cret").await;
+    let mut known = served.connect().await;
+    let mut strangers = Vec::new();
+    for number in 0..2 * places::MAX {
+        let (mut objects, mut output) = served.raw().await;
+        // Each is in the middle of a request, its first or its second.
+        let sent = [hello(), hello()].concat();
+        let whole = number % 2 * hello().len();
+        let _ = output.write_all(&sent[..whole + 1]).await;
+        if whole > 0 {
+            let _ = within(objects.next()).await;
+        }
+        strangers.push((objects, output));
+    }
+    for _ in 0..3 {
+        assert_eq!(served.names().await, ["foo"]);
+    }
+    let _: MembersResponse = known.ask(Command::Members, &()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,3 +230,6 @@ async fn whatever_is_sent_the_agent_goes_on() {
     // One of them had it leave.
     assert_eq!(served.names().await, ["foo"]);
 }
+
+/// When a stranger has gone. At each step over a socket the clock may jump to the node's next timer.
+const IN_TIME: Duration = session::GREETING.saturating_mul(2);
