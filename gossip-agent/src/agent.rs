@@ -308,7 +308,8 @@ impl Agent<'_> {
             End::Left => Ok(json!({})),
             End::NameLost(why) | End::Failed(why) => Err(why.clone()),
         };
-        commands::reply(&self.output, "leave", id, answer).await;
+        // Whoever asked may wait for the end and read no more, and no signal is heard any more.
+        let _ = timeout(PATIENCE, commands::reply(&self.output, "leave", id, answer)).await;
         end
     }
 

@@ -51,6 +51,40 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
     assert!(log.len() + lost > 65_536 && log.lines().count() < 1000, "it was not full: {} bytes", log.len());
 }
 
+#[test]
+fn who_has_it_leave_need_not_read_to_the_end() {
+    let arguments =
+        ["agent", "-node", "a", "-bind", "127.0.0.1:0", "-rpc-addr", "off", "-events", "json", "-stdin"];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gossip"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map(Killed)
+        .unwrap();
+    let mut input = child.0.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let ask = "{\"stats\": true}\n";
+    input.write_all(ask.as_bytes()).unwrap();
+    let answer = lines.find(|line| line.contains("counters")).unwrap();
+    // More than a pipe and what waits for it take, and fewer than would keep the agent from reading on.
+    let asked = 65_536 / answer.len() + 256 + 20;
+    input.write_all(ask.repeat(asked).as_bytes()).unwrap();
+    input.write_all(b"{\"leave\": true, \"id\": \"leave\"}\n").unwrap();
+    let mut code = None;
+    wait_until(|| {
+        code = child.0.try_wait().unwrap();
+        code.is_some()
+    });
+    assert_eq!(code.unwrap().code(), Some(0));
+    let read: Vec<_> = lines.collect();
+    assert!(
+        read.len() < asked && read.iter().all(|line| !line.contains("leave")),
+        "it was not full: {}",
+        read.len()
+    );
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_start_that_cannot_be_told_is_a_start() {
