@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal as _, stderr};
 use anstyle::{AnsiColor, Style};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
@@ -87,20 +87,27 @@ impl Control {
     }
 }
 
-/// Starts logging for the whole process. Lines of all levels go to the journal, where there is one.
+/// Starts logging for the whole process. Lines of all levels go to the journal too, where there is one.
 pub(crate) fn init(level: Level, journal: Option<Journal>) -> io::Result<Control> {
     let lines = Lines::start()?;
     let (filter, handle) = reload::Layer::new(level.filter());
     let color = stderr().is_terminal() && anstyle_allowed();
     let printed =
         tracing_subscriber::fmt::layer().with_ansi(color).with_writer(lines.clone()).event_format(SerfFormat);
-    let kept = journal.map(Keep);
+    let kept = journal.map(kept);
     // Already set only if this is called twice.
     let _ = tracing_subscriber::registry().with(printed.with_filter(filter)).with(kept).try_init();
     Ok(Control { level: handle, lines })
 }
 
-/// Puts every line into the journal.
+/// Keeps what this project's crates say, of every level, since who asks for the log later says which. Of others only what is
+/// serious: some have lines for each packet, which would cost time on every agent and leave no room for what `monitor` shows.
+fn kept<S: Subscriber + for<'a> LookupSpan<'a>>(journal: Journal) -> impl Layer<S> {
+    let own = OWN.map(|name| (name, LevelFilter::TRACE));
+    Keep(journal).with_filter(Targets::new().with_default(LevelFilter::WARN).with_targets(own))
+}
+
+/// Puts lines into the journal.
 struct Keep(Journal);
 
 impl<S: Subscriber> Layer<S> for Keep {
@@ -190,9 +197,30 @@ impl Visit for Text {
     }
 }
 
+/// The crates whose lines are those of Serf's agent.
+const OWN: [&str; 6] =
+    ["gossip_agent", "gossip_driver", "gossip_proto", "gossip_tls", "transport_quic", "transport_tokio"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn of_others_only_what_is_serious_is_kept() {
+        let journal = Journal::default();
+        let _guard = tracing_subscriber::registry().with(kept(journal.clone())).set_default();
+        tracing::trace!("agent: one");
+        tracing::debug!(target: "gossip_driver::log", "serf: two");
+        tracing::trace!(target: "transport_quic::endpoint", "three");
+        tracing::trace!(target: "quinn_proto::connection", "got a frame");
+        tracing::info!(target: "quinn::endpoint", "closed");
+        tracing::warn!(target: "quinn_udp", "four");
+        // What is not kept costs nothing either.
+        assert!(!tracing::enabled!(target: "quinn_proto::connection", tracing::Level::TRACE));
+        let (_, lines) = journal.read().next().await;
+        let ends: Vec<_> = lines.iter().map(|line| line.text.rsplit(' ').next().unwrap()).collect();
+        assert_eq!(ends, ["one", "two", "three", "four"]);
+    }
 
     #[test]
     fn levels_are_read_in_any_case() {
