@@ -1,12 +1,15 @@
 //! What happens in the cluster, folded as Serf's agent does (serf.md 4.15), for everybody in the agent who wants to hear of
-//! it. A listener that does not keep up loses events and is told so in the log; it holds up nobody.
+//! it. A listener that does not keep up loses events and is told so in the log, as of events that came too fast for all of
+//! them; it holds up nobody.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use transport_tokio::{Batch, Cluster, Coalesced, Coalescer, Node, TokioRuntime, Window};
+use tokio::time::Instant;
+use transport_tokio::{Batch, Cluster, Coalesced, Coalescer, Node, Notice, TokioRuntime, Window};
 
 use crate::filter::Filter;
 
@@ -26,6 +29,16 @@ struct Shared {
 struct Board {
     listeners: Vec<Line>,
     ended: bool,
+    missed: Missed,
+}
+
+/// What was lost before it came here.
+#[derive(Debug, Default)]
+struct Missed {
+    /// Not in the log yet.
+    untold: u64,
+    /// Who can send events must not be able to fill a disk.
+    quiet_until: Option<Instant>,
 }
 
 /// One listener, seen from here.
@@ -76,12 +89,16 @@ impl Feed {
         Listener { events, waiting }
     }
 
-    /// How many events listeners have lost.
+    /// How many events listeners have lost; those that were lost to all of them count once.
     pub(crate) fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
     fn publish(&self, batch: Batch) {
+        if let Batch::Single(Notice::Lagged { lost }) = batch {
+            self.shared.dropped.fetch_add(lost, Ordering::Relaxed);
+            return self.board().missed.tell(Instant::now(), lost);
+        }
         let batch = Arc::new(batch);
         let mut dropped = 0;
         self.board().listeners.retain_mut(|line| {
@@ -94,11 +111,25 @@ impl Feed {
     }
 
     fn end(&self) {
-        *self.board() = Board { listeners: Vec::new(), ended: true };
+        let mut board = self.board();
+        board.listeners.clear();
+        board.ended = true;
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
         self.shared.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Missed {
+    fn tell(&mut self, now: Instant, lost: u64) {
+        self.untold += lost;
+        if self.quiet_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.quiet_until = Some(now + Duration::from_secs(1));
+        let lost = core::mem::take(&mut self.untold);
+        tracing::warn!("agent: {lost} events came too fast: event handlers and streams do not hear of them");
     }
 }
 
@@ -170,10 +201,13 @@ const WAITING_MEMBERS: usize = 65_536;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    use transport_tokio::ChangeKind;
     use transport_tokio::gossip_proto::Bytes;
-    use transport_tokio::{ChangeKind, Notice};
 
-    use crate::samples;
+    use crate::journal::Journal;
+    use crate::{log, samples};
 
     fn event(ltime: u64) -> Batch {
         let name = Bytes::from_static(b"deploy");
@@ -203,6 +237,26 @@ mod tests {
         assert_eq!(heard, WAITING);
         assert_eq!(deaf.recv().await, None);
         assert_eq!(feed.listen("the late one", filter("*")).recv().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_lost_before_it_came_here_is_counted_and_told() {
+        let journal = Journal::default();
+        let _guard = tracing_subscriber::registry().with(log::kept(journal.clone())).set_default();
+        let feed = Feed::default();
+        let mut listener = feed.listen("it", filter("*"));
+        for lost in [7, 2, 1] {
+            feed.publish(Batch::Single(Notice::Lagged { lost }));
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        feed.publish(Batch::Single(Notice::Lagged { lost: 10 }));
+        assert_eq!(feed.dropped(), 20);
+        let (_, lines) = journal.read().next().await;
+        let lines: Vec<_> = lines.iter().map(|line| &line.text).collect();
+        assert!(lines.len() == 2 && lines[0].contains("[WARN] agent: 7 events"), "{lines:?}");
+        assert!(lines[1].contains("[WARN] agent: 13 events"), "{lines:?}");
+        feed.end();
+        assert_eq!(listener.recv().await, None);
     }
 
     #[tokio::test]

@@ -102,7 +102,7 @@ pub(crate) fn init(level: Level, journal: Option<Journal>) -> io::Result<Control
 
 /// Keeps what this project's crates say, of every level, since who asks for the log later says which. Of others only what is
 /// serious: some have lines for each packet, which would cost time on every agent and leave no room for what `monitor` shows.
-fn kept<S: Subscriber + for<'a> LookupSpan<'a>>(journal: Journal) -> impl Layer<S> {
+pub(crate) fn kept<S: Subscriber + for<'a> LookupSpan<'a>>(journal: Journal) -> impl Layer<S> {
     let own = OWN.map(|name| (name, LevelFilter::TRACE));
     Keep(journal).with_filter(Targets::new().with_default(LevelFilter::WARN).with_targets(own))
 }
