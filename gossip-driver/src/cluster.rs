@@ -169,7 +169,7 @@ impl<M: Machine + 'static> Cluster<M> {
     /// The members now, and everything that happens from then on, with no gap in between. A subscriber that is slow
     /// holds up nothing: changes of members are folded together for it, of events it loses the oldest and is told.
     pub async fn subscribe(&self) -> Subscription {
-        match self.call(|core, _| core.subscribe()).await {
+        match self.call(|core, now| core.subscribe(now)).await {
             Ok(subscription) => subscription,
             Err(_) => Subscription::ended(self.ending.last().members.clone()),
         }

@@ -53,7 +53,7 @@ pub(crate) struct Driver<M: Machine, T: Transport, R: Runtime> {
 impl<T: Transport, R: Runtime> Driver<Node, T, R> {
     /// Has the loop tell a snapshot file what is new.
     pub(crate) fn feed(&mut self) -> (Subscription, Arc<Feed>) {
-        self.core.feed()
+        self.core.feed(self.runtime.now())
     }
 }
 
@@ -293,7 +293,7 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
         let now = self.runtime.now();
         let unsent = self.transmit(now);
         self.streams.act(now, &mut self.core.machine, &mut self.transport);
-        self.core.deliver();
+        self.core.deliver(now);
         if let Some((id, keyring)) = self.core.keyring.take() {
             self.keyring_file.write(&self.runtime, id, keyring);
             self.ready[STORE] = true;

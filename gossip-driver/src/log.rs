@@ -58,11 +58,12 @@ pub(crate) fn name_lost(matching: usize, responses: usize) {
 }
 
 /// Something happened that concerns no single member's state.
-pub(crate) fn event(event: &Event<'_>) {
+pub(crate) fn event(now: Instant, event: &Event<'_>, conflicts: &mut Throttle) {
     match event {
         Event::Conflict { name, known, claimed } => {
+            let Some(more) = conflicts.admit(now) else { return };
             let name = gossip_proto::Name::new(name);
-            emit!(error, "memberlist: Conflicting address for {name}. Mine: {known} Theirs: {claimed}");
+            emit!(error, "memberlist: Conflicting address for {name}. Mine: {known} Theirs: {claimed}{more}");
         }
         Event::UserEvent { name, ltime, .. } => {
             let name = gossip_proto::Name::new(name);
@@ -105,18 +106,25 @@ pub(crate) struct Throttle {
 
 impl Throttle {
     pub(crate) fn report(&mut self, now: Instant, what: fmt::Arguments<'_>) {
+        if let Some(more) = self.admit(now) {
+            emit!(warn, "{what}{more}");
+        }
+    }
+
+    /// Whether one may be reported, and what to add about those that were not.
+    fn admit(&mut self, now: Instant) -> Option<String> {
         if !ENABLED {
-            return;
+            return None;
         }
         if now < self.next {
             self.silent += 1;
-            return;
+            return None;
         }
         self.next = now + Duration::from_secs(1);
-        match core::mem::take(&mut self.silent) {
-            0 => emit!(warn, "{what}"),
-            silent => emit!(warn, "{what} (and {silent} more like it)"),
-        }
+        Some(match core::mem::take(&mut self.silent) {
+            0 => String::new(),
+            silent => format!(" (and {silent} more like it)"),
+        })
     }
 }
 

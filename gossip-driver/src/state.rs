@@ -41,6 +41,7 @@ pub(crate) struct Core<M> {
     /// Members whose joining was told and whose reaping was not.
     known: BTreeSet<MemberKey>,
     watch: log::Watch,
+    conflicts: log::Throttle,
     /// What a snapshot file hears of, and how to tell it.
     feed: Option<Tell<M>>,
 }
@@ -50,12 +51,12 @@ type Tell<M> = (Arc<Feed>, fn(&Feed, &M));
 
 impl Core<Node> {
     /// The members now and their changes from now on, and a place for the rest of what a snapshot file holds.
-    pub(crate) fn feed(&mut self) -> (Subscription, Arc<Feed>) {
+    pub(crate) fn feed(&mut self, now: Instant) -> (Subscription, Arc<Feed>) {
         let feed = Arc::<Feed>::default();
         self.feed = Some((feed.clone(), Feed::look));
         // Of events only the clocks are written.
         let few = Options { event_buffer: 1, event_bytes: 0, ..self.options.clone() };
-        (self.subscribe_with(&few), feed)
+        (self.subscribe_with(now, &few), feed)
     }
 }
 
@@ -74,6 +75,7 @@ impl<M: Machine> Core<M> {
             publishers: Vec::new(),
             known,
             watch: log::Watch::default(),
+            conflicts: log::Throttle::default(),
             feed: None,
         }
     }
@@ -91,14 +93,14 @@ impl<M: Machine> Core<M> {
     }
 
     /// The members now, and everything that happens from now on.
-    pub(crate) fn subscribe(&mut self) -> Subscription {
+    pub(crate) fn subscribe(&mut self, now: Instant) -> Subscription {
         let options = self.options.clone();
-        self.subscribe_with(&options)
+        self.subscribe_with(now, &options)
     }
 
-    fn subscribe_with(&mut self, options: &Options) -> Subscription {
+    fn subscribe_with(&mut self, now: Instant, options: &Options) -> Subscription {
         // What happened before belongs to the snapshot, not to the changes.
-        self.deliver();
+        self.deliver(now);
         let (subscription, publisher) = Subscription::new(self.members(), options);
         self.publishers.retain(Publisher::is_wanted);
         self.publishers.push(publisher);
@@ -110,7 +112,7 @@ impl<M: Machine> Core<M> {
     }
 
     /// Hands the machine's three outputs to those who wait for them.
-    pub(crate) fn deliver(&mut self) {
+    pub(crate) fn deliver(&mut self, now: Instant) {
         self.watch.look(self.machine.stats(), || self.machine.local().incarnation);
         if let Some((feed, look)) = &self.feed {
             look(feed, &self.machine);
@@ -152,7 +154,7 @@ impl<M: Machine> Core<M> {
             }
         }
         while let Some(event) = self.machine.poll_event() {
-            log::event(&event);
+            log::event(now, &event, &mut self.conflicts);
             if let Some((operation, answer)) = answer(&event) {
                 if let Some(collector) = self.queries.get(&operation) {
                     collector.answer(answer);

@@ -101,5 +101,39 @@ fn garbage_does_not_fill_the_disk() {
     drop(a);
 }
 
+#[test]
+fn disputes_about_names_do_not_fill_the_disk() {
+    let lines = Lines::default();
+    let _guard = tracing::subscriber::set_default(lines.clone());
+    let (world, net) = (World::default(), Net::default());
+    let (a, b) = (node(&world, &net, 1), node(&world, &net, 2));
+    world.wait(b.join(&["10.0.0.1"])).unwrap();
+    let claim = |n: u8| {
+        let address = [10, 1, n / 250, n % 250 + 1];
+        net.inject(addr(1), addr(66), &alive("n2", address));
+        world.run();
+    };
+    (0..200).for_each(claim);
+    assert_eq!(lines.count("Conflicting address for n2. Mine: 10.0.0.2:7946 Theirs: 10.1."), 1);
+    world.pass(Duration::from_secs(2));
+    claim(200);
+    let last = "memberlist: Conflicting address for n2. Mine: 10.0.0.2:7946 Theirs: 10.1.0.201:7946 (and 199 more like it)";
+    assert!(lines.has(Level::ERROR, last), "{:?}", lines.0);
+    drop(a);
+}
+
+/// The news that a member is there.
+fn alive(name: &str, address: [u8; 4]) -> Vec<u8> {
+    let name = [&[0xa0 | name.len() as u8], name.as_bytes()].concat();
+    [
+        b"\x04\x86\xa4Addr\xa4".as_slice(),
+        &address,
+        b"\xabIncarnation\x05\xa4Meta\xa0\xa4Node",
+        &name,
+        b"\xa4Port\xcd\x1f\x0a\xa3Vsn\xa6\x01\x05\x05\x02\x05\x04",
+    ]
+    .concat()
+}
+
 /// A datagram with the label of another cluster.
 const STRANGE: &[u8] = b"\xf4\x04blue\x00";
