@@ -1,6 +1,7 @@
 //! `--discover`: agents of one cluster find each other by multicast DNS (serf.md 9.6). Each answers for itself, asks at the
 //! start and every minute, and joins whom it finds.
 
+mod found;
 mod message;
 mod seen;
 mod sockets;
@@ -16,8 +17,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use transport_tokio::{Cluster, Error, Node, Status};
 
 use crate::joining;
+use found::Found;
 pub(crate) use message::{Answerer, Service};
-use seen::Seen;
 use sockets::{Families, Heard, Sockets, interfaces};
 
 /// What `--discover` and its companions say.
@@ -38,14 +39,12 @@ impl Discovery {
         let answerer =
             Answerer::new(self.service.clone(), local.name.as_bytes(), &host.to_string_lossy(), local.addr);
         let state = State {
-            addr: local.addr,
+            found: Found::new(local.addr),
             discovery: self,
             answerer,
             cluster,
             replay,
             sockets: Some(sockets),
-            seen: Seen::default(),
-            found: BTreeSet::new(),
             budget: Budget { left: MAX_ANSWERS, until: Instant::now() },
         };
         tokio::spawn(state.run());
@@ -67,13 +66,9 @@ struct State {
     answerer: Answerer,
     cluster: Cluster<Node>,
     replay: bool,
-    /// This node's own address.
-    addr: SocketAddr,
     /// `None` while no interface can be used.
     sockets: Option<Sockets>,
-    seen: Seen,
-    /// Found, and not tried yet.
-    found: BTreeSet<SocketAddr>,
+    found: Found,
     budget: Budget,
 }
 
@@ -96,13 +91,16 @@ impl State {
                 }
                 () = until(quiet), if joining.is_none() => {
                     quiet = None;
-                    let found = core::mem::take(&mut self.found);
-                    joining = Some(tokio::spawn(join(self.cluster.clone(), found, self.replay)));
+                    let members = members(&self.cluster).await;
+                    let found = self.found.take(Instant::now(), &members);
+                    if !found.is_empty() {
+                        joining = Some(tokio::spawn(join(self.cluster.clone(), found, self.replay)));
+                    }
                 }
                 tried = finished(&mut joining) => {
                     joining = None;
                     for (addr, joined) in tried {
-                        self.seen.tried(Instant::now(), addr, joined);
+                        self.found.tried(Instant::now(), addr, joined);
                     }
                 }
             }
@@ -130,14 +128,7 @@ impl State {
     async fn handle(&mut self, heard: Heard) -> bool {
         let Heard { packet, from, group } = heard;
         if let Some(found) = self.discovery.service.found(&packet) {
-            let before = self.found.len();
-            let now = Instant::now();
-            for addr in found {
-                if addr != self.addr && self.found.len() < MAX_FOUND && self.seen.is_due(now, &addr) {
-                    self.found.insert(addr);
-                }
-            }
-            return self.found.len() > before;
+            return self.found.heard(Instant::now(), found);
         }
         let near = self.sockets.as_ref().is_some_and(|sockets| sockets.is_near(from.ip()));
         if let Some(socket) = group.filter(|_| near)
@@ -153,16 +144,14 @@ impl State {
     }
 }
 
-/// Joins those that are no members.
-async fn join(cluster: Cluster<Node>, mut found: BTreeSet<SocketAddr>, replay: bool) -> Tried {
-    for member in cluster.members().await {
-        if matches!(member.status, Status::Alive | Status::Suspect) {
-            found.remove(&member.addr);
-        }
-    }
-    if found.is_empty() {
-        return Vec::new();
-    }
+/// Where the members are that live.
+async fn members(cluster: &Cluster<Node>) -> BTreeSet<SocketAddr> {
+    let members = cluster.members().await.into_iter();
+    let live = members.filter(|member| matches!(member.status, Status::Alive | Status::Suspect));
+    live.map(|member| member.addr).collect()
+}
+
+async fn join(cluster: Cluster<Node>, found: Vec<SocketAddr>, replay: bool) -> Tried {
     let targets: Vec<String> = found.iter().map(ToString::to_string).collect();
     tracing::info!("agent.mdns: Joining {targets:?}");
     let failed = match joining::join(&cluster, &targets, replay).await {
@@ -224,8 +213,6 @@ impl Budget {
 const ASK_EVERY: Duration = Duration::from_secs(60);
 /// Who is found within this time of another is joined together with it.
 const QUIET: Duration = Duration::from_millis(100);
-/// Nodes found and not tried yet.
-const MAX_FOUND: usize = 64;
 /// Answers within a second.
 const MAX_ANSWERS: u32 = 50;
 
