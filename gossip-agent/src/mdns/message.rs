@@ -1,6 +1,7 @@
 //! What agents ask and answer: DNS messages about the service of one cluster (serf.md 9.6).
 
 use core::net::{IpAddr, SocketAddr};
+use std::collections::HashMap;
 
 use simple_dns::rdata::{A, AAAA, PTR, RData, SRV, TXT};
 use simple_dns::{
@@ -46,30 +47,47 @@ impl Service {
             return None;
         }
         let records = || packet.answers.iter().chain(&packet.additional_records);
+        let told = Told::of(records());
         let mut found = Vec::new();
-        for instance in records().filter(|record| record.name == self.name) {
-            let RData::PTR(PTR(instance)) = &instance.rdata else { continue };
-            let of = |record: &&ResourceRecord<'_>| record.name == *instance;
-            let described = records().filter(of).any(|record| matches!(record.rdata, RData::TXT(_)));
-            let place = records().filter(of).find_map(|record| match &record.rdata {
-                RData::SRV(place) => Some(place),
-                _ => None,
-            });
-            let Some(place) = place.filter(|place| described && place.port != 0) else { continue };
-            let ip = records().filter(|record| record.name == place.target).find_map(|record| {
-                match record.rdata {
-                    RData::A(A { address }) => Some(IpAddr::V4(address.into())),
-                    RData::AAAA(AAAA { address }) => Some(IpAddr::V6(address.into())),
-                    _ => None,
-                }
-            });
+        for record in records().filter(|record| record.name == self.name) {
+            let RData::PTR(PTR(instance)) = &record.rdata else { continue };
+            let Some(Told { place: Some(place), described: true, .. }) = told.get(instance) else { continue };
+            let ip = told.get(&place.target).and_then(|host| host.ip);
             // An IPv4 address in the form of IPv6 is not seen to be unspecified before it is brought back.
             let ip = ip.map(|ip| ip.to_canonical());
-            if let Some(ip) = ip.filter(|ip| !ip.is_unspecified() && !ip.is_multicast()) {
+            if let Some(ip) = ip.filter(|ip| place.port != 0 && !ip.is_unspecified() && !ip.is_multicast()) {
                 found.push(SocketAddr::new(ip, place.port));
             }
         }
         Some(found)
+    }
+}
+
+/// What a message tells of a name; the first of several counts.
+#[derive(Default)]
+struct Told<'a> {
+    described: bool,
+    place: Option<&'a SRV<'a>>,
+    ip: Option<IpAddr>,
+}
+
+impl<'a> Told<'a> {
+    /// Every record is looked at once: to look for each entry's among all of them would take millions of steps for a packet.
+    fn of(records: impl Iterator<Item = &'a ResourceRecord<'a>>) -> HashMap<&'a Name<'a>, Self> {
+        let mut names: HashMap<_, Self> = HashMap::new();
+        for record in records {
+            let told = names.entry(&record.name).or_default();
+            match &record.rdata {
+                RData::TXT(_) => told.described = true,
+                RData::SRV(place) => told.place = told.place.or(Some(place)),
+                RData::A(A { address }) => told.ip = told.ip.or_else(|| Some(IpAddr::V4((*address).into()))),
+                RData::AAAA(AAAA { address }) => {
+                    told.ip = told.ip.or_else(|| Some(IpAddr::V6((*address).into())))
+                }
+                _ => {}
+            }
+        }
+        names
     }
 }
 
@@ -215,143 +233,5 @@ const MAX_NAME: usize = 120;
 const MAX_RECORDS: usize = 512;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn service() -> Service {
-        Service::new("blue").unwrap()
-    }
-
-    fn answerer(addr: &str) -> Answerer {
-        Answerer::new(service(), b"web-1", "host.example", addr.parse().unwrap())
-    }
-
-    fn ask(name: &str, kind: TYPE, unicast: bool) -> Vec<u8> {
-        let mut packet = Packet::new_query(77);
-        let (name, class) = (Name::new(name).unwrap(), QCLASS::CLASS(CLASS::IN));
-        packet.questions.push(Question::new(name, kind.into(), class, unicast));
-        packet.build_bytes_vec().unwrap()
-    }
-
-    #[test]
-    fn who_asks_finds_who_answers() {
-        for addr in ["10.0.0.7:7946", "[fd00::7]:7000"] {
-            let reply = answerer(addr).answer(&service().question()).unwrap();
-            assert_eq!(service().found(&reply), Some(vec![addr.parse().unwrap()]));
-            assert_eq!(Service::new("green").unwrap().found(&reply), Some(vec![]));
-        }
-        assert!(answerer("10.0.0.7:7946").answer(&Service::new("green").unwrap().question()).is_none());
-    }
-
-    #[test]
-    fn the_answer_is_serfs() {
-        let reply = answerer("10.0.0.7:7946").answer(&service().question()).unwrap();
-        let packet = Packet::parse(&reply).unwrap();
-        assert_eq!(packet.id(), 0);
-        assert!(packet.has_flags(PacketFlag::RESPONSE | PacketFlag::AUTHORITATIVE_ANSWER));
-        assert!(packet.questions.is_empty() && packet.additional_records.is_empty());
-        let names: Vec<_> = packet.answers.iter().map(|record| record.name.to_string()).collect();
-        let instance = "web-1._serf_blue._tcp.local";
-        assert_eq!(names, ["_serf_blue._tcp.local", instance, "host.example", instance]);
-        assert!(packet.answers.iter().all(|record| record.ttl == 120 && !record.cache_flush));
-        let [RData::PTR(PTR(pointer)), RData::SRV(place), RData::A(address), RData::TXT(text)] =
-            [0, 1, 2, 3].map(|index| &packet.answers[index].rdata)
-        else {
-            panic!("{packet:?}")
-        };
-        assert_eq!(pointer.to_string(), instance);
-        assert_eq!((place.priority, place.weight, place.port), (10, 1, 7946));
-        assert_eq!(place.target.to_string(), "host.example");
-        assert_eq!(address.address, u32::from_be_bytes([10, 0, 0, 7]));
-        assert_eq!(text.iter_raw().next().unwrap().0, b"Serf 'blue' cluster");
-    }
-
-    #[test]
-    fn single_records_can_be_asked_for() {
-        let answerer = answerer("10.0.0.7:7946");
-        for (name, kind, count) in [
-            ("_SERF_blue._tcp.local", TYPE::PTR, 4),
-            ("_serf_blue._tcp.local", TYPE::A, 0),
-            ("_services._dns-sd._udp.local", TYPE::PTR, 1),
-            ("web-1._serf_blue._tcp.local", TYPE::SRV, 2),
-            ("web-1._serf_blue._tcp.local", TYPE::TXT, 1),
-            ("host.example", TYPE::A, 1),
-            ("host.example", TYPE::AAAA, 0),
-            ("other._serf_blue._tcp.local", TYPE::SRV, 0),
-        ] {
-            let reply = answerer.answer(&ask(name, kind, true));
-            let answers = reply.map_or(0, |reply| {
-                let packet = Packet::parse(&reply).unwrap();
-                assert_eq!(packet.id(), 77, "asked for by unicast");
-                packet.answers.len()
-            });
-            assert_eq!(answers, count, "{name} {kind:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_question_is_not_answered() {
-        let answerer = answerer("10.0.0.7:7946");
-        let reply = answerer.answer(&service().question()).unwrap();
-        assert!(answerer.answer(&reply).is_none(), "two agents must not talk for ever");
-        assert!(service().found(&service().question()).is_none());
-        let question = service().question();
-        for (byte, bits) in [(2, 0x80), (2, 0x08), (2, 0x02), (3, 0x01)] {
-            let mut strange = question.clone();
-            strange[byte] |= bits;
-            assert!(answerer.answer(&strange).is_none(), "{byte}: {bits:x}");
-        }
-    }
-
-    #[test]
-    fn an_entry_must_be_complete() {
-        let reply = answerer("10.0.0.7:7946").answer(&service().question()).unwrap();
-        for missing in 0..4 {
-            let mut packet = Packet::parse(&reply).unwrap();
-            packet.answers.remove(missing);
-            let bytes = packet.build_bytes_vec().unwrap();
-            assert_eq!(service().found(&bytes), Some(vec![]), "{missing}");
-        }
-    }
-
-    #[test]
-    fn any_bytes_can_be_read() {
-        let (answerer, service) = (answerer("10.0.0.7:7946"), service());
-        let reply = answerer.answer(&service.question()).unwrap();
-        let mut random = fastrand::Rng::with_seed(1);
-        for valid in [reply, service.question()] {
-            for _ in 0..20_000 {
-                let mut packet = valid.clone();
-                for _ in 0..random.usize(1..4) {
-                    let at = random.usize(..packet.len());
-                    packet[at] = random.u8(..);
-                }
-                packet.truncate(random.usize(..=valid.len()));
-                let _ = (service.found(&packet), answerer.answer(&packet));
-            }
-        }
-        // 65,535 records of each kind, and none of them there.
-        let mut packet = vec![0; 12];
-        packet[4..].fill(0xff);
-        assert!(parse(&packet).is_none());
-    }
-
-    #[test]
-    fn names_that_the_dns_cannot_hold_are_cut() {
-        for name in
-            ["n".repeat(512), "ü".repeat(200), "a.".repeat(200), "..".into(), String::new(), "a\\b c".into()]
-        {
-            let answerer = Answerer::new(service(), name.as_bytes(), &name, ([10, 0, 0, 7], 7946).into());
-            let reply = answerer.answer(&service().question()).unwrap();
-            assert_eq!(service().found(&reply).unwrap().len(), 1, "{name}");
-        }
-    }
-
-    #[test]
-    fn the_name_of_a_cluster_fits_a_label() {
-        assert!(Service::new("a.b-c_d").is_ok() && Service::new(&"x".repeat(57)).is_ok());
-        for name in [&"x".repeat(58), "", "a b", "a\\b", "a\n", "a..b"] {
-            assert!(Service::new(name).is_err(), "{name:?}");
-        }
-    }
-}
+#[path = "message_tests.rs"]
+mod tests;
