@@ -398,3 +398,12 @@ fn commands_find_the_agent_and_its_secret_in_the_environment() {
         assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), true), "{wrong:?}");
     }
 }
+
+#[test]
+fn an_address_that_is_set_to_nothing_is_not_set() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gossip"));
+    let output = command.arg("members").env("SERF_RPC_ADDR", "").output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    // Whether there is an agent nobody knows.
+    assert!(output.status.success() || text.contains("127.0.0.1:7373"), "{text}");
+}

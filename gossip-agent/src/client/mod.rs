@@ -56,11 +56,16 @@ pub(crate) enum Command {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AgentAddress {
     /// Address of the agent's RPC
-    #[arg(long, value_name = "HOST[:PORT]", env = "SERF_RPC_ADDR", default_value = "127.0.0.1:7373")]
+    #[arg(long, value_name = "HOST[:PORT]", env = set("SERF_RPC_ADDR"), default_value = "127.0.0.1:7373")]
     pub(crate) rpc_addr: String,
     /// Secret that the agent asks for (its rpc_auth)
-    #[arg(long, value_name = "SECRET", env = "SERF_RPC_AUTH", hide_env_values = true, default_value = "")]
+    #[arg(long, value_name = "SECRET", env = set("SERF_RPC_AUTH"), hide_env_values = true, default_value = "")]
     pub(crate) rpc_auth: String,
+}
+
+/// The variable to read, or that could be; as in Serf one that is set to nothing is not set.
+fn set(variable: &'static str) -> Option<&'static str> {
+    std::env::var_os(variable).is_none_or(|value| !value.is_empty()).then_some(variable)
 }
 
 /// How an answer is printed.
