@@ -32,7 +32,7 @@ pub(crate) struct Driver<M: Machine, T: Transport, R: Runtime> {
     core: Core<M>,
     transport: T,
     runtime: R,
-    commands: Pin<Box<Receiver<Command<M>>>>,
+    commands: Commands<M>,
     streams: Streams<T::Stream>,
     received: ReceiveBatch,
     to_send: SendBatch,
@@ -84,7 +84,7 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
             dropped: log::Throttle::default(),
             refused: log::Throttle::default(),
             core: Core::new(machine, options),
-            commands: Box::pin(commands),
+            commands: Commands(Box::pin(commands)),
             transport,
             runtime,
         }
@@ -250,7 +250,7 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
             if !self.ready[COMMAND] {
                 break;
             }
-            match self.commands.as_mut().poll_next(&mut cx) {
+            match self.commands.0.as_mut().poll_next(&mut cx) {
                 Poll::Ready(Some(command)) => command(&mut self.core, now),
                 Poll::Ready(None) => return true,
                 Poll::Pending => self.ready[COMMAND] = false,
@@ -383,6 +383,17 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
         }
         self.ready[TIMER] = false;
         expired
+    }
+}
+
+/// Where commands come from. Those that are still there at the end go with it, and so do the ends of their answers: a
+/// channel keeps what is in it for as long as it has a sender, and whoever waits for an answer is one.
+struct Commands<M>(Pin<Box<Receiver<Command<M>>>>);
+
+impl<M> Drop for Commands<M> {
+    fn drop(&mut self) {
+        self.0.close();
+        while self.0.try_recv().is_ok() {}
     }
 }
 

@@ -3,9 +3,11 @@
 mod support;
 
 use core::future::poll_fn;
+use core::panic::AssertUnwindSafe;
 use core::task::Poll;
 use core::time::Duration;
 use std::io;
+use std::panic::catch_unwind;
 
 use gossip_driver::gossip_proto::wire::layers::Compression;
 use gossip_driver::gossip_proto::{Bytes, ChangeKind, Name, Status, TransmitFailure};
@@ -272,6 +274,41 @@ fn shutdown_leaves_nothing_behind() {
     world.run();
     assert_eq!(world.tasks(), 0, "the loop ends with its last handle");
     assert!(net.port(addr(2), |port| port.gone));
+}
+
+#[test]
+fn a_command_that_comes_too_late_is_answered() {
+    let (world, net) = (World::default(), Net::default());
+    let a = node(&world, &net, 1);
+    world.run();
+    net.port(addr(1), |port| port.lingers = true);
+    let other = a.clone();
+    let mut shutdown = Box::pin(a.shutdown());
+    assert!(world.wait(poll_fn(|cx| Poll::Ready(shutdown.as_mut().poll(cx)))).is_pending());
+    world.run();
+    // The loop is over, the transport not yet closed.
+    assert_eq!(world.wait(other.members()).len(), 1);
+    assert_eq!(world.wait(other.leave()), Err(Error::Closed));
+    world.wait(shutdown);
+}
+
+#[test]
+fn commands_behind_one_that_panics_are_answered() {
+    let (world, net) = (World::default(), Net::default());
+    let a = node(&world, &net, 1);
+    world.run();
+    let mut bad = Box::pin(a.inspect(|_, _| panic!("the user's closure")));
+    let (mut leave, mut members) = (Box::pin(a.leave()), Box::pin(a.members()));
+    world.wait(poll_fn(|cx| {
+        assert!(bad.as_mut().poll(cx).is_pending());
+        assert!(leave.as_mut().poll(cx).is_pending() && members.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    }));
+    assert!(catch_unwind(AssertUnwindSafe(|| world.run())).is_err());
+    assert_eq!(world.wait(bad), Err::<(), _>(Error::Closed));
+    assert_eq!(world.wait(leave), Err(Error::Closed));
+    assert_eq!(world.wait(members).len(), 1, "what was known last");
+    assert_eq!(world.wait(a.closed()), EndReason::Cancelled);
 }
 
 #[test]

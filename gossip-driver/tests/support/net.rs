@@ -39,6 +39,8 @@ pub(crate) struct Port {
     pub(crate) closed: usize,
     pub(crate) aborted: usize,
     pub(crate) gone: bool,
+    /// The transport does not come to its end by itself.
+    pub(crate) lingers: bool,
     events: VecDeque<TransportEvent>,
     receive: Option<Waker>,
     send: Option<Waker>,
@@ -224,6 +226,10 @@ impl Transport for TestTransport {
                 Poll::Pending
             }
         })
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        if self.net.port(self.addr, |port| port.lingers) { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 
