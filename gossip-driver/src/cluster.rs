@@ -140,7 +140,7 @@ impl<M: Machine + 'static> Cluster<M> {
     }
 
     /// Stops the node without a farewell, and waits until its task has ended and its sockets are closed. To the others
-    /// it has failed, unless it has left before.
+    /// it has failed, unless it has left before. Messages that were sent have [`Options::close_timeout`] to get out.
     pub async fn shutdown(self) {
         let _ =
             self.commands.send(Box::new(|core: &mut Core<M>, _| core.stop = Some(EndReason::Shutdown))).await;
@@ -185,7 +185,10 @@ impl<M: Machine + 'static> Cluster<M> {
         .await?
     }
 
-    /// Sends a user message by stream, and waits until it is written.
+    /// Sends a user message by stream, and waits until the stream has taken it over. `Ok` says that the connection stood, and
+    /// that of the message at most the last 64 KiB were not yet handed to the system; what is left gets out within the stream's
+    /// own time, and if the node is shut down at once, within [`Options::close_timeout`]. It does not say that the member
+    /// has the message: a connection that breaks now takes along what was not delivered, and nobody is told.
     pub async fn send_reliable(&self, to: &Name, payload: Bytes) -> Result<(), Error> {
         let to = to.clone();
         match self

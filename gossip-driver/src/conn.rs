@@ -2,6 +2,7 @@
 
 use core::net::SocketAddr;
 use core::task::{Context, Poll};
+use core::time::Duration;
 
 use gossip_proto::{Instant, Machine, StreamError, StreamFailure, StreamId};
 
@@ -27,14 +28,26 @@ pub(crate) struct Conn<S> {
     /// After that nothing follows.
     finish: bool,
     write_failed: Option<StreamFailure>,
+    /// How long the protocol gives it.
+    pub(crate) until: Instant,
 }
 
 /// How far it has come.
 #[derive(Clone, Copy)]
 pub(crate) enum Phase {
-    Opening { deadline: Instant },
+    Opening {
+        deadline: Instant,
+    },
     Open,
-    Closing { deadline: Instant },
+    /// The machine has said its last word and is done with it, but not all of that is out. `yields`: from when on it gives up
+    /// its place if there is no other.
+    Flushing {
+        deadline: Instant,
+        yields: Instant,
+    },
+    Closing {
+        deadline: Instant,
+    },
 }
 
 /// What becomes of a stream after its turn.
@@ -54,7 +67,14 @@ pub(crate) enum Drive {
 }
 
 impl<S: Stream> Conn<S> {
-    pub(crate) fn new(id: StreamId, stream: S, peer: SocketAddr, phase: Phase, inbound: bool) -> Self {
+    pub(crate) fn new(
+        id: StreamId,
+        stream: S,
+        peer: SocketAddr,
+        phase: Phase,
+        inbound: bool,
+        until: Instant,
+    ) -> Self {
         Self {
             id,
             stream,
@@ -68,14 +88,37 @@ impl<S: Stream> Conn<S> {
             unwritten: Vec::new(),
             finish: false,
             write_failed: None,
+            until,
         }
     }
 
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    /// `crowded`: others need its place.
+    pub(crate) fn deadline(&self, crowded: bool) -> Option<Instant> {
         match self.phase {
-            Phase::Opening { deadline } | Phase::Closing { deadline } => Some(deadline),
+            Phase::Flushing { yields, .. } if crowded => Some(yields),
+            Phase::Opening { deadline } | Phase::Flushing { deadline, .. } | Phase::Closing { deadline } => {
+                Some(deadline)
+            }
             Phase::Open => None,
         }
+    }
+
+    /// The machine is done with it. What was said last has the rest of the stream's own time to get out, since a peer that
+    /// takes it slowly breaks no rule; half a message is worth no waiting.
+    pub(crate) fn close(&mut self, now: Instant, close_timeout: Duration) {
+        self.writable = false;
+        self.unread = Vec::new();
+        let deadline = now + close_timeout;
+        self.phase = if self.finish && !self.unwritten.is_empty() {
+            Phase::Flushing { deadline: self.until.max(deadline), yields: deadline }
+        } else {
+            Phase::Closing { deadline }
+        };
+    }
+
+    /// The machine is done with it, and it has yet to end.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Flushing { .. } | Phase::Closing { .. })
     }
 
     pub(crate) fn drive<M: Machine>(
@@ -84,6 +127,7 @@ impl<S: Stream> Conn<S> {
         cx: &mut Context<'_>,
         machine: &mut M,
         scratch: &mut [u8],
+        close_timeout: Duration,
     ) -> Drive {
         match self.phase {
             Phase::Opening { deadline } => match self.stream.poll_open(cx) {
@@ -105,6 +149,14 @@ impl<S: Stream> Conn<S> {
                     (Drive::Wait | Drive::Pause, None) if more => Drive::Again,
                     (drive, _) => drive,
                 }
+            }
+            Phase::Flushing { .. } => {
+                let more = self.write(now, cx, machine, scratch);
+                if self.unwritten.is_empty() {
+                    self.phase = Phase::Closing { deadline: now + close_timeout };
+                    return Drive::Again;
+                }
+                if more { Drive::Again } else { Drive::Wait }
             }
             Phase::Closing { deadline } => {
                 let more = self.write(now, cx, machine, scratch);

@@ -93,6 +93,7 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
     /// Runs to the end. When `done` is dropped nothing of the loop exists any more.
     pub(crate) async fn run(mut self, ending: Arc<Ending>, done: Sender<Nothing>) {
         let reason = poll_fn(|cx| self.poll(cx)).await;
+        self.flush().await;
         let Self { mut core, mut transport, runtime, streams, commands, recorder, .. } = self;
         drop(streams);
         let mut deadline = runtime.timer();
@@ -115,6 +116,32 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
         ending.set(reason, &core);
         drop((core, commands));
         drop(done);
+    }
+
+    /// Gives streams that the machine is done with a last while: who was told that a message was sent may end the node at
+    /// once.
+    async fn flush(&mut self) {
+        self.streams.keep_closing();
+        let mut deadline = self.runtime.timer();
+        deadline.set(self.runtime.now() + self.close_timeout);
+        poll_fn(|cx| {
+            let Self { wakes, streams, core, runtime, .. } = self;
+            wakes.register(cx.waker());
+            wakes.take(|index| {
+                if let Some(stream) = index.checked_sub(FIRST_STREAM) {
+                    streams.wake(stream);
+                }
+            });
+            streams.drive(runtime.now(), wakes, &mut core.machine);
+            if streams.is_empty() {
+                return Poll::Ready(());
+            }
+            if streams.has_ready() {
+                cx.waker().wake_by_ref();
+            }
+            deadline.poll_expired(cx)
+        })
+        .await;
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {

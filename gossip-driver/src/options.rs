@@ -15,7 +15,8 @@ pub struct Options {
     /// stream is accepted, and streams that the machine wants to open fail; inbound ones alone are kept to three
     /// quarters of it, so that strangers cannot take away the node's own.
     pub max_streams: usize,
-    /// How long a stream, and at the end the transport, may take to close in good order.
+    /// How long a stream may take to close in good order once all that it had to say is out, and at the end of the node first
+    /// all streams, then the transport.
     pub close_timeout: Duration,
     /// Events that wait for one subscriber; then the oldest go and [`crate::Notice::Lagged`] says how many.
     pub event_buffer: usize,

@@ -55,7 +55,8 @@ impl<S: Stream> Streams<S> {
             Ok(id) => {
                 emit!(debug, "memberlist: Stream connection from={}", source.addr);
                 self.inbound += 1;
-                let index = self.insert(Conn::new(id, stream, source.addr, Phase::Open, true));
+                let until = now + *machine.config().values().stream_timeout;
+                let index = self.insert(Conn::new(id, stream, source.addr, Phase::Open, true, until));
                 self.wake(index);
             }
             Err(why) => emit!(warn, "memberlist: Refusing stream connection from={}: {why}", source.addr),
@@ -77,6 +78,10 @@ impl<S: Stream> Streams<S> {
                     if let Some(&index) = self.ids.get(&id)
                         && let Some(conn) = &mut self.slots[index]
                     {
+                        // The reply to a request has a time of its own (spec 1.4).
+                        if conn.inbound && !conn.writable {
+                            conn.until = now + *machine.config().values().stream_timeout;
+                        }
                         conn.writable = true;
                         self.wake(index);
                     }
@@ -100,12 +105,12 @@ impl<S: Stream> Streams<S> {
         M: Machine,
         T: Transport<Stream = S>,
     {
-        if self.slots.len() - self.free.len() >= self.limit {
+        if self.is_full() {
             machine.handle_stream_failed(now, id, StreamFailure::Local);
             return;
         }
         let stream = transport.open(to, peer);
-        let index = self.insert(Conn::new(id, stream, to, Phase::Opening { deadline }, false));
+        let index = self.insert(Conn::new(id, stream, to, Phase::Opening { deadline }, false, deadline));
         self.wake(index);
     }
 
@@ -122,9 +127,7 @@ impl<S: Stream> Streams<S> {
             let len = conn.pull(now, machine, &mut self.scratch);
             conn.unwritten.extend_from_slice(&self.scratch[..len]);
         }
-        conn.writable = false;
-        conn.unread = Vec::new();
-        conn.phase = Phase::Closing { deadline: now + self.close_timeout };
+        conn.close(now, self.close_timeout);
         self.wake(index);
         self.resume();
     }
@@ -157,7 +160,7 @@ impl<S: Stream> Streams<S> {
             let mut cx = Context::from_waker(&waker);
             let Some(conn) = self.slots.get_mut(index).and_then(Option::as_mut) else { continue };
             conn.queued = false;
-            match conn.drive(now, &mut cx, machine, &mut self.scratch) {
+            match conn.drive(now, &mut cx, machine, &mut self.scratch, self.close_timeout) {
                 Drive::Wait => {}
                 Drive::Again => self.wake(index),
                 Drive::Pause if self.paused.contains(&index) => {}
@@ -179,16 +182,44 @@ impl<S: Stream> Streams<S> {
 
     /// When a stream must have been connected or closed.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.slots.iter().flatten().filter_map(Conn::deadline).min()
+        let crowded = self.is_crowded();
+        self.slots.iter().flatten().filter_map(|conn| conn.deadline(crowded)).min()
     }
 
     /// Makes streams ready whose deadline has passed.
     pub(crate) fn expire(&mut self, now: Instant) {
+        let crowded = self.is_crowded();
         for index in 0..self.slots.len() {
-            if self.slots[index].as_ref().and_then(Conn::deadline).is_some_and(|deadline| deadline <= now) {
+            let Some(conn) = &mut self.slots[index] else { continue };
+            if conn.deadline(crowded).is_some_and(|deadline| deadline <= now) {
+                if matches!(conn.phase, Phase::Flushing { .. }) {
+                    conn.phase = Phase::Closing { deadline: now };
+                }
                 self.wake(index);
             }
         }
+    }
+
+    /// At the end: drops those that the machine was not done with.
+    pub(crate) fn keep_closing(&mut self) {
+        for index in 0..self.slots.len() {
+            if self.slots[index].as_ref().is_some_and(|conn| !conn.is_closing()) {
+                self.remove(index);
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.len() == self.free.len()
+    }
+
+    /// A new stream finds no place.
+    fn is_crowded(&self) -> bool {
+        !self.may_accept() || self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.slots.len() - self.free.len() >= self.limit
     }
 
     fn insert(&mut self, conn: Conn<S>) -> usize {

@@ -143,6 +143,89 @@ fn a_stream_without_memory_waits_for_another_to_end() {
     assert_eq!(messages(&mut news), [80_000]);
 }
 
+#[test]
+fn what_was_said_last_has_the_time_of_its_stream() {
+    let (world, net) = (World::default(), Net::default());
+    let patient = |number| {
+        node_with(&world, &net, number, Options::default(), |config| _ = config.stream_timeout(ms(10_000)))
+    };
+    let (a, b) = (patient(1), patient(2));
+    world.wait(a.join(&["10.0.0.2"])).unwrap();
+    world.pass(ms(1000));
+    let mut news = world.wait(b.subscribe());
+    net.port(addr(1), |port| (port.stuck, port.aborted) = (true, 0));
+    world.wait(a.send_reliable(&Name::from("n2"), vec![1; 100].into())).unwrap();
+    world.pass(ms(4000));
+    net.port(addr(1), |port| port.unstick());
+    world.pass(ms(100));
+    assert_eq!(messages(&mut news), [100]);
+    assert_eq!(net.port(addr(1), |port| port.aborted), 0);
+
+    // The time is not without end.
+    net.port(addr(1), |port| port.stuck = true);
+    world.wait(a.send_reliable(&Name::from("n2"), vec![1; 100].into())).unwrap();
+    world.pass(ms(11_000));
+    assert!(net.port(addr(1), |port| port.aborted) > 0);
+}
+
+#[test]
+fn what_was_sent_gets_out_before_the_node_ends() {
+    let (world, net) = (World::default(), Net::default());
+    let (a, b) = (node(&world, &net, 1), node(&world, &net, 2));
+    world.wait(a.join(&["10.0.0.2"])).unwrap();
+    world.pass(ms(1000));
+    let mut news = world.wait(b.subscribe());
+    net.port(addr(1), |port| port.stuck = true);
+    world.wait(a.send_reliable(&Name::from("n2"), vec![1; 100].into())).unwrap();
+    let mut shutdown = Box::pin(a.shutdown());
+    assert!(world.wait(poll_fn(|cx| Poll::Ready(shutdown.as_mut().poll(cx)))).is_pending());
+    world.pass(ms(500));
+    net.port(addr(1), |port| port.unstick());
+    let unstuck = world.now();
+    world.wait(shutdown);
+    assert_eq!(world.now(), unstuck, "nothing more to wait for");
+    world.pass(ms(100));
+    assert_eq!(messages(&mut news), [100]);
+}
+
+#[test]
+fn a_stream_that_cannot_be_written_holds_up_the_end_for_a_while_only() {
+    let (world, net) = (World::default(), Net::default());
+    let (a, b) = (node(&world, &net, 1), node(&world, &net, 2));
+    world.wait(a.join(&["10.0.0.2"])).unwrap();
+    world.pass(ms(1000));
+    net.port(addr(1), |port| port.stuck = true);
+    world.wait(a.send_reliable(&Name::from("n2"), vec![1; 100].into())).unwrap();
+    let begun = world.now();
+    world.wait(a.shutdown());
+    assert!(world.now() - begun <= ms(2000));
+    drop(b);
+}
+
+#[test]
+fn who_does_not_read_its_answer_gives_way_to_newcomers() {
+    let (world, net) = (World::default(), Net::default());
+    let options = Options { max_streams: 8, ..Options::default() };
+    let _a = node_with(&world, &net, 1, options, |config| {
+        config.compression(Compression::Off).stream_timeout(ms(10_000));
+    });
+    world.run();
+    net.port(addr(1), |port| port.stuck = true);
+    let dial = |port| {
+        let mut stream = net.dial(addr(1), ([10, 0, 0, 66], port).into());
+        // A sealed frame, which a node without keys answers with an error.
+        world.wait(poll_fn(|cx| stream.poll_write(cx, &[10; 64]))).unwrap();
+        world.run();
+        stream
+    };
+    let mut lazy: Vec<_> = (0..5).map(dial).collect();
+    world.pass(ms(1500));
+    assert_eq!(net.port(addr(1), |port| (port.accepted, port.aborted)), (5, 0), "there is room");
+    lazy.extend((5..7).map(dial));
+    world.pass(ms(100));
+    assert_eq!(net.port(addr(1), |port| (port.accepted, port.aborted)), (7, 5), "there is none");
+}
+
 /// The lengths of the messages heard.
 fn messages(news: &mut Subscription) -> Vec<usize> {
     let heard = core::iter::from_fn(|| news.try_recv());

@@ -41,6 +41,9 @@ pub(crate) struct Port {
     pub(crate) gone: bool,
     /// The transport does not come to its end by itself.
     pub(crate) lingers: bool,
+    /// Streams take nothing from this node.
+    pub(crate) stuck: bool,
+    writers: Vec<Waker>,
     events: VecDeque<TransportEvent>,
     receive: Option<Waker>,
     send: Option<Waker>,
@@ -66,6 +69,11 @@ impl Port {
     pub(crate) fn make_room(&mut self, room: Option<usize>) {
         self.room = room;
         Self::wake(&mut self.send);
+    }
+
+    pub(crate) fn unstick(&mut self) {
+        self.stuck = false;
+        self.writers.drain(..).for_each(Waker::wake);
     }
 
     pub(crate) fn emit(&mut self, event: TransportEvent) {
@@ -328,6 +336,10 @@ impl Stream for TestStream {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, StreamFailure>> {
         let chunk = self.chunk();
+        if let Some(port) = self.net.ports().get_mut(&self.owner).filter(|port| port.stuck) {
+            port.writers.push(cx.waker().clone());
+            return Poll::Pending;
+        }
         if self.must_wait(cx) {
             return Poll::Pending;
         }
