@@ -100,7 +100,8 @@ pub enum StartError {
     },
     /// The operating system gave no random numbers.
     Entropy(getrandom::Error),
-    /// It was called outside of a runtime: within tokio, or with the feature `runtime-async-std` anywhere.
+    /// It was called outside of a tokio runtime; with the feature `runtime-async-std` any place will do. A tokio runtime must
+    /// have I/O and timers (`enable_all`), which cannot be asked of it: without them tokio panics.
     NoRuntime,
 }
 

@@ -137,7 +137,8 @@ pub enum StartError {
     },
     /// The operating system gave no random numbers.
     Entropy(getrandom::Error),
-    /// It was called outside a tokio runtime with timers and I/O.
+    /// It was called outside a tokio runtime. That the runtime has I/O and timers (`enable_all`) cannot be asked of it: without
+    /// them tokio panics.
     NoRuntime,
 }
 
