@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{Fingerprint, Peer, Refusal, TlsError};
 
@@ -40,7 +40,7 @@ impl Allowed {
     pub fn file(path: impl Into<PathBuf>) -> Result<Self, TlsError> {
         let path = path.into();
         let keys = read(&path)?;
-        Ok(Self { keys, file: Some(path), first_use: false })
+        Ok(Self { keys, file: Some(path), ..Self::default() })
     }
 
     /// Lets one more key in; under that name only, if one is given.
@@ -75,12 +75,24 @@ impl Allowed {
         self.file.as_deref()
     }
 
-    /// What is in the file now; those seen for the first time stay, if they could not be written.
+    /// What is in the file now.
     pub(crate) fn read_again(&self) -> Result<Option<BTreeMap<Fingerprint, Option<String>>>, TlsError> {
         self.file.as_deref().map(read).transpose()
     }
 
-    pub(crate) fn replace(&mut self, keys: BTreeMap<Fingerprint, Option<String>>) -> bool {
+    /// Takes over what is in the file, and those seen for the first time whose lines are not there, unless it gives their
+    /// name to another key.
+    pub(crate) fn replace(
+        &mut self,
+        mut keys: BTreeMap<Fingerprint, Option<String>>,
+        unwritten: BTreeMap<Fingerprint, String>,
+    ) -> bool {
+        for (key, name) in unwritten {
+            let is_taken = keys.values().flatten().any(|listed| *listed == name);
+            if !is_taken && keys.len() < MAX_FINGERPRINTS {
+                keys.entry(key).or_insert(Some(name));
+            }
+        }
         let changed = self.keys != keys;
         self.keys = keys;
         changed
@@ -96,7 +108,7 @@ impl Allowed {
         }
     }
 
-    /// As [`Allowed::check`], for one that is here for the first time; gives what must be written down.
+    /// As [`Allowed::check`], for one that is here for the first time; gives the name that must be written down.
     pub(crate) fn admit(&mut self, peer: &Peer) -> Result<Option<String>, Refusal> {
         match self.check(peer) {
             Err(Refusal::NotListed(_)) if self.first_use => {}
@@ -110,7 +122,7 @@ impl Allowed {
             return Err(Refusal::NotListed(peer.clone()));
         }
         self.keys.insert(peer.fingerprint, Some(name.clone()));
-        Ok(Some(format!("{} {name}\n", peer.fingerprint)))
+        Ok(Some(name.clone()))
     }
 }
 
@@ -118,11 +130,17 @@ impl Allowed {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notebook {
     pending: Arc<Mutex<Pending>>,
+    /// Held while lines are on their way into the file, and while the file is read again: else one that is written in between
+    /// would be missed in both places.
+    file: Arc<Mutex<()>>,
 }
 
 #[derive(Default)]
 struct Pending {
-    lines: String,
+    /// Those to be written next.
+    next: Vec<Fingerprint>,
+    /// All whose lines are not in the file, or could not be written.
+    unwritten: BTreeMap<Fingerprint, String>,
     writing: bool,
     failed: Option<String>,
 }
@@ -134,45 +152,66 @@ impl fmt::Debug for Pending {
 }
 
 impl Notebook {
-    /// Has the line written to the end of the file, soon.
-    pub(crate) fn write(&self, path: &Path, line: &str) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.lines.push_str(line);
+    /// Has a line written to the end of the file, soon.
+    pub(crate) fn write(&self, path: &Path, key: Fingerprint, name: String) {
+        let mut pending = self.pending();
+        pending.unwritten.insert(key, name);
+        pending.next.push(key);
         if pending.writing {
             return;
         }
         pending.writing = true;
-        let (shared, path) = (self.pending.clone(), path.to_owned());
-        let started = std::thread::Builder::new().name("gossip-tls".into()).spawn(move || {
-            loop {
-                let lines = {
-                    let mut pending = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                    if pending.lines.is_empty() {
-                        pending.writing = false;
-                        return;
-                    }
-                    core::mem::take(&mut pending.lines)
-                };
-                let written = OpenOptions::new()
-                    .append(true)
-                    .create(true)
-                    .open(&path)
-                    .and_then(|mut file| file.write_all(lines.as_bytes()));
-                if let Err(error) = written {
-                    let mut pending = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                    pending.failed = Some(format!("{}: {error}", path.display()));
-                }
-            }
-        });
+        let (shared, path) = (self.clone(), path.to_owned());
+        let started = std::thread::Builder::new()
+            .name("gossip-tls".into())
+            .spawn(move || while shared.write_next(&path) {});
         if let Err(error) = started {
             pending.writing = false;
             pending.failed = Some(error.to_string());
         }
     }
 
+    /// Writes what is there to write; whether there was something.
+    fn write_next(&self, path: &Path) -> bool {
+        let _file = self.hold_file();
+        let (keys, lines) = {
+            let mut pending = self.pending();
+            let keys = core::mem::take(&mut pending.next);
+            pending.writing = !keys.is_empty();
+            let line = |key| pending.unwritten.get(key).map(|name| format!("{key} {name}\n"));
+            let lines: String = keys.iter().filter_map(line).collect();
+            (keys, lines)
+        };
+        if keys.is_empty() {
+            return false;
+        }
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        let written = file.and_then(|mut file| file.write_all(lines.as_bytes()));
+        let mut pending = self.pending();
+        match written {
+            Ok(()) => pending.unwritten.retain(|key, _| !keys.contains(key)),
+            Err(error) => pending.failed = Some(format!("{}: {error}", path.display())),
+        }
+        true
+    }
+
+    /// Nothing is written meanwhile.
+    pub(crate) fn hold_file(&self) -> MutexGuard<'_, ()> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those who were let in and are not in the file.
+    pub(crate) fn unwritten(&self) -> BTreeMap<Fingerprint, String> {
+        self.pending().unwritten.clone()
+    }
+
     /// Why the last attempt failed, once.
     pub(crate) fn take_failure(&self) -> Option<String> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).failed.take()
+        self.pending().failed.take()
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -269,10 +269,10 @@ impl Shared {
         let authorities = self.with(|state| match &mut state.trust {
             Trust::Authorities(authorities) => Ok(Some(authorities.clone())),
             Trust::Fingerprints(allowed) => {
-                if let Some(line) = allowed.admit(&peer)?
+                if let Some(name) = allowed.admit(&peer)?
                     && let Some(path) = allowed.path()
                 {
-                    self.notebook.write(path, &line);
+                    self.notebook.write(path, peer.fingerprint, name);
                 }
                 Ok::<_, Refusal>(None)
             }
@@ -309,6 +309,7 @@ impl Shared {
             Own::Files { certificates, key } => Some(Identity::from_pem_files(certificates, key)?),
         };
         let identity = identity.filter(|new| new.chain() != before.chain());
+        let _file = self.notebook.hold_file();
         let mut authorities = None;
         let mut keys = None;
         match &trust {
@@ -332,7 +333,7 @@ impl Shared {
                 changed = true;
             }
             if let (Some(keys), Trust::Fingerprints(allowed)) = (keys, &mut state.trust) {
-                changed |= allowed.replace(keys);
+                changed |= allowed.replace(keys, self.notebook.unwritten());
             }
             changed
         });

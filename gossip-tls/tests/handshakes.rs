@@ -181,6 +181,48 @@ fn trust_on_first_use_keeps_a_name_to_its_first_key() {
 }
 
 #[test]
+fn who_could_not_be_written_down_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("members");
+    fs::write(&list, "").unwrap();
+    let own = Identity::self_made("own").unwrap();
+    let trusting = Credentials::new(own.clone(), Allowed::file(&list).unwrap().trust_on_first_use(true));
+    let is_let_in = |identity: &Identity| {
+        let allowed = Allowed::list([own.fingerprint(), identity.fingerprint()]).unwrap();
+        shake(&Credentials::new(identity.clone(), allowed), &trusting).1.is_ok()
+    };
+    // In place of the file there is something that cannot be written to.
+    fs::remove_file(&list).unwrap();
+    fs::create_dir(&list).unwrap();
+    let [a, other] = [(); 2].map(|()| Identity::self_made("a").unwrap());
+    assert!(is_let_in(&a));
+    while trusting.take_write_failure().is_none() {
+        std::thread::yield_now();
+    }
+    fs::remove_dir(&list).unwrap();
+    fs::write(&list, "").unwrap();
+    trusting.reload().unwrap();
+    assert!(!is_let_in(&other), "the name is taken");
+    assert!(trusting.check(a.chain(), Side::Client).is_ok(), "it was let in, and nobody has taken it out");
+
+    // Whoever runs the node has the last word.
+    fs::write(&list, format!("{} a\n", other.fingerprint())).unwrap();
+    trusting.reload().unwrap();
+    assert!(trusting.check(a.chain(), Side::Client).is_err());
+    assert!(is_let_in(&other));
+
+    // What was written down can be taken out.
+    let b = Identity::self_made("b").unwrap();
+    assert!(is_let_in(&b));
+    while !fs::read_to_string(&list).unwrap().contains(" b\n") {
+        std::thread::yield_now();
+    }
+    fs::write(&list, "").unwrap();
+    trusting.reload().unwrap();
+    assert!(trusting.check(b.chain(), Side::Client).is_err());
+}
+
+#[test]
 fn a_list_is_read_again_and_a_broken_one_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let list = folder.path().join("members");
