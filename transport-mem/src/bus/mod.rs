@@ -59,6 +59,7 @@ impl Bus {
     ) -> Self {
         let mut state = State::new(&seed);
         state.links.set_everywhere(conditions);
+        state.links.timeless = clock.is_none();
         let seeds = Mutex::new(Rng::new(&seed, Purpose::Node, 0));
         Self { shared: Arc::new(Shared { state: Mutex::new(state), clock, seeds }) }
     }

@@ -186,3 +186,21 @@ fn the_courier_ends_with_the_bus() {
     runtime.run_for(LATENCY);
     assert_eq!((runtime.tasks(), runtime.timers()), (0, 0));
 }
+
+#[test]
+fn a_lost_segment_holds_nothing_up_where_there_is_no_clock() {
+    let bus = Bus::new();
+    bus.set_conditions(Conditions::PERFECT.loss(0.5));
+    let (mut a, mut b) = (bus.bind(addr(1)).unwrap(), bus.bind(addr(2)).unwrap());
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..20 {
+        let mut stream = a.open(addr(2), None);
+        let Poll::Ready((mut accepted, _)) = b.poll_accept(&mut cx) else { panic!("the request is held up") };
+        assert!(stream.poll_open(&mut cx).is_ready(), "the answer is held up");
+        assert!(matches!(stream.poll_write(&mut cx, b"hello"), Poll::Ready(Ok(5))));
+        let mut buf = [0; 10];
+        assert!(matches!(accepted.poll_read(&mut cx, &mut buf), Poll::Ready(Ok(5))), "the bytes are held up");
+        assert!(stream.poll_close(&mut cx).is_ready());
+        assert!(matches!(accepted.poll_read(&mut cx, &mut buf), Poll::Ready(Ok(0))), "the end is held up");
+    }
+}
