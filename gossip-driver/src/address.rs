@@ -51,7 +51,8 @@ impl Target {
         let host = match parse_literal(host, port) {
             Some(literal) => Host::Literal(literal),
             // What holds a colon can only have been meant as an address; a look-up would fail with a stranger text.
-            None if host.contains(':') && !host.contains('%') => return Err(error(Why::Literal)),
+            None if host.contains(':') && host.contains('%') => return Err(error(Why::Scope)),
+            None if host.contains(':') => return Err(error(Why::Literal)),
             None => Host::Name(host.into()),
         };
         Ok(Self { name, host, port })
@@ -81,6 +82,8 @@ impl fmt::Display for AddressError {
             Why::EmptyHost => "it has no host",
             Why::Host => "the host has characters that no host name has",
             Why::Literal => "the host is not an IPv6 address",
+            // A look-up would give the address without its scope, and that leads nowhere.
+            Why::Scope => "the scope after '%' is not the number of an interface, by which alone it can be reached",
             Why::Brackets => "a '[' without its ']', or text after it that is not ':' and a port",
             Why::Port => "the port is not a number from 1 to 65535",
         };
@@ -96,6 +99,7 @@ enum Why {
     EmptyHost,
     Host,
     Literal,
+    Scope,
     Brackets,
     Port,
 }
@@ -159,7 +163,6 @@ mod tests {
             ("[::ffff:10.0.0.1]:65535", None, literal("10.0.0.1:65535"), 65535),
             ("fe80::1%2", None, literal("[fe80::1%2]:7000"), 7000),
             ("[fe80::1%2]:80", None, literal("[fe80::1%2]:80"), 80),
-            ("fe80::1%eth0", None, Host::Name("fe80::1%eth0".into()), 7000),
             ("host", None, Host::Name("host".into()), 7000),
             ("host.example.org:80", None, Host::Name("host.example.org".into()), 80),
             ("node/host:80", Some("node"), Host::Name("host".into()), 80),
@@ -205,6 +208,9 @@ mod tests {
             ("a:b:c", Why::Literal),
             ("[host:80]", Why::Literal),
             ("1:2:3:4:5:6:7:8:9", Why::Literal),
+            ("fe80::1%eth0", Why::Scope),
+            ("node/[fe80::1%eth0]:80", Why::Scope),
+            ("fe80::1%", Why::Scope),
         ];
         for (text, why) in table {
             assert_eq!(Target::parse(text, 7000), Err(AddressError { text: text.into(), why }), "{text}");
