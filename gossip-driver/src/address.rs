@@ -83,7 +83,9 @@ impl fmt::Display for AddressError {
             Why::Host => "the host has characters that no host name has",
             Why::Literal => "the host is not an IPv6 address",
             // A look-up would give the address without its scope, and that leads nowhere.
-            Why::Scope => "the scope after '%' is not the number of an interface, by which alone it can be reached",
+            Why::Scope => {
+                "the scope after '%' is not the number of an interface, by which alone it can be reached"
+            }
             Why::Brackets => "a '[' without its ']', or text after it that is not ':' and a port",
             Why::Port => "the port is not a number from 1 to 65535",
         };

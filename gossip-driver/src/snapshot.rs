@@ -28,7 +28,9 @@ use crate::subscribe::Subscription;
 /// The file in which a node keeps whom it knows and what it has seen, for its next life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotOptions {
-    /// The file; Serf's own format, so that either can go on with the other's.
+    /// The file; Serf's own format, so that either can go on with the other's. From time to time it is replaced by a shorter
+    /// one, for which its directory must be writable. Where that fails it is appended to until it is four times as long as the
+    /// new one would be (or 512 KiB); beyond that only when the node leaves or ends. To replace it is tried every 30 seconds.
     pub path: PathBuf,
     /// Rejoin also after this node had left.
     pub rejoin_after_leave: bool,
@@ -214,52 +216,77 @@ fn next<T: Timer>(
 struct Keeper<'r, R> {
     runtime: &'r R,
     path: PathBuf,
-    /// Taken out while it is written to; gone once it could not be replaced.
+    /// Taken out while it is written to; gone once that failed, until it is replaced.
     file: Option<File>,
+    /// How long it may grow where it cannot be replaced.
+    most: u64,
     lines: SnapshotLines,
-    /// The file lacks lines; it is to be written anew, not before this.
+    /// The file lacks lines, or has grown too long; it is to be written anew, not before this.
     behind: Option<Instant>,
 }
 
 impl<'r, R: Runtime> Keeper<'r, R> {
     fn new(runtime: &'r R, opened: SnapshotFile) -> Self {
         let SnapshotFile { path, file, snapshot } = opened;
-        Self { runtime, path, file: Some(file), lines: SnapshotLines::new(snapshot), behind: None }
+        Self { runtime, path, file: Some(file), most: 0, lines: SnapshotLines::new(snapshot), behind: None }
     }
 
     fn learn(&mut self, learnt: &Learnt) {
         self.lines.learnt(learnt.version, &learnt.addresses, unix_time());
     }
 
-    /// Writes what is pending; in the place of a file that has grown too long, or lacks something, a new one.
+    /// Writes what is pending; in the place of a file that has grown too long, or lacks something, a new one. Where that is not
+    /// possible the old one is still there to append to.
     async fn flush(&mut self, sync: bool) {
         let now = self.runtime.now();
-        let due = self.behind.is_some_and(|at| sync || at <= now);
-        if due || (self.behind.is_none() && self.lines.wants_rewrite()) {
-            return self.rewrite(now).await;
-        }
         let pending = self.lines.take();
-        if self.behind.is_some() || (pending.is_empty() && !sync) {
-            return; // what is pending will be part of the new file
+        let due = match self.behind {
+            Some(at) => sync || at <= now,
+            None => self.lines.wants_rewrite(),
+        };
+        if due && self.rewrite(now).await {
+            return;
         }
-        let Some(mut file) = self.file.take() else { return };
-        let work = self.runtime.blocking(move || {
-            let written = file.write_all(&pending).and_then(|()| if sync { file.sync_all() } else { Ok(()) });
-            (file, written)
-        });
-        let (file, written) = pin!(work).await;
-        self.file = Some(file);
-        if let Err(error) = written {
-            self.failed(now, &error);
+        if sync || !pending.is_empty() {
+            self.append(now, pending, sync).await;
         }
     }
 
-    async fn rewrite(&mut self, now: Instant) {
+    /// Whether a new file is in place.
+    async fn rewrite(&mut self, now: Instant) -> bool {
         let content = self.lines.rewrite();
+        self.most = GROWTH * (content.len() as u64).max(SHORT);
         let path = self.path.clone();
         let work = self.runtime.blocking(move || replace(&path, &content));
         match pin!(work).await {
-            Ok(file) => (self.file, self.behind) = (Some(file), None),
+            Ok(file) => {
+                (self.file, self.behind) = (Some(file), None);
+                true
+            }
+            Err(error) => {
+                self.failed(now, &error);
+                false
+            }
+        }
+    }
+
+    /// Appends lines. To a file that should have been replaced only up to a limit, or it would grow without end; but always
+    /// what must be there safely: that the node leaves, above all.
+    async fn append(&mut self, now: Instant, lines: Vec<u8>, sync: bool) {
+        let Some(mut file) = self.file.take() else { return };
+        let most = if self.behind.is_some() && !sync { self.most } else { u64::MAX };
+        let work = self.runtime.blocking(move || {
+            if file.metadata()?.len() < most {
+                file.write_all(&lines)?;
+            }
+            if sync {
+                file.sync_all()?;
+            }
+            Ok(file)
+        });
+        match pin!(work).await {
+            Ok(file) => self.file = Some(file),
+            // It may end with half a line, which another must not continue.
             Err(error) => self.failed(now, &error),
         }
     }
@@ -284,5 +311,9 @@ fn unix_time() -> u64 {
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How long a disk that fails is left alone.
 const RECOVERY: Duration = Duration::from_secs(30);
+/// A file that cannot be replaced, as when it is mounted by itself, is appended to until it is so many times as long as the new
+/// one would be, and that counts as this long at least; beyond that only when the node leaves and ends.
+const GROWTH: u64 = 4;
+const SHORT: u64 = 128 * 1024;
 /// Bytes of lines that wait at most before they are written.
 const MAX_PENDING: usize = 64 * 1024;

@@ -289,3 +289,34 @@ fn the_file_is_rewritten_before_it_grows_without_bound() {
         assert_eq!(fs::read_dir(world.directory.path()).unwrap().count(), 1, "nothing else is left");
     });
 }
+
+/// As a file that is mounted by itself, or whose directory cannot be written to.
+#[test]
+fn a_file_that_cannot_be_replaced_is_appended_to() {
+    for (length, is_within_limit) in [(200 * 1024, true), (600 * 1024, false)] {
+        let world = World::new(7);
+        let _first = world.plain(0);
+        fs::write(world.path(1), "clock: 41\n".repeat(length / 10)).unwrap();
+        let directory = world.directory.path();
+        let moved = directory.with_extension("moved");
+        world.runtime.block_on(async {
+            let node = world.keeping(1, false);
+            // The open file goes along; a new one finds no place.
+            fs::rename(directory, &moved).unwrap();
+            let text = || read(&moved.join(name(1)));
+            world.sleep(2 * SECOND).await;
+            node.join(&["10.0.0.1"]).await.unwrap();
+            world.sleep(2 * SECOND).await;
+            assert_eq!(text().contains("\nalive: n0 "), is_within_limit);
+            assert!(node.leave().await.unwrap());
+            world.sleep(SECOND).await;
+            assert!(text().contains("\nleave\n"));
+
+            // It is tried again.
+            fs::rename(&moved, directory).unwrap();
+            world.sleep(31 * SECOND).await;
+            assert!(world.text(1).len() < 1000 && world.text(1).contains("leave\n"));
+            node.shutdown().await;
+        });
+    }
+}
