@@ -6,6 +6,7 @@ use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::task::Poll;
 use core::time::Duration;
+use std::net::UdpSocket;
 
 use common::*;
 use gossip_driver::{SendBatch, Transport, TransportEvent};
@@ -16,6 +17,7 @@ use transport_quic::{
 };
 
 on_each_runtime! {
+    an_endpoint_that_has_not_taken_what_came_gives_its_port_back
     what_waits_for_a_path_fails_with_it
     what_waited_for_a_path_is_late
     a_peer_whose_address_changes_stays_a_member
@@ -78,6 +80,22 @@ async fn what_waits_for_a_path_fails_with_it() {
         (6, unreachable),
     ];
     assert_eq!(fate, expected.map(|(number, why)| (TransmitId::from_u64(number), why)));
+}
+
+async fn an_endpoint_that_has_not_taken_what_came_gives_its_port_back() {
+    let authority = Authority::new("test").unwrap();
+    let (mut a, mut b) = (endpoint(&authority), endpoint(&authority));
+    let at = b.local_addr();
+    send(&mut a, at, &[DatagramKind::Ping]).await;
+    became(&mut a).await;
+    // More than an endpoint keeps for one peer: the rest waits with the connection.
+    for _ in 0..10 {
+        send(&mut a, at, &[DatagramKind::Gossip; 20]).await;
+        pause(20).await;
+    }
+    poll_fn(|cx| b.poll_close(cx)).await;
+    drop(b);
+    until("the port is free", async || UdpSocket::bind(at).is_ok()).await;
 }
 
 async fn what_waited_for_a_path_is_late() {

@@ -341,6 +341,8 @@ impl State {
             }
         }
         for link in self.links.values_mut() {
+            // Nobody takes what came over it any more, and its reader must not wait for that: it holds the socket.
+            link.gone = true;
             self.wakes.extend(link.reader.take().into_iter().chain(link.acceptor.take()));
         }
     }
