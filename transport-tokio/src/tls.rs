@@ -33,6 +33,8 @@ pub struct Tls {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
     refusals: Arc<Mutex<VecDeque<TlsRefusal>>>,
+    #[cfg(feature = "tracing")]
+    warnings: Arc<Mutex<Throttle>>,
 }
 
 /// A stream that did not come about, or broke, because of TLS.
@@ -54,6 +56,8 @@ impl Tls {
             server: Arc::new(credentials.server_config(protocol)?),
             credentials,
             refusals: Arc::default(),
+            #[cfg(feature = "tracing")]
+            warnings: Arc::default(),
         })
     }
 
@@ -64,7 +68,7 @@ impl Tls {
     }
 
     /// The streams that TLS refused since this was last asked, the oldest first; of many, the last 64. With the feature
-    /// `tracing` each is a warning as well.
+    /// `tracing` they are warnings as well: at most ten in ten seconds, and then how many more there were.
     pub fn take_refusals(&self) -> Vec<TlsRefusal> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
     }
@@ -116,7 +120,16 @@ impl Tls {
     fn note(&self, peer: SocketAddr, error: &io::Error, phase: Phase) {
         let why = explain(error, phase);
         #[cfg(feature = "tracing")]
-        tracing::warn!("memberlist: TLS refused with={peer}: {why}");
+        {
+            let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+            match warnings.admit(Instant::now()) {
+                Some(0) => tracing::warn!("memberlist: TLS refused with={peer}: {why}"),
+                Some(silent) => {
+                    tracing::warn!("memberlist: TLS refused with={peer}: {why} (and {silent} more before it)")
+                }
+                None => {}
+            }
+        }
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         if refusals.len() == REFUSALS {
             refusals.pop_front();
@@ -128,6 +141,31 @@ impl Tls {
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").field("credentials", &self.credentials).finish_non_exhaustive()
+    }
+}
+
+/// Any stranger can cause a warning, and must not be able to fill a disk with them.
+#[cfg(feature = "tracing")]
+#[derive(Debug, Default)]
+struct Throttle {
+    since: Option<Instant>,
+    said: u32,
+    silent: u64,
+}
+
+#[cfg(feature = "tracing")]
+impl Throttle {
+    /// Whether to say something now; if so, how many were not said before it.
+    fn admit(&mut self, now: Instant) -> Option<u64> {
+        if self.since.is_none_or(|since| now - since >= WINDOW) {
+            (self.since, self.said) = (Some(now), 0);
+        }
+        if self.said >= WARNINGS {
+            self.silent += 1;
+            return None;
+        }
+        self.said += 1;
+        Some(core::mem::take(&mut self.silent))
     }
 }
 
@@ -299,3 +337,24 @@ const LONGEST: Duration = Duration::from_secs(10);
 const ENOUGH: Duration = Duration::from_secs(1);
 /// Refusals that are remembered until somebody asks.
 const REFUSALS: usize = 64;
+/// Warnings in a window.
+#[cfg(feature = "tracing")]
+const WARNINGS: u32 = 10;
+#[cfg(feature = "tracing")]
+const WINDOW: Duration = Duration::from_secs(10);
+
+#[cfg(all(test, feature = "tracing"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_cannot_fill_the_log() {
+        let mut throttle = Throttle::default();
+        let begun = Instant::now();
+        let said: Vec<_> =
+            (0..20_000).filter_map(|n| throttle.admit(begun + Duration::from_millis(n))).collect();
+        let mut expected = vec![0; 20];
+        expected[10] = 10_000 - 10;
+        assert_eq!(said, expected);
+    }
+}
