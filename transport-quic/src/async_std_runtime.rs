@@ -10,7 +10,7 @@ use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::io::{self, IoSliceMut};
 use std::net::{ToSocketAddrs, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time;
 
 use async_io::Async;
@@ -114,7 +114,7 @@ impl quinn::Runtime for AsyncStdQuic {
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(Arc::new(QuicSocket { socket: Async::new(socket)?, state }))
+        Ok(Arc::new(QuicSocket { socket: Async::new(socket)?, state, pause: Mutex::default() }))
     }
 }
 
@@ -135,6 +135,14 @@ impl AsyncTimer for QuicTimer {
 struct QuicSocket {
     socket: Async<UdpSocket>,
     state: UdpSocketState,
+    pause: Mutex<Pause>,
+}
+
+/// Waits out failures to receive: each in a row twice as long.
+#[derive(Debug, Default)]
+struct Pause {
+    last: Option<Duration>,
+    timer: Option<async_io::Timer>,
 }
 
 impl AsyncUdpSocket for QuicSocket {
@@ -152,14 +160,32 @@ impl AsyncUdpSocket for QuicSocket {
         buffers: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
+            if let Some(timer) = &mut pause.timer {
+                ready!(Pin::new(timer).poll(cx));
+                pause.timer = None;
+            }
             // Tried first: the reactor says once that there is something, and the socket for as long as there is.
             match self.state.recv((&self.socket).into(), buffers, meta) {
+                Ok(count) => {
+                    pause.last = None;
+                    return Poll::Ready(Ok(count));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(self.socket.poll_readable(cx))?
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                received => return Poll::Ready(received),
+                // What a peer's host answers to an earlier datagram (Windows) is no failure of the socket.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+                    ) => {}
+                // To quinn an error would be the end of the endpoint, and most of them pass.
+                Err(_) => {
+                    let next = pause.last.map_or(SHORTEST, |last| (last * 2).min(LONGEST));
+                    (pause.last, pause.timer) = (Some(next), Some(async_io::Timer::after(next)));
+                }
             }
         }
     }
@@ -206,3 +232,35 @@ impl fmt::Debug for Writable {
 
 /// As good as never, and still a time that every platform can express.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+/// How long the socket is left alone after a failure.
+const SHORTEST: Duration = Duration::from_millis(5);
+const LONGEST: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use quinn::Runtime as _;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_to_receive_is_not_the_end_of_the_socket() {
+        let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (socket, peer) =
+            (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        // One that is connected hears of it that nobody is there.
+        socket.connect(nobody).unwrap();
+        socket.send(b"anybody?").unwrap();
+        let other = socket.try_clone().unwrap();
+        let wrapped = AsyncStdQuic.wrap_udp_socket(socket).unwrap();
+        let (mut buf, mut meta) = ([0; 100], [RecvMeta::default()]);
+        let mut receive =
+            |cx: &mut Context<'_>| wrapped.poll_recv(cx, &mut [IoSliceMut::new(&mut buf)], &mut meta);
+        let mut cx = Context::from_waker(core::task::Waker::noop());
+        assert!(receive(&mut cx).is_pending());
+
+        other.connect(peer.local_addr().unwrap()).unwrap();
+        peer.send_to(b"hello", other.local_addr().unwrap()).unwrap();
+        let count = async_std::task::block_on(core::future::poll_fn(|cx| receive(cx))).unwrap();
+        assert_eq!((count, meta[0].len), (1, 5));
+    }
+}
