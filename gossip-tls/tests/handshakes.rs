@@ -149,16 +149,19 @@ fn a_key_listed_for_a_name_is_good_for_that_name_only() {
     assert!(matches!(&refusal, Refusal::WrongName { listed, .. } if listed == "elsewhere"), "{refusal}");
 }
 
+/// Somebody who lets one other in, and itself.
+fn listing(other: &Identity, identity: &Identity) -> Credentials {
+    let allowed = Allowed::list([other.fingerprint(), identity.fingerprint()]).unwrap();
+    Credentials::new(identity.clone(), allowed)
+}
+
 #[test]
 fn trust_on_first_use_keeps_a_name_to_its_first_key() {
     let folder = tempfile::tempdir().unwrap();
     let list = folder.path().join("members");
     fs::write(&list, "# nobody yet\n").unwrap();
     let own = Identity::self_made("own").unwrap();
-    let everybody = |identity: &Identity| {
-        let allowed = Allowed::list([own.fingerprint(), identity.fingerprint()]).unwrap();
-        Credentials::new(identity.clone(), allowed)
-    };
+    let everybody = |identity: &Identity| listing(&own, identity);
     let (first, second) = (Identity::self_made("a").unwrap(), Identity::self_made("a").unwrap());
     // Off by default.
     let strict = Credentials::new(own.clone(), Allowed::file(&list).unwrap());
@@ -187,10 +190,7 @@ fn who_could_not_be_written_down_stays() {
     fs::write(&list, "").unwrap();
     let own = Identity::self_made("own").unwrap();
     let trusting = Credentials::new(own.clone(), Allowed::file(&list).unwrap().trust_on_first_use(true));
-    let is_let_in = |identity: &Identity| {
-        let allowed = Allowed::list([own.fingerprint(), identity.fingerprint()]).unwrap();
-        shake(&Credentials::new(identity.clone(), allowed), &trusting).1.is_ok()
-    };
+    let is_let_in = |identity: &Identity| shake(&listing(&own, identity), &trusting).1.is_ok();
     // In place of the file there is something that cannot be written to.
     fs::remove_file(&list).unwrap();
     fs::create_dir(&list).unwrap();

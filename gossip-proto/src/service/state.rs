@@ -26,8 +26,11 @@ pub(crate) struct StateMerge {
 }
 
 /// Bytes of names that a state may hold. Peers refuse what is over 20 MiB, in a sealed stream together with what SWIM says of the
-/// same members, and with it every exchange (spec 1.5).
+/// same members, and with it every exchange (spec 1.6, 1.11).
 const NAMES: usize = 8 << 20;
+
+/// The most that a member takes in a state.
+const LONGEST: usize = 2 * (MAX_NAME + 5) + 9;
 
 /// What a member takes in a state: name and length, twice if it left, and a time.
 fn weight(record: &Record) -> usize {
@@ -42,6 +45,9 @@ fn is_gone(record: &Record) -> bool {
 /// Bytes by which names are too long for a state: of members that are there, and of those that are gone, which are left out
 /// first. It takes tens of thousands of long names, which somebody has to invent.
 fn excess(swim: &Swim) -> [usize; 2] {
+    if swim.roster.slots() as usize <= NAMES / LONGEST {
+        return [0; 2];
+    }
     let mut weights = [0; 2];
     for record in (0..swim.roster.slots()).filter_map(|slot| swim.roster.used(slot)) {
         if record.says.is_some() {

@@ -4,11 +4,6 @@ use super::*;
 use gossip_proto::wire::message::*;
 use std::borrow::Cow;
 
-fn invented(n: usize, incarnation: u32, meta: &[u8]) -> Vec<u8> {
-    AliveOf { name: &format!("x{n}"), incarnation, addr: &octets(n), port: 7946, meta, vsn: &SERF_VSN }
-        .encode()
-}
-
 /// Names: the table takes what it has room for and keeps whom it has; the news about the rest is not passed on either.
 #[test]
 fn invented_members_stop_at_the_cap() {

@@ -172,6 +172,11 @@ fn b(host: u8, incarnation: u32) -> Vec<u8> {
         .encode()
 }
 
+fn invented(n: usize, incarnation: u32, meta: &[u8]) -> Vec<u8> {
+    AliveOf { name: &format!("x{n}"), incarnation, addr: &octets(n), port: 7946, meta, vsn: &SERF_VSN }
+        .encode()
+}
+
 /// The address of an attacker's `n`th invention.
 fn octets(n: usize) -> [u8; 4] {
     let [_, a, b, c] = (n as u32).to_be_bytes();

@@ -9,24 +9,39 @@ use gossip_proto::wire::serf::{PushPullParts, RecentEvent, SerfType};
 use gossip_proto::wire::stream::write_stream;
 use std::borrow::Cow;
 
-/// What a peer sends to exchange states: one member, itself, and the user state.
-fn request(layers: &Layers, join: bool, user_state: &[u8]) -> Vec<u8> {
-    let header = PushPullHeader { nodes: 1, user_state_len: user_state.len() as i64, join };
+/// What a peer sends to exchange states: so many, as they are written, and what is of services.
+fn states(
+    layers: &Layers,
+    join: bool,
+    nodes: usize,
+    write: impl FnOnce(&mut Vec<u8>),
+    user_state: &[u8],
+) -> Vec<u8> {
+    let header = PushPullHeader { nodes: nodes as i64, user_state_len: user_state.len() as i64, join };
     let mut body = message(MessageType::PushPull, |bytes| header.encode(bytes));
-    let state = NodeState {
-        name: Cow::Borrowed(b"b"),
-        addr: [10, 0, 0, 2].as_slice().into(),
-        port: 7946,
-        incarnation: 1,
-        vsn: SERF_VSN.as_slice().into(),
-        ..NodeState::default()
-    };
-    state.encode(&mut body).expect("a vector has room");
+    write(&mut body);
     body.extend_from_slice(user_state);
     let mut bytes = Vec::new();
     write_stream(layers, true, &[&body], &mut Nonces::new([3; 32]), &mut Deflater::new(), &mut bytes)
         .expect("it is short enough");
     bytes
+}
+
+fn member(name: &str, addr: [u8; 4], body: &mut Vec<u8>) {
+    let state = NodeState {
+        name: Cow::Borrowed(name.as_bytes()),
+        addr: addr.as_slice().into(),
+        port: 7946,
+        incarnation: 1,
+        vsn: SERF_VSN.as_slice().into(),
+        ..NodeState::default()
+    };
+    state.encode(body).expect("a vector has room");
+}
+
+/// One member, itself, and the user state.
+fn request(layers: &Layers, join: bool, user_state: &[u8]) -> Vec<u8> {
+    states(layers, join, 1, |body| member("b", [10, 0, 0, 2], body), user_state)
 }
 
 /// Serf's part of a state: names that left, at that time, and nothing else.
@@ -129,17 +144,7 @@ fn replies_that_are_not_read_stop_at_the_memory_for_exchanges() {
             .compression(Compression::Off)
             .max_exchange_bytes(4 << 20);
     });
-    victim.flood(1500, |n| {
-        AliveOf {
-            name: &format!("x{n}"),
-            incarnation: 1,
-            addr: &octets(n),
-            port: 7946,
-            meta: &[b'm'; 400],
-            vsn: &SERF_VSN,
-        }
-        .encode()
-    });
+    victim.flood(1500, |n| invented(n, 1, &[b'm'; 400]));
     while victim.node.poll_membership().is_some() {}
     let layers = Layers { keyring: Some(key()), compression: Compression::Off, ..Layers::default() };
     let bytes = request(&layers, false, b"");
@@ -176,17 +181,7 @@ fn replies_of_a_table_that_changes_count_too() {
     let mut victim = Victim::new(|config, _| {
         config.compression(Compression::Off).max_exchange_bytes(4 << 20);
     });
-    victim.flood(1500, |n| {
-        AliveOf {
-            name: &format!("x{n}"),
-            incarnation: 1,
-            addr: &octets(n),
-            port: 7946,
-            meta: &[b'm'; 400],
-            vsn: &SERF_VSN,
-        }
-        .encode()
-    });
+    victim.flood(1500, |n| invented(n, 1, &[b'm'; 400]));
     while victim.node.poll_membership().is_some() {}
     let layers = Layers { compression: Compression::Off, ..Layers::default() };
     let bytes = request(&layers, false, b"");
@@ -211,30 +206,9 @@ fn replies_of_a_table_that_changes_count_too() {
 fn streams_that_are_long_to_read_keep_no_state_from_being_merged() {
     let mut victim = Victim::new(|_, _| {});
     let layers = Layers { compression: Compression::All, ..Layers::default() };
-    let sent = |nodes: usize, states: &dyn Fn(&mut Vec<u8>)| {
-        let header = PushPullHeader { nodes: nodes as i64, user_state_len: 0, join: true };
-        let mut body = message(MessageType::PushPull, |bytes| header.encode(bytes));
-        states(&mut body);
-        let mut bytes = Vec::new();
-        write_stream(&layers, true, &[&body], &mut Nonces::new([3; 32]), &mut Deflater::new(), &mut bytes)
-            .expect("it is short enough");
-        bytes
-    };
-    let honest = sent(1000, &|body| {
-        for n in 0..1000 {
-            let (name, addr) = (format!("x{n}"), octets(n));
-            let state = NodeState {
-                name: Cow::Borrowed(name.as_bytes()),
-                addr: addr.as_slice().into(),
-                port: 7946,
-                incarnation: 1,
-                vsn: SERF_VSN.as_slice().into(),
-                ..NodeState::default()
-            };
-            state.encode(body).expect("a vector has room");
-        }
-    });
-    let long = sent(1 << 20, &|body| body.resize(body.len() + (1 << 20) - 1, 0xc0));
+    let newcomers = |body: &mut Vec<u8>| (0..1000).for_each(|n| member(&format!("x{n}"), octets(n), body));
+    let honest = states(&layers, true, 1000, newcomers, b"");
+    let long = states(&layers, true, 1 << 20, |body| body.resize(body.len() + (1 << 20) - 1, 0xc0), b"");
     assert!(long.len() < 8192, "{} bytes", long.len());
     for bytes in [&honest, &long, &long, &long] {
         let id = victim.accept().expect("a place");
