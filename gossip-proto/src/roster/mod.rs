@@ -252,23 +252,21 @@ impl Roster {
     /// A member at this address; with several, one that lives: a host that comes back under another name shares it with the name
     /// that it had, which is remembered for a day.
     pub(crate) fn at(&self, addr: SocketAddr) -> Option<u32> {
-        let found = self.find_at(addr, |_| true)?;
+        let addr = canonical(addr);
+        let hash = self.keyed.addr(&addr);
+        let found = self.addresses.find(hash, |&slot| self.get(slot).is_at(addr)).copied()?;
         if self.get(found).is_member() {
-            Some(found)
-        } else {
-            self.find_at(addr, Record::is_member).or(Some(found))
+            return Some(found);
         }
+        let lives = |slot: u32| self.get(slot).is_member() && self.get(slot).is_at(addr);
+        Some(self.addresses.find(hash, |&slot| lives(slot)).copied().unwrap_or(found))
     }
 
     /// Whether a record at this address is of that kind; a name that is gone may share it with one that is there.
     pub(crate) fn any_at(&self, addr: SocketAddr, is: impl Fn(&Record) -> bool) -> bool {
-        self.find_at(addr, is).is_some()
-    }
-
-    fn find_at(&self, addr: SocketAddr, is: impl Fn(&Record) -> bool) -> Option<u32> {
         let addr = canonical(addr);
-        let matches = |&slot: &u32| self.get(slot).is_at(addr) && is(self.get(slot));
-        self.addresses.find(self.keyed.addr(&addr), matches).copied()
+        let matches = |slot: u32| self.get(slot).is_at(addr) && is(self.get(slot));
+        self.addresses.find(self.keyed.addr(&addr), |&slot| matches(slot)).is_some()
     }
 
     /// Admits a name: a slot that SWIM does not yet list counts as never seen. `None` if the table is full.
