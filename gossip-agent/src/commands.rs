@@ -136,7 +136,7 @@ async fn run(command: Command, local: &Local) -> Result<Value, String> {
             let stats = events::counters(&cluster.stats().await);
             let clocks = cluster.clocks().await.map_err(text)?;
             json!({
-                "health": cluster.health().await,
+                "health": cluster.health().await.map_err(text)?,
                 "member_time": clocks.member,
                 "event_time": clocks.event,
                 "query_time": clocks.query,

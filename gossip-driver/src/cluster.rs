@@ -20,6 +20,7 @@ use crate::answers::Answers;
 use crate::driver::Driver;
 use crate::ending::{Ending, Nothing};
 use crate::error::{EndReason, Error, JoinError, JoinErrorKind, JoinReport};
+use crate::log;
 use crate::notice::MemberInfo;
 use crate::options::Options;
 use crate::resolve::{Resolve, RuntimeResolver};
@@ -39,7 +40,7 @@ where
     R: Runtime,
 {
     let (cluster, driver, done) = prepare(machine, transport, &runtime, options);
-    runtime.spawn(driver.run(cluster.ending.clone(), done));
+    runtime.spawn(log::within_span(driver.run(cluster.ending.clone(), done)));
     cluster
 }
 
@@ -58,8 +59,9 @@ where
 {
     let (cluster, mut driver, done) = prepare(machine, transport, &runtime, options);
     let (news, feed) = driver.feed();
-    runtime.spawn(snapshot::keep(runtime.clone(), file, news, feed, done.clone()));
-    runtime.spawn(driver.run(cluster.ending.clone(), done));
+    let tell = cluster.commands.downgrade();
+    runtime.spawn(log::within_span(snapshot::keep(runtime.clone(), file, news, feed, tell, done.clone())));
+    runtime.spawn(log::within_span(driver.run(cluster.ending.clone(), done)));
     cluster
 }
 
@@ -166,37 +168,13 @@ impl<M: Machine + 'static> Cluster<M> {
         }
     }
 
-    /// The members now, and everything that happens from then on, with no gap in between. A subscriber that is slow
-    /// holds up nothing: changes of members are folded together for it, of events it loses the oldest and is told.
+    /// The members now, and everything that happens from then on, with no gap in between. Events of before are not told, not
+    /// even the node's own: subscribe before [`Cluster::join`], which brings some. A subscriber that is slow holds up
+    /// nothing: changes of members are folded together for it, of events it loses the oldest and is told.
     pub async fn subscribe(&self) -> Subscription {
         match self.call(|core, now| core.subscribe(now)).await {
             Ok(subscription) => subscription,
             Err(_) => Subscription::ended(self.ending.last().members.clone()),
-        }
-    }
-
-    /// Sends a user message in one datagram, best effort.
-    pub async fn send(&self, to: &Name, payload: Bytes) -> Result<(), Error> {
-        let to = to.clone();
-        self.call(move |core, now| {
-            let key = find(&core.machine, &to)?;
-            Ok(core.machine.send(now, key, payload)?)
-        })
-        .await?
-    }
-
-    /// Sends a user message by stream, and waits until the stream has taken it over. `Ok` says that the connection stood, and
-    /// that of the message at most the last 64 KiB were not yet handed to the system; what is left gets out within the stream's
-    /// own time, and if the node is shut down at once, within [`Options::close_timeout`]. It does not say that the member
-    /// has the message: a connection that breaks now takes along what was not delivered, and nobody is told.
-    pub async fn send_reliable(&self, to: &Name, payload: Bytes) -> Result<(), Error> {
-        let to = to.clone();
-        match self
-            .operate(move |machine, now| Ok(machine.send_reliable(now, find(machine, &to)?, payload)?))
-            .await?
-        {
-            Outcome::Sent(Err(why)) => Err(Error::Send(why)),
-            _ => Ok(()),
         }
     }
 
@@ -250,9 +228,9 @@ impl<M: Machine + 'static> Cluster<M> {
         }
     }
 
-    /// The local health score: 0 is healthy (Lifeguard).
-    pub async fn health(&self) -> u32 {
-        self.call(|core, _| core.machine.health()).await.unwrap_or(0)
+    /// The local health score: 0 is healthy (Lifeguard). Fails if the node has ended.
+    pub async fn health(&self) -> Result<u32, Error> {
+        self.call(|core, _| core.machine.health()).await
     }
 
     /// Ends the recording with the state the node is in now, and waits until its file is closed; see
@@ -505,6 +483,32 @@ impl Cluster<Node> {
 }
 
 impl Cluster<Membership> {
+    /// Sends a user message to a member, in one datagram, best effort; there it is a [`crate::Notice::Message`]. Serf nodes have no
+    /// such messages, they would take them for their own: between those, ask a query.
+    pub async fn send(&self, to: &Name, payload: Bytes) -> Result<(), Error> {
+        let to = to.clone();
+        self.call(move |core, now| {
+            let key = find(&core.machine, &to)?;
+            Ok(core.machine.send(now, key, payload)?)
+        })
+        .await?
+    }
+
+    /// Sends a user message by stream, and waits until the stream has taken it over. `Ok` says that the connection stood, and
+    /// that of the message at most the last 64 KiB were not yet handed to the system; what is left gets out within the stream's
+    /// own time, and if the node is shut down at once, within [`Options::close_timeout`]. It does not say that the member
+    /// has the message: a connection that breaks now takes along what was not delivered, and nobody is told.
+    pub async fn send_reliable(&self, to: &Name, payload: Bytes) -> Result<(), Error> {
+        let to = to.clone();
+        match self
+            .operate(move |machine, now| Ok(machine.send_reliable(now, find(machine, &to)?, payload)?))
+            .await?
+        {
+            Outcome::Sent(Err(why)) => Err(Error::Send(why)),
+            _ => Ok(()),
+        }
+    }
+
     /// Replaces this node's metadata, at most 512 bytes.
     pub async fn set_metadata(&self, metadata: Bytes) -> Result<bool, Error> {
         self.announce(move |node, now| node.set_metadata(now, metadata)).await

@@ -48,6 +48,7 @@ pub use file::replace_file;
 pub use gossip_proto;
 #[cfg(feature = "interfaces")]
 pub use interfaces::private_address;
+pub use keyring::{KeyError, parse_key, parse_keyring, read_keyring};
 pub use lines::SnapshotLines;
 pub use notice::{MemberInfo, Notice};
 pub use options::Options;

@@ -2,6 +2,7 @@
 //! `tracing` nothing of this remains.
 
 use core::fmt;
+use core::future::Future;
 use core::time::Duration;
 
 use gossip_proto::{Cause, ChangeKind, Event, Instant, Stats};
@@ -20,6 +21,17 @@ macro_rules! emit {
     }};
 }
 pub(crate) use emit;
+
+/// What a node logs is in the span in which it was started: who runs several in one process tells them apart by that.
+#[cfg(feature = "tracing")]
+pub(crate) fn within_span<F: Future>(task: F) -> tracing::instrument::Instrumented<F> {
+    tracing::Instrument::in_current_span(task)
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) fn within_span<F: Future>(task: F) -> F {
+    task
+}
 
 /// A member changed.
 pub(crate) fn change(member: &MemberInfo, kind: ChangeKind, cause: &Cause) {

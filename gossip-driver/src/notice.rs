@@ -140,6 +140,12 @@ pub enum Notice {
     RosterFull,
     /// The recording ended because it has reached its limit, or because its disk did not keep up; the file plays up to there.
     RecordingStopped,
+    /// The snapshot file could not be written: a restart would go on from an older state. It is tried again every 30 seconds, and
+    /// told each time.
+    SnapshotFailed {
+        /// What the operating system says.
+        error: String,
+    },
     /// This many events were lost here because they were not taken in time. Changes of members never are.
     Lagged {
         /// How many.
@@ -189,6 +195,7 @@ impl Notice {
                 }
                 Self::Message { payload, .. } => payload.len(),
                 Self::UserState { state, .. } => state.len(),
+                Self::SnapshotFailed { error } => error.len(),
                 _ => 0,
             }
     }

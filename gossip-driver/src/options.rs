@@ -23,8 +23,9 @@ pub struct Options {
     /// Bytes that they may take.
     pub event_bytes: usize,
     /// The file that follows the keyring: a JSON array of keys in base64, the primary first, as Serf has it. A change of
-    /// the keyring counts, and is answered, only when it is safely there. Default none: the ring is as it was configured
-    /// after a restart.
+    /// the keyring counts, and is answered, only when it is safely there. Adapters take the keyring from it when they start a
+    /// node, and the configured one only while there is no such file; who starts a machine by hand calls
+    /// [`Options::restore_keyring`]. Default none: the ring is as it was configured after a restart.
     pub keyring_file: Option<PathBuf>,
     /// The file in which a node keeps what its next life takes over; see [`SnapshotOptions`]. Adapters open it; who starts a
     /// node by hand does that with [`crate::start_with_snapshot`]. Default none.

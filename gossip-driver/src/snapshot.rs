@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use async_channel::Sender;
+use async_channel::{Sender, WeakSender};
 use atomic_waker::AtomicWaker;
 use gossip_proto::{ChangeKind, Clocks, Instant, Name, Node, Restore, Snapshot, Status};
 
@@ -23,6 +23,7 @@ use crate::lines::SnapshotLines;
 use crate::log::emit;
 use crate::notice::Notice;
 use crate::runtime::{Runtime, Timer};
+use crate::state::Command;
 use crate::subscribe::Subscription;
 
 /// The file in which a node keeps whom it knows and what it has seen, for its next life.
@@ -141,9 +142,10 @@ pub(crate) async fn keep<R: Runtime>(
     opened: SnapshotFile,
     mut news: Subscription,
     feed: Arc<Feed>,
+    tell: WeakSender<Command<Node>>,
     done: Sender<Nothing>,
 ) {
-    let mut keeper = Keeper::new(&runtime, opened);
+    let mut keeper = Keeper::new(&runtime, opened, tell);
     for member in core::mem::take(&mut news.members) {
         keeper.lines.member(&member.name, member.addr, member.status, None);
     }
@@ -223,12 +225,15 @@ struct Keeper<'r, R> {
     lines: SnapshotLines,
     /// The file lacks lines, or has grown too long; it is to be written anew, not before this.
     behind: Option<Instant>,
+    /// Whom to tell of a disk that fails.
+    tell: WeakSender<Command<Node>>,
 }
 
 impl<'r, R: Runtime> Keeper<'r, R> {
-    fn new(runtime: &'r R, opened: SnapshotFile) -> Self {
+    fn new(runtime: &'r R, opened: SnapshotFile, tell: WeakSender<Command<Node>>) -> Self {
         let SnapshotFile { path, file, snapshot } = opened;
-        Self { runtime, path, file: Some(file), most: 0, lines: SnapshotLines::new(snapshot), behind: None }
+        let lines = SnapshotLines::new(snapshot);
+        Self { runtime, path, file: Some(file), most: 0, lines, behind: None, tell }
     }
 
     fn learn(&mut self, learnt: &Learnt) {
@@ -294,6 +299,11 @@ impl<'r, R: Runtime> Keeper<'r, R> {
     fn failed(&mut self, now: Instant, error: &io::Error) {
         emit!(error, "serf: the snapshot {} cannot be written: {error}", self.path.display());
         self.behind = Some(now + RECOVERY);
+        let error = error.to_string();
+        if let Some(tell) = self.tell.upgrade() {
+            // With the loop's queue full it is told the next time, 30 s from now, if it still fails.
+            let _ = tell.try_send(Box::new(|core, _| core.publish(&Notice::SnapshotFailed { error })));
+        }
     }
 }
 

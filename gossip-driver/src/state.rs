@@ -111,6 +111,11 @@ impl<M: Machine> Core<M> {
         self.machine.members().map(|member| MemberInfo::from(&member)).collect()
     }
 
+    /// Tells all subscribers what the machine does not know.
+    pub(crate) fn publish(&self, notice: &Notice) {
+        publish(&self.publishers, notice);
+    }
+
     /// Hands the machine's three outputs to those who wait for them.
     pub(crate) fn deliver(&mut self, now: Instant) {
         self.watch.look(self.machine.stats(), || self.machine.local().incarnation);
@@ -161,14 +166,19 @@ impl<M: Machine> Core<M> {
                 }
                 continue;
             }
-            let Some(notice) = Notice::from_event(&event) else { continue };
-            for publisher in &self.publishers {
-                publisher.event(notice.clone());
+            if let Some(notice) = Notice::from_event(&event) {
+                publish(&self.publishers, &notice);
             }
         }
         for operation in over {
             self.queries.remove(&operation);
         }
+    }
+}
+
+fn publish(publishers: &[Publisher], notice: &Notice) {
+    for publisher in publishers {
+        publisher.event(notice.clone());
     }
 }
 

@@ -16,8 +16,8 @@ use std::thread;
 use std::time::Instant as Clock;
 
 use gossip_proto::{
-    Config, Instant, Machine, Node, NonceSecret, Seed, ServiceConfig, Source, StreamAction, StreamFailure,
-    StreamId, TransmitFailure,
+    Completion, Config, Instant, Machine, Node, NonceSecret, Seed, ServiceConfig, Source, StreamAction,
+    StreamFailure, StreamId, TransmitFailure,
 };
 
 /// Streams are looked at this often; a driver with an event loop of its own waits for all sockets at once instead.
@@ -80,6 +80,9 @@ impl Driver {
             }
             while let Some(completion) = self.machine.poll_completion() {
                 println!("{completion:?}");
+                if let Completion::NameLost { .. } = completion {
+                    return Err("the name is another node's".into());
+                }
             }
             while let Some(event) = self.machine.poll_event() {
                 println!("{event:?}");
@@ -120,7 +123,10 @@ impl Driver {
 
     fn receive_streams(&mut self) {
         let now = self.now();
-        while let Ok((socket, from)) = self.tcp.accept() {
+        // While there is no room for more they wait in the listen queue.
+        while self.machine.may_accept_stream()
+            && let Ok((socket, from)) = self.tcp.accept()
+        {
             // Refused streams are closed by being dropped.
             if let Ok(id) = self.machine.accept_stream(now, Source::unauthenticated(from)) {
                 self.connections.insert(id, Connection::new(socket));

@@ -15,7 +15,7 @@ use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::time::Instant as Clock;
 
 use gossip_proto::{
-    ChangeKind, Config, Event, Instant, Machine, Node, NonceSecret, Seed, ServiceConfig, Source,
+    ChangeKind, Completion, Config, Event, Instant, Machine, Node, NonceSecret, Seed, ServiceConfig, Source,
     StreamAction, StreamFailure, StreamId, TransmitFailure,
 };
 use smol::channel::{Receiver, Sender, bounded, unbounded};
@@ -131,7 +131,7 @@ impl Driver {
             self.send_datagrams();
             self.serve_streams();
             self.offer_unread();
-            self.tell();
+            self.tell()?;
         }
     }
 
@@ -322,18 +322,23 @@ impl Driver {
         }
     }
 
-    fn tell(&mut self) {
+    fn tell(&mut self) -> std::io::Result<()> {
         while let Some(change) = self.node.poll_membership() {
             if let Some(member) = self.node.member(change.key) {
                 let _ = self.news.try_send(News::Member(member.name.to_string(), change.kind));
             }
         }
-        while self.node.poll_completion().is_some() {}
+        while let Some(completion) = self.node.poll_completion() {
+            if let Completion::NameLost { .. } = completion {
+                return Err(std::io::Error::other("the name is another node's"));
+            }
+        }
         while let Some(event) = self.node.poll_event() {
             if let Event::UserEvent { name, payload, .. } = event {
                 let _ = self.news.try_send(News::Event(name.to_vec(), payload.to_vec()));
             }
         }
+        Ok(())
     }
 }
 

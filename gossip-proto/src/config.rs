@@ -385,7 +385,8 @@ config! {
         event_buffer: usize = 512,
         /// User events kept per slot and Lamport time; more are dropped and counted (Q7).
         max_events_per_ltime: usize = 64,
-        /// Longest user event: name and payload, and the encoded whole (serf.md 3.11). At most 9,216.
+        /// Longest user event: name and payload, and the encoded whole; what a datagram carries is a limit as well (serf.md
+        /// 3.11). At most 9,216.
         user_event_size_limit: usize = 512,
         /// Multiplier of the default query timeout: `mult * gossip_interval * ceil(log10(n + 1))` (serf.md 5.1).
         query_timeout_mult: u32 = 16,

@@ -82,6 +82,9 @@ display! { ConfigError {
     Self::ExcludedByAdmission => format_args!("the node's own tags break its admission rules"),
 }}
 
+/// What [`CommandError::TooBig`] calls the limit that no parameter sets.
+pub(crate) const ONE_DATAGRAM: &str = "one datagram";
+
 /// A command that cannot be carried out. The caller's fault; state did not change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -98,12 +101,14 @@ pub enum CommandError {
     TooManyOperations,
     /// The outgoing queue is full; poll transmits first.
     Congested,
-    /// A message larger than what the path carries in one datagram.
+    /// A message, or what names it, is too long.
     TooBig {
-        /// Its encoded length.
+        /// Its length, encoded where the limit is about that.
         len: usize,
-        /// The most that fits.
+        /// The most that is allowed now.
         max: usize,
+        /// What sets that: the parameter of the configuration, or in words, such as "one datagram".
+        limit: &'static str,
     },
     /// A value that breaks a limit of the configuration.
     Config(ConfigError),
@@ -136,7 +141,7 @@ display! { CommandError {
     Self::LeaveInProgress => format_args!("Leave already in progress"),
     Self::TooManyOperations => format_args!("too many operations are open"),
     Self::Congested => format_args!("the outgoing queue is full"),
-    Self::TooBig { len, max } => format_args!("message of {len} bytes exceeds limit of {max} bytes"),
+    Self::TooBig { len, max, limit } => format_args!("message of {len} bytes exceeds limit of {max} bytes ({limit})"),
     Self::Config(error) => format_args!("{error}"),
     Self::Unsupported => format_args!("Feature not supported by this protocol version"),
     Self::UnknownRequest => format_args!("no such request"),

@@ -62,7 +62,9 @@
 //!
 //! # Features
 //!
-//! None is on by default. `std` lets checksums use the processor's own instructions; drivers turn it on. `testing` adds what fuzz targets and tests of your own need.
+//! None is on by default. `std` lets checksums use the processor's own instructions; drivers turn it on. `testing` adds the bodies of the fuzz
+//! targets, for a fuzzer of your own. To test what you build on a machine take `transport_mem::net`, a whole network in virtual time, and its
+//! `observe`, which checks what must always hold.
 #![no_std]
 #![forbid(unsafe_code)]
 

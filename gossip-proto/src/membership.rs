@@ -11,7 +11,7 @@ use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 
 use crate::contract::machine;
-use crate::error::{CommandError, ConfigError};
+use crate::error::{CommandError, ConfigError, ONE_DATAGRAM};
 use crate::machine::ReplayError;
 use crate::output::{OperationId, Source};
 use crate::swim::{Lane, News, Swim, Upper, Waiter};
@@ -84,7 +84,7 @@ impl Membership {
         self.swim.advance(now);
         self.swim.record(|now| Input::BroadcastAbout { now, subject, payload: Payload(&payload) });
         if subject.len() > MAX_SUBJECT {
-            return Err(CommandError::TooBig { len: subject.len(), max: MAX_SUBJECT });
+            return Err(CommandError::TooBig { len: subject.len(), max: MAX_SUBJECT, limit: "a subject" });
         }
         let key = self.begin_broadcast(&payload)?;
         let waiter = Some(Waiter::Operation(key));
@@ -104,7 +104,7 @@ impl Membership {
         }
         let max = self.swim.max_broadcast();
         if payload.len() > max {
-            return Err(CommandError::TooBig { len: payload.len(), max });
+            return Err(CommandError::TooBig { len: payload.len(), max, limit: ONE_DATAGRAM });
         }
         self.swim.begin_announcement()
     }
@@ -136,7 +136,11 @@ impl Membership {
     pub fn set_user_state(&mut self, state: Bytes) -> Result<(), CommandError> {
         self.swim.record(|_| Input::SetUserState { state: &state });
         if state.len() > MAX_USER_STATE {
-            return Err(CommandError::TooBig { len: state.len(), max: MAX_USER_STATE });
+            return Err(CommandError::TooBig {
+                len: state.len(),
+                max: MAX_USER_STATE,
+                limit: "a user state",
+            });
         }
         self.upper.user_state = state;
         Ok(())

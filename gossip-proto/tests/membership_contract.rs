@@ -56,7 +56,9 @@ fn packets_keep_to_the_path() {
     }
     let b = script.machine.find(b"b").unwrap().key;
     let refused = script.machine.send(script.now, b, vec![0; 600].into()).unwrap_err();
-    let CommandError::TooBig { len: 600, max } = refused else { panic!("{refused:?}") };
+    let CommandError::TooBig { len: 600, max, limit: "one datagram" } = refused else {
+        panic!("{refused:?}")
+    };
     assert!((590..600).contains(&max), "{max}");
     script.machine.send(script.now, b, vec![0; max].into()).unwrap();
     let (mut to_b, mut longest) = (0, 0);

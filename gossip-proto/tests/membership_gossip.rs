@@ -167,7 +167,7 @@ fn a_newer_broadcast_about_a_subject_displaces_the_older_one() {
     script.machine.broadcast_about(now, b"silence/1", "over".into()).unwrap();
     assert_eq!((script.drain(addr(2)).len(), script.machine.stats().rumors_displaced), (1, 1));
     let long = script.machine.broadcast_about(now, &[b'x'; 513], "x".into());
-    assert_eq!(long, Err(CommandError::TooBig { len: 513, max: 512 }));
+    assert_eq!(long, Err(CommandError::TooBig { len: 513, max: 512, limit: "a subject" }));
     let large = vec![0; script.machine.max_broadcast() + 1];
     assert!(matches!(
         script.machine.broadcast_about(now, b"s", large.into()),

@@ -297,7 +297,7 @@ fn messages_too_long_for_their_path_are_refused_at_once() {
     machine.handle_path(now, addr(2), 600);
     assert_eq!(
         machine.send(now, to, vec![0; max].into()),
-        Err(CommandError::TooBig { len: max, max: max - 800 })
+        Err(CommandError::TooBig { len: max, max: max - 800, limit: "one datagram" })
     );
     net.run_ms(100);
     assert!(

@@ -86,7 +86,7 @@ fn nothing_longer_than_every_path_carries_is_taken_for_gossip() {
     let now = script.now;
     assert!(matches!(
         script.machine.broadcast(now, vec![0; 1200].into()),
-        Err(CommandError::TooBig { len: 1200, max }) if (1150..1162).contains(&max)
+        Err(CommandError::TooBig { len: 1200, max, .. }) if (1150..1162).contains(&max)
     ));
     let max = |script: &mut Script| match script.machine.send(now, script.key("b"), vec![0; 3000].into()) {
         Err(CommandError::TooBig { max, .. }) => max,

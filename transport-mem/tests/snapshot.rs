@@ -301,6 +301,7 @@ fn a_file_that_cannot_be_replaced_is_appended_to() {
         let moved = directory.with_extension("moved");
         world.runtime.block_on(async {
             let node = world.keeping(1, false);
+            let mut news = node.subscribe().await;
             // The open file goes along; a new one finds no place.
             fs::rename(directory, &moved).unwrap();
             let text = || read(&moved.join(name(1)));
@@ -311,6 +312,9 @@ fn a_file_that_cannot_be_replaced_is_appended_to() {
             assert!(node.leave().await.unwrap());
             world.sleep(SECOND).await;
             assert!(text().contains("\nleave\n"));
+            let failed = core::iter::from_fn(|| news.try_recv())
+                .find(|notice| matches!(notice, Notice::SnapshotFailed { .. }));
+            assert!(failed.is_some());
 
             // It is tried again.
             fs::rename(&moved, directory).unwrap();

@@ -91,6 +91,15 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// [`Options::snapshot`] is set for a memberlist node, which has none: `start_node` starts one that has.
+    SnapshotOfMembership,
+    /// The keyring file cannot be read, or holds something else.
+    Keyring {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// The file for the recording cannot be made.
     Recording {
         /// The file.
@@ -115,6 +124,12 @@ impl fmt::Display for StartError {
             Self::Config(error) => error.fmt(f),
             Self::Snapshot { path, error } => {
                 write!(f, "cannot open the snapshot file {}: {error}", path.display())
+            }
+            Self::SnapshotOfMembership => f.write_str(
+                "only a Serf node keeps a snapshot; leave the option away, or start with start_node",
+            ),
+            Self::Keyring { path, error } => {
+                write!(f, "cannot use the keyring file {}: {error}", path.display())
             }
             Self::Recording { path, error } => {
                 write!(f, "cannot record to {}: {error}", path.display())

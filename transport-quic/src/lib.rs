@@ -7,14 +7,14 @@
 //! let credentials = Credentials::from_files("web-1.pem", "web-1.pem", Authorities::file("authority.pem")?)?;
 //! let configure = |advertise| (Config::lan("web-1", advertise), ServiceConfig::default());
 //! let node = start_node(Bind::new(credentials), configure).await?;
-//! node.join(&["10.0.0.7", "seed.example.org:7946"]).await?;
-//!
 //! let mut news = node.subscribe().await;
+//! node.join(&["10.0.0.7", "seed.example.org:7946"]).await?;
 //! while let Some(notice) = news.recv().await {
 //!     if let Notice::Change { member, kind, .. } = notice {
 //!         println!("{} {:?}", member.name, kind);
 //!     }
 //! }
+//! println!("ended: {}", node.closed().await);
 //! # Ok(())
 //! # }
 //! ```
@@ -42,6 +42,11 @@
 //! [`Limits::connections`], and closed when they are idle. At most four datagrams wait for a connection that is being
 //! opened; gossip gives way first. Nothing is sent before both sides have proven their key (no 0-RTT), and nothing is resumed.
 //! [`Limits`] bounds what peers and strangers can make a node remember.
+//!
+//! # Features
+//!
+//! `tracing` has nodes log, in the words that operators of Serf know, within the span in which a node was started: give it one with
+//! the node's name where a process runs several. The others choose runtimes:
 //!
 //! # Runtimes
 //!
@@ -86,7 +91,7 @@ pub use gossip_proto::{
 pub use gossip_tls;
 pub use gossip_tls::{Allowed, Authorities, Authority, Credentials, Fingerprint, Identity, TlsError, Trust};
 pub use limits::Limits;
-pub use start::{FINGERPRINT_TAG, start_membership, start_node};
+pub use start::{FINGERPRINT_TAG, prepare, start_membership, start_node};
 pub use stream::QuicStream;
 pub use transport::QuicTransport;
 #[cfg(feature = "runtime-tokio")]

@@ -4,72 +4,86 @@ use core::net::SocketAddr;
 use std::sync::Arc;
 
 use gossip_driver::gossip_proto::{
-    Config, ConfigError, Instant, Machine, Membership, Node, NonceSecret, Seed, ServiceConfig,
+    Config, Instant, Machine, Membership, Node, NonceSecret, Seed, ServiceConfig,
 };
 use gossip_driver::{Cluster, Options, Runtime, SnapshotFile};
 
 use crate::bind::{Bind, StartError, entropy};
 use crate::endpoint::FIRST_DATAGRAM;
+use crate::limits::Limits;
 use crate::transport::QuicTransport;
 
 /// The tag that shows a node's fingerprint.
 pub const FINGERPRINT_TAG: &str = "fingerprint";
 
 /// Starts a Serf node. `configure` is told the address that others will be told to use, which the configuration must
-/// carry on. Identities, the datagram size of unknown paths, and the number of paths are set here.
+/// carry on; then [`prepare`] makes it fit for QUIC, and the tag [`FINGERPRINT_TAG`] (80 bytes of the 512 that tags may
+/// take) joins its `fixed_tags`. If there is a file at [`Options::keyring_file`], its keys stand for those of the
+/// configuration.
 pub async fn start_node(
     bind: Bind,
     configure: impl FnOnce(SocketAddr) -> (Config, ServiceConfig),
 ) -> Result<Cluster<Node>, StartError> {
     let mut bind = bind;
+    let snapshot = bind.options.snapshot.take();
     let fingerprint = bind.credentials.fingerprint().to_string();
-    let limit = bind.limits.connections;
+    let (options, limits) = (bind.options.clone(), bind.limits.clone());
     let configure = move |advertise| {
         let (mut config, mut services) = configure(advertise);
-        settle(&mut config, limit);
-        services.fixed_tags(vec![(FINGERPRINT_TAG.into(), fingerprint.into())]);
-        (config, services)
+        finish(&mut config, &limits, &options)?;
+        let mut tags = services.values().fixed_tags.clone();
+        tags.retain(|(name, _)| name != FINGERPRINT_TAG);
+        tags.push((FINGERPRINT_TAG.into(), fingerprint.into()));
+        services.fixed_tags(tags);
+        Ok::<_, StartError>((config, services))
     };
-    let Some(snapshot) = bind.options.snapshot.take() else {
-        return start(bind, |now, advertise, seed, nonces| {
-            let (config, services) = configure(advertise);
-            Node::new(now, config, services, seed, nonces)
+    let Some(snapshot) = snapshot else {
+        return launch(bind, |now, advertise, seed, nonces| {
+            let (config, services) = configure(advertise)?;
+            Ok(Plain(Node::new(now, config, services, seed, nonces)?))
         });
     };
     launch(bind, |now, advertise, seed, nonces| {
         // Once the socket is bound: the file of a node that already runs here is not touched.
         let file = SnapshotFile::open(&snapshot)
             .map_err(|error| StartError::Snapshot { path: snapshot.path, error })?;
-        let (config, mut services) = configure(advertise);
+        let (config, mut services) = configure(advertise)?;
         services.restore(Some(file.restore(config.name())));
         Ok(Kept { node: Node::new(now, config, services, seed, nonces)?, file })
     })
 }
 
 /// Starts a memberlist node. `configure` is told the address that others will be told to use, which the configuration
-/// must carry on. Identities, the datagram size of unknown paths, and the number of paths are set here.
+/// must carry on; then [`prepare`] makes it fit for QUIC. If there is a file at [`Options::keyring_file`], its keys stand for
+/// those of the configuration. Snapshots are Serf's: [`Options::snapshot`] is refused.
 pub async fn start_membership(
     bind: Bind,
     configure: impl FnOnce(SocketAddr) -> Config,
 ) -> Result<Cluster<Membership>, StartError> {
-    let limit = bind.limits.connections;
-    start(bind, |now, advertise, seed, nonces| {
+    if bind.options.snapshot.is_some() {
+        return Err(StartError::SnapshotOfMembership);
+    }
+    let (options, limits) = (bind.options.clone(), bind.limits.clone());
+    launch(bind, |now, advertise, seed, nonces| {
         let mut config = configure(advertise);
-        settle(&mut config, limit);
-        Membership::new(now, config, seed, nonces)
+        finish(&mut config, &limits, &options)?;
+        Ok(Plain(Membership::new(now, config, seed, nonces)?))
     })
 }
 
-/// What QUIC asks of the machine.
-fn settle(config: &mut Config, connections: usize) {
-    config.identities(true).unknown_path(FIRST_DATAGRAM).max_paths(connections);
+/// Makes a configuration fit for QUIC, as this crate's `start_node` does it; for who starts a machine by hand. Who a peer is has
+/// been proven, so identities are on; on a path that is not known yet datagrams are no longer than QUIC carries on any; and a
+/// cluster of more members than [`Limits::connections`] gossips rather over connections that are open.
+pub fn prepare(config: &mut Config, limits: &Limits) {
+    config.identities(true).unknown_path(FIRST_DATAGRAM).max_paths(limits.connections);
 }
 
-fn start<M: Machine + Send + 'static>(
-    bind: Bind,
-    make: impl FnOnce(Instant, SocketAddr, Seed, NonceSecret) -> Result<M, ConfigError>,
-) -> Result<Cluster<M>, StartError> {
-    launch(bind, |now, advertise, seed, nonces| Ok(Plain(make(now, advertise, seed, nonces)?)))
+fn finish(config: &mut Config, limits: &Limits, options: &Options) -> Result<(), StartError> {
+    prepare(config, limits);
+    options.restore_keyring(config).map_err(|error| StartError::Keyring {
+        path: options.keyring_file.clone().unwrap_or_default(),
+        error,
+    })
 }
 
 /// What is driven, and how.

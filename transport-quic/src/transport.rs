@@ -28,6 +28,7 @@ pub struct QuicTransport {
 
 impl QuicTransport {
     /// Binds the socket, for who starts a machine by hand or tests a driver; nodes are started with [`crate::start_node`].
+    /// The machine's configuration must have been [prepared](crate::prepare) for QUIC.
     /// Runs on tokio if it is called within tokio, otherwise on async-std, and so must the driver. `label` is the
     /// cluster's, empty if it has none; of `bind` only the address, the size of the buffers, the credentials and the limits
     /// count.

@@ -26,6 +26,8 @@ async fn two_nodes_meet() {
         member.tags.iter().find(|(tag, _)| tag == "fingerprint").map(|(_, value)| value.clone())
     };
     assert!(tag("one").is_some() && tag("two").is_some() && tag("one") != tag("two"));
+    // Fixed tags of the application's stay beside it.
+    assert!(one.local().await.tag("zone").is_some());
     two.leave().await.unwrap();
     until("two has left", async || status_of(&one, "two").await == Some(Status::Left)).await;
     two.shutdown().await;

@@ -161,7 +161,7 @@ async fn nothing_on_the_wire_can_be_read() {
             .then_some(())
     })
     .await;
-    nodes[0].send_reliable(&"quince".into(), "medlar".into()).await.unwrap();
+    nodes[0].query("plum", "medlar", transport_quic::QueryParams::default()).await.unwrap();
     assert!(nodes[0].ping(&"quince".into()).await.unwrap().is_some());
 
     for relay in &relays {

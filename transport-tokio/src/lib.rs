@@ -6,18 +6,23 @@
 //!
 //! let configure = |advertise| (Config::lan("web-1", advertise), ServiceConfig::default());
 //! let node = start_node(Bind::default(), configure).await?;
+//! let mut news = node.subscribe().await;
 //! node.join(&["10.0.0.7", "seed.example.org:7946"]).await?;
 //! node.user_event("deploy", "v42", true).await?;
-//!
-//! let mut news = node.subscribe().await;
 //! while let Some(notice) = news.recv().await {
 //!     if let Notice::Change { member, kind, .. } = notice {
 //!         println!("{} {:?}", member.name, kind);
 //!     }
 //! }
+//! println!("ended: {}", node.closed().await);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//!
+//! None is on by default. `tracing` has nodes log, in the words that operators of Serf know, within the span in which a node was
+//! started: give it one with the node's name where a process runs several. `tls` is for streams, see below.
 //!
 //! # TLS
 //!
@@ -59,25 +64,33 @@ pub use transport::TokioTransport;
 use gossip_proto::{Instant, NonceSecret};
 
 /// Starts a Serf node. `configure` is told the address that others will be told to use, which the configuration must
-/// carry on.
+/// carry on. If there is a file at [`Options::keyring_file`], its keys stand for those of the configuration.
 pub async fn start_node(
     bind: Bind,
     configure: impl FnOnce(SocketAddr) -> (Config, ServiceConfig),
 ) -> Result<Cluster<Node>, StartError> {
     let mut bind = bind;
-    let Some(snapshot) = bind.options.snapshot.take() else {
-        return start(bind, |now, advertise, seed, nonces| {
-            let (config, services) = configure(advertise);
-            Node::new(now, config, services, seed, nonces)
-        });
+    let snapshot = bind.options.snapshot.take();
+    let options = bind.options.clone();
+    let configure = |advertise| {
+        let (mut config, services) = configure(advertise);
+        restore_keyring(&options, &mut config)?;
+        Ok::<_, StartError>((config, services))
     };
-    start_with(
+    let Some(snapshot) = snapshot else {
+        let make = |now, advertise, seed, nonces| {
+            let (config, services) = configure(advertise)?;
+            Ok(Node::new(now, config, services, seed, nonces)?)
+        };
+        return start(bind, make, gossip_driver::start);
+    };
+    start(
         bind,
         |now, advertise, seed, nonces| {
             // Once the sockets are bound: the file of a node that already runs here is not touched.
             let file = SnapshotFile::open(&snapshot)
                 .map_err(|error| StartError::Snapshot { path: snapshot.path, error })?;
-            let (config, mut services) = configure(advertise);
+            let (config, mut services) = configure(advertise)?;
             services.restore(Some(file.restore(config.name())));
             Ok((Node::new(now, config, services, seed, nonces)?, file))
         },
@@ -88,23 +101,32 @@ pub async fn start_node(
 }
 
 /// Starts a memberlist node. `configure` is told the address that others will be told to use, which the configuration
-/// must carry on.
+/// must carry on. If there is a file at [`Options::keyring_file`], its keys stand for those of the configuration. Snapshots
+/// are Serf's: [`Options::snapshot`] is refused.
 pub async fn start_membership(
     bind: Bind,
     configure: impl FnOnce(SocketAddr) -> Config,
 ) -> Result<Cluster<Membership>, StartError> {
-    start(bind, |now, advertise, seed, nonces| Membership::new(now, configure(advertise), seed, nonces))
+    if bind.options.snapshot.is_some() {
+        return Err(StartError::SnapshotOfMembership);
+    }
+    let options = bind.options.clone();
+    let make = |now, advertise, seed, nonces| {
+        let mut config = configure(advertise);
+        restore_keyring(&options, &mut config)?;
+        Ok(Membership::new(now, config, seed, nonces)?)
+    };
+    start(bind, make, gossip_driver::start)
 }
 
-fn start<M: gossip_proto::Machine + Send + 'static>(
-    bind: Bind,
-    make: impl FnOnce(Instant, SocketAddr, Seed, NonceSecret) -> Result<M, ConfigError>,
-) -> Result<Cluster<M>, StartError> {
-    let make = |now, advertise, seed, nonces| Ok(make(now, advertise, seed, nonces)?);
-    start_with(bind, make, gossip_driver::start)
+fn restore_keyring(options: &Options, config: &mut Config) -> Result<(), StartError> {
+    options.restore_keyring(config).map_err(|error| StartError::Keyring {
+        path: options.keyring_file.clone().unwrap_or_default(),
+        error,
+    })
 }
 
-fn start_with<A, M>(
+fn start<A, M>(
     bind: Bind,
     make: impl FnOnce(Instant, SocketAddr, Seed, NonceSecret) -> Result<A, StartError>,
     run: impl FnOnce(A, TokioTransport, TokioRuntime, Options) -> Cluster<M>,

@@ -6,11 +6,12 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use tokio::time::timeout;
-use transport_tokio::gossip_proto::Bytes;
+use transport_tokio::gossip_proto::wire::keyring::{Key, Keyring};
 use transport_tokio::gossip_proto::wire::layers::Compression;
+use transport_tokio::gossip_proto::{Bytes, KeyCommand};
 use transport_tokio::{
     AdvertiseError, Bind, BindError, ChangeKind, Cluster, Config, EndReason, Error, Membership, Name, Node,
-    Notice, ServiceConfig, StartError, Status, Subscription, start_membership, start_node,
+    Notice, ServiceConfig, SnapshotOptions, StartError, Status, Subscription, start_membership, start_node,
 };
 
 async fn node(name: &str, addr: &str) -> Cluster<Node> {
@@ -201,6 +202,47 @@ async fn errors_at_the_start_say_what_to_do() {
     let error =
         start_membership(loopback().into(), |advertise| Config::local("", advertise)).await.unwrap_err();
     assert!(error.to_string().contains("name is empty"), "{error}");
+}
+
+#[tokio::test]
+async fn keys_that_were_changed_are_there_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let [old, new] = [[1; 32], [2; 32]].map(|bytes| Key::new(&bytes).unwrap());
+    let start = async || {
+        let mut bind = Bind::from(loopback());
+        bind.options.keyring_file = Some(directory.path().join("ring.json"));
+        let ring = Keyring::new(old.clone(), []).unwrap();
+        let configure = |advertise| {
+            let mut config = Config::local("quince", advertise);
+            config.keyring(Some(ring));
+            (config, ServiceConfig::default())
+        };
+        start_node(bind, configure).await
+    };
+    let first = start().await.unwrap();
+    for command in
+        [KeyCommand::Install(new.clone()), KeyCommand::Use(new.clone()), KeyCommand::Remove(old.clone())]
+    {
+        assert_eq!(first.keys(command).await.unwrap().failure(), None);
+    }
+    first.shutdown().await;
+    let second = start().await.unwrap();
+    let report = second.keys(KeyCommand::List).await.unwrap();
+    assert_eq!((report.keys, report.primary_keys), (vec![(new.clone(), 1)], vec![(new, 1)]));
+    second.shutdown().await;
+
+    std::fs::write(directory.path().join("ring.json"), "[]").unwrap();
+    let error = start().await.unwrap_err();
+    assert!(error.to_string().ends_with("ring.json: it has no keys"), "{error}");
+}
+
+#[tokio::test]
+async fn a_snapshot_of_a_membership_is_refused() {
+    let mut bind = Bind::from(loopback());
+    bind.options.snapshot = Some(SnapshotOptions { path: "never".into(), rejoin_after_leave: false });
+    let error = start_membership(bind, |advertise| Config::local("quince", advertise)).await.unwrap_err();
+    assert!(matches!(error, StartError::SnapshotOfMembership), "{error}");
+    assert!(!std::path::Path::new("never").exists());
 }
 
 #[test]

@@ -54,10 +54,10 @@ impl Services {
         let event = UserEvent { ltime, name: name.into(), payload: payload.into(), coalesce };
         let len = 1 + event.encoded_len();
         // Beyond a datagram gossip would carry it nowhere, whatever the limit says (serf.md 3.11).
-        let max = self.config.user_event_size_limit.min(swim.max_broadcast());
+        let (max, limit) = swim.broadcast_limit(self.config.user_event_size_limit, "user_event_size_limit");
         let raw = name.len() + payload.len();
         if raw > max || len > max {
-            return Err(CommandError::TooBig { len: raw.max(len), max });
+            return Err(CommandError::TooBig { len: raw.max(len), max, limit });
         }
         let key = swim.begin_announcement()?;
         self.event_clock.take();

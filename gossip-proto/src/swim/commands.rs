@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::outgoing::Outgoing;
 use super::streams::Purpose;
 use super::{Awaited, Deadline, News, Notice, Swim, Upper, Waiter};
-use crate::error::{CommandError, ConfigError};
+use crate::error::{CommandError, ConfigError, ONE_DATAGRAM};
 use crate::machine::JoinTarget;
 use crate::output::{Cause, Completion, JoinFailure, OperationId, Outcome, StreamFailure};
 use crate::roster::{LOCAL, canonical};
@@ -237,7 +237,7 @@ impl Swim {
         let room = self.layers.max_packet_body(self.config.surest_datagram(), true);
         let max = room.saturating_sub(super::OWN_ALIVE + self.config.name.as_bytes().len());
         if metadata.len() > max {
-            return Err(CommandError::TooBig { len: metadata.len(), max });
+            return Err(CommandError::TooBig { len: metadata.len(), max, limit: ONE_DATAGRAM });
         }
         // Nobody else would believe it.
         if !self.admits(self.config.name.as_bytes(), &metadata, false) {
@@ -265,7 +265,7 @@ impl Swim {
         let slot = self.roster.resolve(to).ok_or(CommandError::UnknownMember)?;
         let max = self.max_message(self.roster.get(slot).socket());
         if payload.len() > max {
-            return Err(CommandError::TooBig { len: payload.len(), max });
+            return Err(CommandError::TooBig { len: payload.len(), max, limit: ONE_DATAGRAM });
         }
         if self.push_outgoing(Outgoing::User { to, payload }) { Ok(()) } else { Err(CommandError::Congested) }
     }
@@ -278,7 +278,7 @@ impl Swim {
         let slot = self.roster.resolve(to).ok_or(CommandError::UnknownMember)?;
         let max = crate::wire::stream::MAX_FRAME as usize - 1024;
         if payload.len() > max {
-            return Err(CommandError::TooBig { len: payload.len(), max });
+            return Err(CommandError::TooBig { len: payload.len(), max, limit: "a message by stream" });
         }
         let key = self.begin(Kind::Send, None)?;
         let addr = self.roster.get(slot).socket();

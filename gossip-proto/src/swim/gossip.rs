@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::outgoing::{Outgoing, put};
 use super::rumors::{LANES, RumorId, Why};
 use super::{Lane, Notice, Rumor, Swim, Upper, Waiter, scale};
+use crate::error::ONE_DATAGRAM;
 use crate::roster::{LOCAL, Record, Standing};
 use crate::wire::compound::{MAX_PARTS, Packer};
 use crate::wire::message::{Accusation, MessageType};
@@ -92,6 +93,12 @@ impl Swim {
     /// Longest service message that gossip can carry; anything longer would sit in the queue for ever (serf.md Q19).
     pub(crate) fn max_broadcast(&self) -> usize {
         self.layers.max_packet_body(self.config.surest_datagram(), true).saturating_sub(1 + COMPOUND)
+    }
+
+    /// The lower one of a parameter and what gossip can carry, and what that is called.
+    pub(crate) fn broadcast_limit(&self, most: usize, parameter: &'static str) -> (usize, &'static str) {
+        let carried = self.max_broadcast();
+        if most <= carried { (most, parameter) } else { (carried, ONE_DATAGRAM) }
     }
 
     /// How many rumors of a kind wait.

@@ -8,11 +8,13 @@ use std::thread;
 ///
 /// ```
 /// # use transport_mem::net::Replay;
-/// let replay = Replay::new("cluster", "join_converges", 7, 50);
+/// // In the file `tests/cluster.rs` of a package.
+/// let replay = Replay::new(env!("CARGO_PKG_NAME"), "cluster", "join_converges", 7, 50);
 /// let (seed, nodes) = (replay.seed(), replay.nodes()); // 7 and 50, or what the environment says
 /// ```
 #[derive(Debug)]
 pub struct Replay {
+    package: &'static str,
     suite: &'static str,
     test: &'static str,
     seed: u64,
@@ -20,10 +22,17 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// The parameters of a run: `SEED` and `NODES` of the environment, or these.
-    pub fn new(suite: &'static str, test: &'static str, seed: u64, nodes: usize) -> Self {
+    /// The parameters of a run: `SEED` and `NODES` of the environment, or these. The rest says which test of which package
+    /// runs it.
+    pub fn new(
+        package: &'static str,
+        suite: &'static str,
+        test: &'static str,
+        seed: u64,
+        nodes: usize,
+    ) -> Self {
         let nodes = from_env("NODES").map_or(nodes, |nodes| nodes as usize);
-        Self { suite, test, seed: seed_from_env(seed), nodes }
+        Self { package, suite, test, seed: seed_from_env(seed), nodes }
     }
 
     /// The seed to run with.
@@ -38,8 +47,8 @@ impl Replay {
 
     /// The line that repeats the run.
     pub fn line(&self) -> String {
-        let Self { suite, test, seed, nodes } = self;
-        format!("SEED={seed} NODES={nodes} cargo test -p transport-mem --test {suite} {test} -- --exact")
+        let Self { package, suite, test, seed, nodes } = self;
+        format!("SEED={seed} NODES={nodes} cargo test -p {package} --test {suite} {test} -- --exact")
     }
 }
 
@@ -83,10 +92,7 @@ mod tests {
 
     #[test]
     fn the_line_names_everything_that_decides_the_run() {
-        let replay = Replay { suite: "cluster", test: "some_test", seed: 5, nodes: 9 };
-        assert_eq!(
-            replay.line(),
-            "SEED=5 NODES=9 cargo test -p transport-mem --test cluster some_test -- --exact"
-        );
+        let replay = Replay { package: "mine", suite: "cluster", test: "some_test", seed: 5, nodes: 9 };
+        assert_eq!(replay.line(), "SEED=5 NODES=9 cargo test -p mine --test cluster some_test -- --exact");
     }
 }

@@ -59,8 +59,13 @@ fn measured(per_site: usize, a: NodeId, b: NodeId) -> (f64, f64) {
 #[test]
 fn estimates_approach_the_latencies_of_the_network() {
     for seed in seeds(0..4) {
-        let replay =
-            Replay::new("cluster", "coordinates::estimates_approach_the_latencies_of_the_network", seed, 15);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "coordinates::estimates_approach_the_latencies_of_the_network",
+            seed,
+            15,
+        );
         let (mut net, nodes) = sites(&replay, 5, |_, _| {});
         net.run_for(900 * SECOND);
         let noise = measured(5, nodes[0], nodes[nodes.len() - 1]).1;
@@ -96,7 +101,13 @@ fn estimates_approach_the_latencies_of_the_network() {
 // upstream: TestSerf_Coordinates
 #[test]
 fn who_has_them_switched_off_is_in_nobodys_way() {
-    let replay = Replay::new("cluster", "coordinates::who_has_them_switched_off_is_in_nobodys_way", 1, 3);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "cluster",
+        "coordinates::who_has_them_switched_off_is_in_nobodys_way",
+        1,
+        3,
+    );
     let (mut net, nodes) = sites(&replay, 3, |number, services| {
         services.coordinates(number != 2);
     });

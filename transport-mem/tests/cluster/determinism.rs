@@ -50,8 +50,13 @@ fn eventful(seed: u64, count: usize, keep: bool) -> Net {
 
 #[test]
 fn two_runs_from_one_seed_are_equal_byte_for_byte() {
-    let replay =
-        Replay::new("cluster", "determinism::two_runs_from_one_seed_are_equal_byte_for_byte", 2026, 50);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "cluster",
+        "determinism::two_runs_from_one_seed_are_equal_byte_for_byte",
+        2026,
+        50,
+    );
     let (seed, nodes) = (replay.seed(), replay.nodes());
     let (first, second) = (eventful(seed, nodes, true), eventful(seed, nodes, true));
     assert_eq!(first.trace().hash(), second.trace().hash());
@@ -70,7 +75,8 @@ fn two_runs_from_one_seed_are_equal_byte_for_byte() {
 
 #[test]
 fn another_seed_is_another_run() {
-    let replay = Replay::new("cluster", "determinism::another_seed_is_another_run", 2026, 50);
+    let replay =
+        Replay::new(env!("CARGO_PKG_NAME"), "cluster", "determinism::another_seed_is_another_run", 2026, 50);
     let (seed, nodes) = (replay.seed(), replay.nodes());
     let hashes: Vec<_> = (0..3).map(|offset| eventful(seed + offset, nodes, false).trace().hash()).collect();
     assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2] && hashes[0] != hashes[2], "{hashes:x?}");
@@ -78,7 +84,8 @@ fn another_seed_is_another_run() {
 
 #[test]
 fn looking_changes_nothing() {
-    let replay = Replay::new("cluster", "determinism::looking_changes_nothing", 9, 10);
+    let replay =
+        Replay::new(env!("CARGO_PKG_NAME"), "cluster", "determinism::looking_changes_nothing", 9, 10);
     let run = |look: bool| {
         let (mut net, _) = cluster(&replay);
         if look {

@@ -14,7 +14,7 @@ use crate::support::*;
 fn a_crash_is_noticed_by_all_in_time_and_not_too_soon() {
     for (seed, nodes) in seeds(0..4).flat_map(|seed| [3, 5, 10, 30, 100].map(|nodes| (seed, nodes))) {
         let test = "failures::a_crash_is_noticed_by_all_in_time_and_not_too_soon";
-        let replay = Replay::new("cluster", test, seed, nodes);
+        let replay = Replay::new(env!("CARGO_PKG_NAME"), "cluster", test, seed, nodes);
         let (mut net, nodes) = cluster(&replay);
         let count = nodes.len();
         let victim = nodes[count / 2];
@@ -57,7 +57,13 @@ fn a_crash_is_noticed_by_all_in_time_and_not_too_soon() {
 #[test]
 fn confirmations_shorten_the_suspicion() {
     for seed in seeds(0..5) {
-        let replay = Replay::new("cluster", "failures::confirmations_shorten_the_suspicion", seed, 30);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "failures::confirmations_shorten_the_suspicion",
+            seed,
+            30,
+        );
         let (mut net, nodes) = cluster(&replay);
         net.crash(nodes[9]);
         let took =
@@ -70,7 +76,13 @@ fn confirmations_shorten_the_suspicion() {
 #[test]
 fn several_crashes_at_once_are_all_noticed() {
     for seed in seeds(0..3) {
-        let replay = Replay::new("cluster", "failures::several_crashes_at_once_are_all_noticed", seed, 40);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "failures::several_crashes_at_once_are_all_noticed",
+            seed,
+            40,
+        );
         let (mut net, nodes) = cluster(&replay);
         let victims = &nodes[5..15];
         for &victim in victims {
@@ -91,7 +103,7 @@ fn several_crashes_at_once_are_all_noticed() {
 // upstream: TestMemberList_ResetNodes
 #[test]
 fn the_dead_are_forgotten() {
-    let replay = Replay::new("cluster", "failures::the_dead_are_forgotten", 1, 10);
+    let replay = Replay::new(env!("CARGO_PKG_NAME"), "cluster", "failures::the_dead_are_forgotten", 1, 10);
     let (mut net, nodes) = cluster(&replay);
     net.crash(nodes[4]);
     until(&mut net, 60 * SECOND, "failed everywhere", |net| net.all_see(nodes[4], Status::Failed));
@@ -109,8 +121,13 @@ fn the_dead_are_forgotten() {
 fn a_pause_shorter_than_the_suspicion_is_refuted() {
     let mut suspected = 0;
     for seed in seeds(0..12) {
-        let replay =
-            Replay::new("cluster", "failures::a_pause_shorter_than_the_suspicion_is_refuted", seed, 20);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "failures::a_pause_shorter_than_the_suspicion_is_refuted",
+            seed,
+            20,
+        );
         let (mut net, nodes) = cluster(&replay);
         let victim = nodes[3];
         let before = net.machine(victim).unwrap().local().incarnation;
@@ -140,6 +157,7 @@ fn a_pause_shorter_than_the_suspicion_is_refuted() {
 fn a_long_pause_is_survived_by_the_others_and_by_the_node() {
     for seed in seeds(0..5) {
         let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
             "cluster",
             "failures::a_long_pause_is_survived_by_the_others_and_by_the_node",
             seed,
@@ -162,8 +180,13 @@ fn a_long_pause_is_survived_by_the_others_and_by_the_node() {
 
 #[test]
 fn stopped_sockets_make_a_node_doubt_itself_before_others() {
-    let replay =
-        Replay::new("cluster", "failures::stopped_sockets_make_a_node_doubt_itself_before_others", 2, 10);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "cluster",
+        "failures::stopped_sockets_make_a_node_doubt_itself_before_others",
+        2,
+        10,
+    );
     let (mut net, nodes) = cluster(&replay);
     net.stop_io(nodes[0]);
     net.run_for(3 * SECOND);
@@ -177,7 +200,8 @@ fn stopped_sockets_make_a_node_doubt_itself_before_others() {
 #[test]
 fn loss_alone_kills_nobody() {
     for seed in seeds(0..3) {
-        let replay = Replay::new("cluster", "failures::loss_alone_kills_nobody", seed, 30);
+        let replay =
+            Replay::new(env!("CARGO_PKG_NAME"), "cluster", "failures::loss_alone_kills_nobody", seed, 30);
         let (mut net, _) = cluster(&replay);
         net.set_conditions(lossy(0.1));
         net.run_for(120 * SECOND);
@@ -192,7 +216,13 @@ fn loss_alone_kills_nobody() {
 // upstream: TestMemberList_ProbeNode_FallbackTCP
 #[test]
 fn a_node_without_datagrams_lives_by_its_streams() {
-    let replay = Replay::new("cluster", "failures::a_node_without_datagrams_lives_by_its_streams", 6, 8);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "cluster",
+        "failures::a_node_without_datagrams_lives_by_its_streams",
+        6,
+        8,
+    );
     let (mut net, nodes) = cluster(&replay);
     for &other in &nodes[1..] {
         net.block_datagrams(other, nodes[0], true);
@@ -209,7 +239,13 @@ fn a_node_without_datagrams_lives_by_its_streams() {
 #[test]
 fn a_cut_between_two_is_bridged_by_helpers() {
     for seed in seeds(0..3) {
-        let replay = Replay::new("cluster", "failures::a_cut_between_two_is_bridged_by_helpers", seed, 8);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "failures::a_cut_between_two_is_bridged_by_helpers",
+            seed,
+            8,
+        );
         let (mut net, nodes) = cluster_with(&replay, |config| {
             config.stream_pings(false);
         });
@@ -224,7 +260,13 @@ fn a_cut_between_two_is_bridged_by_helpers() {
 #[test]
 fn a_deaf_node_does_not_kill_its_peers() {
     for seed in seeds(0..3) {
-        let replay = Replay::new("cluster", "failures::a_deaf_node_does_not_kill_its_peers", seed, 20);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "failures::a_deaf_node_does_not_kill_its_peers",
+            seed,
+            20,
+        );
         let (mut net, nodes) = cluster(&replay);
         let deaf = nodes[0];
         for &other in &nodes[1..] {
@@ -244,6 +286,7 @@ fn a_deaf_node_does_not_kill_its_peers() {
 fn crashes_and_restarts_without_end_settle_once_they_stop() {
     for seed in seeds(0..3) {
         let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
             "cluster",
             "failures::crashes_and_restarts_without_end_settle_once_they_stop",
             seed,
@@ -287,7 +330,13 @@ fn crashes_and_restarts_without_end_settle_once_they_stop() {
 #[test]
 fn a_crash_is_noticed_where_sockets_report_it() {
     for seed in seeds(0..5) {
-        let replay = Replay::new("cluster", "failures::a_crash_is_noticed_where_sockets_report_it", seed, 10);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "failures::a_crash_is_noticed_where_sockets_report_it",
+            seed,
+            10,
+        );
         let (mut net, nodes) = cluster(&replay);
         net.report_unreachable(true);
         net.crash(nodes[4]);

@@ -14,7 +14,7 @@ fn formed(replay: &Replay) -> (Net, Vec<NodeId>) {
 /// What joins bring about, without their noise: nothing is said of it, and later things go as they do anywhere.
 #[test]
 fn all_know_all_and_a_crash_is_noticed() {
-    let (mut net, nodes) = formed(&Replay::new("cluster", "all_know_all", 1, 64));
+    let (mut net, nodes) = formed(&Replay::new(env!("CARGO_PKG_NAME"), "cluster", "all_know_all", 1, 64));
     assert!(net.agrees());
     let told = |net: &Net| nodes.iter().map(|&node| net.log(node).changes.len()).sum::<usize>();
     // Each has told of itself, as a node does that starts.
@@ -98,7 +98,8 @@ fn services_know_them_and_recordings_play() {
 #[test]
 fn forming_is_repeatable() {
     let run = |seed| {
-        let (mut net, nodes) = formed(&Replay::new("cluster", "forming_is_repeatable", seed, 40));
+        let (mut net, nodes) =
+            formed(&Replay::new(env!("CARGO_PKG_NAME"), "cluster", "forming_is_repeatable", seed, 40));
         net.run_for(5 * SECOND);
         net.vanish(nodes[1]);
         net.run_for(10 * SECOND);

@@ -80,7 +80,7 @@ fn heals(
     for seed in seeds(sweep) {
         for &side in sides {
             for &span in spans {
-                let replay = Replay::new("cluster", test, seed, nodes);
+                let replay = Replay::new(env!("CARGO_PKG_NAME"), "cluster", test, seed, nodes);
                 let (mut net, nodes) = cluster(&replay, |_, _| {});
                 let (left, right) = nodes.split_at(side);
                 let (met, agreed) = cut(&mut net, left, right, span);
@@ -140,7 +140,7 @@ fn a_day_apart_is_no_end_for_many() {
 /// earlier lives are still about.
 fn restarts(test: &'static str, nodes: usize, sweep: core::ops::Range<u64>) {
     for seed in seeds(sweep) {
-        let replay = Replay::new("cluster", test, seed, nodes);
+        let replay = Replay::new(env!("CARGO_PKG_NAME"), "cluster", test, seed, nodes);
         let mut net = Network::new(Seed::from_u64(replay.seed()));
         net.keep_logs(false);
         let contacts: Vec<_> =
@@ -199,7 +199,13 @@ fn two_hundred_restart_and_all_is_well() {
 #[test]
 fn a_cluster_follows_through_a_time_far_ahead() {
     for seed in seeds(0..3) {
-        let replay = Replay::new("cluster", "healing::a_cluster_follows_through_a_time_far_ahead", seed, 8);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "healing::a_cluster_follows_through_a_time_far_ahead",
+            seed,
+            8,
+        );
         let (mut net, nodes) = cluster(&replay, |_, _| {});
         // A node that has been there, as one of upstream's would after such an event.
         let last = gossip_proto::Clocks { member: 3, event: 1 << 40, query: 2 };
@@ -230,8 +236,13 @@ fn a_cluster_follows_through_a_time_far_ahead() {
 #[test]
 fn a_farewell_is_understood_although_packets_are_lost() {
     for seed in seeds(0..10) {
-        let replay =
-            Replay::new("cluster", "healing::a_farewell_is_understood_although_packets_are_lost", seed, 12);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "healing::a_farewell_is_understood_although_packets_are_lost",
+            seed,
+            12,
+        );
         let (mut net, nodes) = cluster(&replay, |_, _| {});
         net.set_conditions(transport_mem::Conditions::LAN.loss(0.3));
         let leaver = nodes[5];
@@ -247,7 +258,13 @@ fn a_farewell_is_understood_although_packets_are_lost() {
 #[test]
 fn a_recycled_address_merges_nothing() {
     for seed in seeds(0..3) {
-        let replay = Replay::new("cluster", "healing::a_recycled_address_merges_nothing", seed, 2);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "healing::a_recycled_address_merges_nothing",
+            seed,
+            2,
+        );
         let mut net = Network::new(Seed::from_u64(replay.seed()));
         let mut services = ServiceConfig::default();
         services.reconnect_timeout(MINUTE);
@@ -282,7 +299,8 @@ fn a_recycled_address_merges_nothing() {
 #[test]
 fn a_seed_is_never_given_up() {
     for seed in seeds(0..3) {
-        let replay = Replay::new("cluster", "healing::a_seed_is_never_given_up", seed, 2);
+        let replay =
+            Replay::new(env!("CARGO_PKG_NAME"), "cluster", "healing::a_seed_is_never_given_up", seed, 2);
         let mut net = Network::new(Seed::from_u64(replay.seed()));
         let first = add(&mut net, |_, _| {});
         net.vanish(first);

@@ -15,8 +15,13 @@ fn follow_ups(net: &Net, nodes: &[NodeId]) -> u64 {
 
 #[test]
 fn a_cluster_that_starts_at_once_knows_itself_in_seconds() {
-    let replay =
-        Replay::new("cluster", "influx::a_cluster_that_starts_at_once_knows_itself_in_seconds", 1, 200);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "cluster",
+        "influx::a_cluster_that_starts_at_once_knows_itself_in_seconds",
+        1,
+        200,
+    );
     let start = |healing| {
         let (mut net, nodes) = strangers(&replay, move |config| {
             let mut experiment = Experiment::default();
@@ -45,7 +50,13 @@ fn a_cluster_that_starts_at_once_knows_itself_in_seconds() {
 #[test]
 fn two_clusters_become_one_by_one_join() {
     for seed in seeds(0..1) {
-        let replay = Replay::new("cluster", "influx::two_clusters_become_one_by_one_join", seed, 160);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "influx::two_clusters_become_one_by_one_join",
+            seed,
+            160,
+        );
         let (mut net, nodes) = strangers(&replay, |_| {});
         let (one, two) = nodes.split_at(80);
         for side in [one, two] {
@@ -63,8 +74,13 @@ fn two_clusters_become_one_by_one_join() {
 
 #[test]
 fn a_few_that_join_set_no_exchanges_going_but_one_of_their_own() {
-    let replay =
-        Replay::new("cluster", "influx::a_few_that_join_set_no_exchanges_going_but_one_of_their_own", 0, 150);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "cluster",
+        "influx::a_few_that_join_set_no_exchanges_going_but_one_of_their_own",
+        0,
+        150,
+    );
     let (mut net, nodes) = strangers(&replay, |_| {});
     net.form();
     let late: Vec<NodeId> = (0..20).map(|_| add(&mut net, |_| {})).collect();
@@ -79,7 +95,13 @@ fn a_few_that_join_set_no_exchanges_going_but_one_of_their_own() {
 
 #[test]
 fn without_an_end_of_newcomers_the_exchanges_end() {
-    let replay = Replay::new("cluster", "influx::without_an_end_of_newcomers_the_exchanges_end", 0, 40);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "cluster",
+        "influx::without_an_end_of_newcomers_the_exchanges_end",
+        0,
+        40,
+    );
     let (mut net, nodes) = strangers(&replay, |_| {});
     net.form();
     // Forty more every second: each of those who were there has reason for an exchange at every look.

@@ -12,7 +12,13 @@ use crate::support::*;
 fn everybody_learns_of_everybody() {
     for nodes in [2, 3, 10, 40, 100] {
         for seed in seeds(0..3) {
-            let replay = Replay::new("cluster", "joining::everybody_learns_of_everybody", seed, nodes);
+            let replay = Replay::new(
+                env!("CARGO_PKG_NAME"),
+                "cluster",
+                "joining::everybody_learns_of_everybody",
+                seed,
+                nodes,
+            );
             let (mut net, nodes) = strangers(&replay, |_| {});
             for &node in &nodes[1..] {
                 net.join(node, &nodes[..1]);
@@ -39,7 +45,13 @@ fn everybody_learns_of_everybody() {
 #[test]
 fn joining_works_through_loss_and_duplicates() {
     for seed in seeds(0..5) {
-        let replay = Replay::new("cluster", "joining::joining_works_through_loss_and_duplicates", seed, 20);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "joining::joining_works_through_loss_and_duplicates",
+            seed,
+            20,
+        );
         let (mut net, nodes) = strangers(&replay, |_| {});
         net.set_conditions(lossy(0.2).duplicate(0.1));
         for &node in &nodes[1..] {
@@ -52,7 +64,13 @@ fn joining_works_through_loss_and_duplicates() {
 // upstream: TestMemberlist_Integ
 #[test]
 fn a_chain_of_sealed_joins_is_one_cluster() {
-    let replay = Replay::new("cluster", "joining::a_chain_of_sealed_joins_is_one_cluster", 5, 16);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "cluster",
+        "joining::a_chain_of_sealed_joins_is_one_cluster",
+        5,
+        16,
+    );
     let (mut net, nodes) = strangers(&replay, sealed);
     for pair in nodes.windows(2) {
         net.join(pair[1], &pair[..1]);
@@ -62,7 +80,13 @@ fn a_chain_of_sealed_joins_is_one_cluster() {
 
 #[test]
 fn streams_that_come_byte_by_byte_are_understood() {
-    let replay = Replay::new("cluster", "joining::streams_that_come_byte_by_byte_are_understood", 2, 6);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "cluster",
+        "joining::streams_that_come_byte_by_byte_are_understood",
+        2,
+        6,
+    );
     let (mut net, nodes) = strangers(&replay, |_| {});
     net.set_max_segment(1);
     for &node in &nodes[1..] {
@@ -81,8 +105,13 @@ fn sealed(config: &mut Config) {
 #[test]
 fn sealed_and_labelled_clusters_admit_only_their_own() {
     for seed in seeds(0..3) {
-        let replay =
-            Replay::new("cluster", "joining::sealed_and_labelled_clusters_admit_only_their_own", seed, 8);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "joining::sealed_and_labelled_clusters_admit_only_their_own",
+            seed,
+            8,
+        );
         let (mut net, nodes) = cluster_with(&replay, sealed);
         let old_key = add(&mut net, |config| {
             let (old, primary) = (Key::new(&[8; 16]).unwrap(), Key::new(&[7; 32]).unwrap());
@@ -129,7 +158,13 @@ fn sealed_and_labelled_clusters_admit_only_their_own() {
 #[test]
 fn new_metadata_reaches_everybody() {
     for seed in seeds(0..5) {
-        let replay = Replay::new("cluster", "joining::new_metadata_reaches_everybody", seed, 30);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "joining::new_metadata_reaches_everybody",
+            seed,
+            30,
+        );
         let (mut net, nodes) = cluster(&replay);
         net.set_conditions(lossy(0.05));
         let metadata = Bytes::from_static(b"zone=b");
@@ -154,7 +189,13 @@ fn new_metadata_reaches_everybody() {
 #[test]
 fn a_farewell_is_seen_as_such_by_all() {
     for (seed, nodes) in seeds(0..3).flat_map(|seed| [3, 20, 60].map(|nodes| (seed, nodes))) {
-        let replay = Replay::new("cluster", "joining::a_farewell_is_seen_as_such_by_all", seed, nodes);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "joining::a_farewell_is_seen_as_such_by_all",
+            seed,
+            nodes,
+        );
         let (mut net, nodes) = cluster(&replay);
         let leaver = nodes[1];
         net.with(leaver, |machine, now| machine.leave(now).unwrap());
@@ -194,7 +235,13 @@ fn a_farewell_is_seen_as_such_by_all() {
 
 #[test]
 fn the_last_two_can_leave_one_after_the_other() {
-    let replay = Replay::new("cluster", "joining::the_last_two_can_leave_one_after_the_other", 1, 2);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "cluster",
+        "joining::the_last_two_can_leave_one_after_the_other",
+        1,
+        2,
+    );
     let (mut net, nodes) = cluster(&replay);
     for &node in &nodes {
         net.with(node, |machine, now| machine.leave(now).unwrap());
@@ -208,7 +255,13 @@ fn the_last_two_can_leave_one_after_the_other() {
 #[test]
 fn a_restarted_node_takes_its_place_again() {
     for seed in seeds(0..10) {
-        let replay = Replay::new("cluster", "joining::a_restarted_node_takes_its_place_again", seed, 12);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "joining::a_restarted_node_takes_its_place_again",
+            seed,
+            12,
+        );
         let (mut net, nodes) = cluster(&replay);
         let victim = nodes[3];
         net.with(victim, |machine, now| {
@@ -237,6 +290,7 @@ fn a_restarted_node_takes_its_place_again() {
 fn a_node_that_moved_is_admitted_when_its_old_entry_is_forgotten() {
     for seed in seeds(0..3) {
         let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
             "cluster",
             "joining::a_node_that_moved_is_admitted_when_its_old_entry_is_forgotten",
             seed,
@@ -265,7 +319,7 @@ fn a_node_that_moved_is_admitted_when_its_old_entry_is_forgotten() {
 /// spec 4.3 step 5: a member that left may come back from anywhere, at once.
 #[test]
 fn a_node_that_left_may_move() {
-    let replay = Replay::new("cluster", "joining::a_node_that_left_may_move", 4, 6);
+    let replay = Replay::new(env!("CARGO_PKG_NAME"), "cluster", "joining::a_node_that_left_may_move", 4, 6);
     let (mut net, nodes) = cluster(&replay);
     let mover = nodes[2];
     net.with(mover, |machine, now| machine.leave(now).unwrap());
@@ -280,7 +334,8 @@ fn a_node_that_left_may_move() {
 // upstream: TestMemberlist_conflictDelegate
 #[test]
 fn two_nodes_with_one_name_are_told() {
-    let replay = Replay::new("cluster", "joining::two_nodes_with_one_name_are_told", 3, 5);
+    let replay =
+        Replay::new(env!("CARGO_PKG_NAME"), "cluster", "joining::two_nodes_with_one_name_are_told", 3, 5);
     let (mut net, nodes) = cluster(&replay);
     let double = net.add_node(|start| {
         let config = Config::lan("node-001", start.addr);
@@ -305,7 +360,13 @@ fn two_nodes_with_one_name_are_told() {
 /// Paths that carry less than the configured datagram: what is sent there is packed smaller.
 #[test]
 fn narrow_paths_carry_all_news_in_smaller_packets() {
-    let replay = Replay::new("cluster", "joining::narrow_paths_carry_all_news_in_smaller_packets", 8, 20);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "cluster",
+        "joining::narrow_paths_carry_all_news_in_smaller_packets",
+        8,
+        20,
+    );
     let (mut net, nodes) = strangers(&replay, |config| {
         config.metadata(Bytes::from(vec![b'm'; 100]));
     });

@@ -142,6 +142,7 @@ impl Sealed {
 fn a_key_is_replaced_under_a_stream_of_events_and_none_is_lost() {
     for (seed, nodes) in seeds(0..3).flat_map(|seed| [2, 6, 20].map(|nodes| (seed, nodes))) {
         let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
             "cluster",
             "keys::a_key_is_replaced_under_a_stream_of_events_and_none_is_lost",
             seed,

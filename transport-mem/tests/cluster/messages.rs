@@ -17,7 +17,13 @@ fn payloads(net: &Net, node: NodeId) -> Vec<Vec<u8>> {
 // upstream: TestMemberlist_SendTo
 #[test]
 fn a_direct_message_arrives_once_by_either_way() {
-    let replay = Replay::new("cluster", "messages::a_direct_message_arrives_once_by_either_way", 1, 5);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "cluster",
+        "messages::a_direct_message_arrives_once_by_either_way",
+        1,
+        5,
+    );
     let (mut net, nodes) = cluster(&replay);
     let name = net.name(nodes[4]).clone();
     net.with(nodes[0], |machine, now| {
@@ -39,6 +45,7 @@ fn a_direct_message_arrives_once_by_either_way() {
 fn a_broadcast_ends_in_time_and_is_sent_as_often_as_the_limit_says() {
     for seed in seeds(0..3) {
         let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
             "cluster",
             "messages::a_broadcast_ends_in_time_and_is_sent_as_often_as_the_limit_says",
             seed,
@@ -61,7 +68,8 @@ fn a_broadcast_ends_in_time_and_is_sent_as_often_as_the_limit_says() {
 // upstream: TestMemberList_Ping
 #[test]
 fn a_ping_measures_the_round_trip() {
-    let replay = Replay::new("cluster", "messages::a_ping_measures_the_round_trip", 1, 3);
+    let replay =
+        Replay::new(env!("CARGO_PKG_NAME"), "cluster", "messages::a_ping_measures_the_round_trip", 1, 3);
     let (mut net, nodes) = cluster(&replay);
     let latency = core::time::Duration::from_millis(25);
     net.set_conditions(transport_mem::Conditions::PERFECT.delay(latency, core::time::Duration::ZERO));

@@ -12,7 +12,13 @@ use crate::support::*;
 #[test]
 fn a_short_partition_leaves_no_trace() {
     for seed in seeds(0..5) {
-        let replay = Replay::new("cluster", "partitions::a_short_partition_leaves_no_trace", seed, 20);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "partitions::a_short_partition_leaves_no_trace",
+            seed,
+            20,
+        );
         let (mut net, nodes) = cluster(&replay);
         net.partition(&[&nodes[..8]]);
         net.run_for(3 * SECOND);
@@ -26,7 +32,13 @@ fn a_short_partition_leaves_no_trace() {
 #[test]
 fn each_side_of_a_partition_goes_on_alone() {
     for seed in seeds(0..3) {
-        let replay = Replay::new("cluster", "partitions::each_side_of_a_partition_goes_on_alone", seed, 12);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "partitions::each_side_of_a_partition_goes_on_alone",
+            seed,
+            12,
+        );
         let (mut net, nodes) = cluster(&replay);
         let (left, right) = nodes.split_at(5);
         net.partition(&[left, right]);
@@ -53,8 +65,13 @@ fn each_side_of_a_partition_goes_on_alone() {
 #[test]
 fn a_link_that_flaps_does_not_split_the_cluster() {
     for seed in seeds(0..3) {
-        let replay =
-            Replay::new("cluster", "partitions::a_link_that_flaps_does_not_split_the_cluster", seed, 16);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "partitions::a_link_that_flaps_does_not_split_the_cluster",
+            seed,
+            16,
+        );
         let (mut net, nodes) = cluster(&replay);
         for _ in 0..15 {
             net.partition(&[&nodes[..8]]);

@@ -100,7 +100,13 @@ fn names(net: &Net, nodes: impl IntoIterator<Item = NodeId>) -> Vec<String> {
 #[test]
 fn a_query_misses_nobody_whatever_gets_lost() {
     for (seed, count) in seeds(0..4).flat_map(|seed| [3, 6, 20, 60].map(|nodes| (seed, nodes))) {
-        let replay = Replay::new("cluster", "queries::a_query_misses_nobody_whatever_gets_lost", seed, count);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "queries::a_query_misses_nobody_whatever_gets_lost",
+            seed,
+            count,
+        );
         let (mut net, nodes) = cluster(&replay);
         net.set_conditions(Conditions::LAN.loss(0.1).duplicate(0.05));
         let mut params = QueryParams::default();
@@ -119,8 +125,13 @@ fn a_query_misses_nobody_whatever_gets_lost() {
 #[test]
 fn who_was_away_while_gossip_went_round_is_asked_again() {
     for seed in seeds(0..8) {
-        let replay =
-            Replay::new("cluster", "queries::who_was_away_while_gossip_went_round_is_asked_again", seed, 10);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "queries::who_was_away_while_gossip_went_round_is_asked_again",
+            seed,
+            10,
+        );
         let (mut net, nodes) = cluster(&replay);
         net.set_loss(nodes[7], 1.0, 1.0);
         net.with(nodes[4], |machine, now| {
@@ -139,7 +150,13 @@ fn who_was_away_while_gossip_went_round_is_asked_again() {
 // upstream: TestSerf_Query_Filter
 #[test]
 fn filters_choose_and_the_others_pass_it_on() {
-    let replay = Replay::new("cluster", "queries::filters_choose_and_the_others_pass_it_on", 1, 12);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "cluster",
+        "queries::filters_choose_and_the_others_pass_it_on",
+        1,
+        12,
+    );
     let (mut net, nodes) = cluster(&replay);
     let mut params = QueryParams::default();
     params.ack(true).relay_factor(1).nodes(vec![net.name(nodes[1]).clone()]);
@@ -163,7 +180,13 @@ fn filters_choose_and_the_others_pass_it_on() {
 #[test]
 fn of_two_nodes_with_one_name_the_minority_goes() {
     for seed in seeds(0..3) {
-        let replay = Replay::new("cluster", "queries::of_two_nodes_with_one_name_the_minority_goes", seed, 8);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "queries::of_two_nodes_with_one_name_the_minority_goes",
+            seed,
+            8,
+        );
         let (mut net, nodes) = cluster(&replay);
         let double = add(&mut net, Some("node-003"));
         net.join(double, &nodes[..1]);
@@ -187,7 +210,13 @@ fn of_two_nodes_with_one_name_the_minority_goes() {
 
 #[test]
 fn two_nodes_alone_with_one_name_both_stay() {
-    let replay = Replay::new("cluster", "queries::two_nodes_alone_with_one_name_both_stay", 1, 1);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "cluster",
+        "queries::two_nodes_alone_with_one_name_both_stay",
+        1,
+        1,
+    );
     let (mut net, nodes) = cluster(&replay);
     let double = add(&mut net, Some("node-000"));
     net.join(double, &nodes);

@@ -25,7 +25,7 @@ fn add(
 /// Looks for a failed member while it is remembered, and for a learnt address after that, long enough for many attempts.
 fn stays_apart(test: &'static str, reconnect_timeout: Duration) {
     for seed in seeds(0..3) {
-        let replay = Replay::new("cluster", test, seed, 6);
+        let replay = Replay::new(env!("CARGO_PKG_NAME"), "cluster", test, seed, 6);
         let mut net = Network::new(Seed::from_u64(replay.seed()));
         net.keep_logs(false);
         let names = [("a-0", "a-0"), ("a-1", "a-1"), ("a-2", "b-2"), ("b-0", "b-0"), ("b-1", "b-1")];

@@ -65,8 +65,13 @@ fn kinds(net: &Net, viewer: NodeId, subject: NodeId) -> Vec<ChangeKind> {
 #[test]
 fn a_user_event_reaches_everybody_exactly_once() {
     for (seed, nodes) in seeds(0..3).flat_map(|seed| [3, 20, 60].map(|nodes| (seed, nodes))) {
-        let replay =
-            Replay::new("cluster", "services::a_user_event_reaches_everybody_exactly_once", seed, nodes);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "services::a_user_event_reaches_everybody_exactly_once",
+            seed,
+            nodes,
+        );
         let (mut net, nodes) = cluster(&replay);
         net.set_conditions(Conditions::LAN.loss(0.05).duplicate(0.05));
         for (number, &node) in nodes.iter().enumerate().take(10) {
@@ -95,8 +100,13 @@ fn a_user_event_reaches_everybody_exactly_once() {
 #[test]
 fn a_newcomer_hears_old_events_unless_it_asks_not_to() {
     for ignore in [false, true] {
-        let replay =
-            Replay::new("cluster", "services::a_newcomer_hears_old_events_unless_it_asks_not_to", 3, 5);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "services::a_newcomer_hears_old_events_unless_it_asks_not_to",
+            3,
+            5,
+        );
         let (mut net, nodes) = cluster(&replay);
         net.with(nodes[0], |machine, now| machine.user_event(now, b"old", b"", false).unwrap());
         net.run_for(20 * SECOND);
@@ -117,8 +127,13 @@ fn a_newcomer_hears_old_events_unless_it_asks_not_to() {
 
 #[test]
 fn events_that_follow_each_other_have_rising_lamport_times() {
-    let replay =
-        Replay::new("cluster", "services::events_that_follow_each_other_have_rising_lamport_times", 1, 10);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "cluster",
+        "services::events_that_follow_each_other_have_rising_lamport_times",
+        1,
+        10,
+    );
     let (mut net, nodes) = cluster(&replay);
     for &node in nodes.iter().take(5) {
         net.with(node, |machine, now| machine.user_event(now, b"step", b"", false).unwrap());
@@ -139,7 +154,8 @@ fn events_that_follow_each_other_have_rising_lamport_times() {
 #[test]
 fn new_tags_reach_everybody() {
     for seed in seeds(0..3) {
-        let replay = Replay::new("cluster", "services::new_tags_reach_everybody", seed, 20);
+        let replay =
+            Replay::new(env!("CARGO_PKG_NAME"), "cluster", "services::new_tags_reach_everybody", seed, 20);
         let (mut net, nodes) = cluster(&replay);
         let tags = vec![(Bytes::from("role"), Bytes::from("db")), (Bytes::from("rack"), Bytes::from("7"))];
         net.with(nodes[3], |machine, now| machine.set_tags(now, tags).unwrap());
@@ -164,8 +180,13 @@ fn new_tags_reach_everybody() {
 #[test]
 fn a_leave_is_seen_as_such_by_all_and_remembered() {
     for (seed, nodes) in seeds(0..3).flat_map(|seed| [2, 10, 40].map(|nodes| (seed, nodes))) {
-        let replay =
-            Replay::new("cluster", "services::a_leave_is_seen_as_such_by_all_and_remembered", seed, nodes);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "services::a_leave_is_seen_as_such_by_all_and_remembered",
+            seed,
+            nodes,
+        );
         let (mut net, nodes) = cluster(&replay);
         let leaver = nodes[1];
         net.with(leaver, |machine, now| machine.leave(now).unwrap());
@@ -193,6 +214,7 @@ fn a_leave_is_seen_as_such_by_all_and_remembered() {
 fn a_failed_member_stays_listed_and_comes_back_by_itself() {
     for seed in seeds(0..3) {
         let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
             "cluster",
             "services::a_failed_member_stays_listed_and_comes_back_by_itself",
             seed,
@@ -214,7 +236,13 @@ fn a_failed_member_stays_listed_and_comes_back_by_itself() {
 #[test]
 fn a_long_partition_heals_by_itself() {
     for seed in seeds(0..3) {
-        let replay = Replay::new("cluster", "services::a_long_partition_heals_by_itself", seed, 12);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "services::a_long_partition_heals_by_itself",
+            seed,
+            12,
+        );
         let (mut net, nodes) = cluster(&replay);
         let (left, right) = nodes.split_at(5);
         net.partition(&[left, right]);
@@ -241,7 +269,13 @@ fn a_long_partition_heals_by_itself() {
 #[test]
 fn an_operator_turns_failed_into_left() {
     for (seed, prune) in seeds(0..2).flat_map(|seed| [(seed, false), (seed, true)]) {
-        let replay = Replay::new("cluster", "services::an_operator_turns_failed_into_left", seed, 8);
+        let replay = Replay::new(
+            env!("CARGO_PKG_NAME"),
+            "cluster",
+            "services::an_operator_turns_failed_into_left",
+            seed,
+            8,
+        );
         let (mut net, nodes) = cluster(&replay);
         net.crash(nodes[5]);
         until(&mut net, 60 * SECOND, "failed everywhere", |net| net.all_see(nodes[5], Status::Failed));
@@ -260,7 +294,8 @@ fn an_operator_turns_failed_into_left() {
 /// A node of which a leave is told while it lives denies it (serf.md 4.2).
 #[test]
 fn forcing_out_a_living_member_fails() {
-    let replay = Replay::new("cluster", "services::forcing_out_a_living_member_fails", 4, 6);
+    let replay =
+        Replay::new(env!("CARGO_PKG_NAME"), "cluster", "services::forcing_out_a_living_member_fails", 4, 6);
     let (mut net, nodes) = cluster(&replay);
     let name = net.name(nodes[2]).clone();
     net.with(nodes[0], |machine, now| machine.force_leave(now, name.as_bytes(), false).unwrap());
@@ -271,7 +306,8 @@ fn forcing_out_a_living_member_fails() {
 // upstream: TestSerf_joinLeaveJoin
 #[test]
 fn a_node_that_left_can_come_back() {
-    let replay = Replay::new("cluster", "services::a_node_that_left_can_come_back", 4, 8);
+    let replay =
+        Replay::new(env!("CARGO_PKG_NAME"), "cluster", "services::a_node_that_left_can_come_back", 4, 8);
     let (mut net, nodes) = cluster(&replay);
     net.with(nodes[2], |machine, now| machine.leave(now).unwrap());
     until(&mut net, 65 * SECOND, "left everywhere", |net| net.all_see(nodes[2], Status::Left));
@@ -287,7 +323,8 @@ fn a_node_that_left_can_come_back() {
 
 #[test]
 fn two_runs_of_serf_nodes_are_equal() {
-    let replay = Replay::new("cluster", "services::two_runs_of_serf_nodes_are_equal", 12, 20);
+    let replay =
+        Replay::new(env!("CARGO_PKG_NAME"), "cluster", "services::two_runs_of_serf_nodes_are_equal", 12, 20);
     let run = || {
         let (mut net, nodes) = cluster(&replay);
         net.set_conditions(Conditions::LAN.loss(0.05));

@@ -109,7 +109,13 @@ fn eventful(replay: &Replay, watched: bool) -> (Net, Option<Counts>) {
 
 #[test]
 fn an_observer_is_told_of_everything_and_changes_nothing() {
-    let replay = Replay::new("observe", "hook::an_observer_is_told_of_everything_and_changes_nothing", 1, 8);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "observe",
+        "hook::an_observer_is_told_of_everything_and_changes_nothing",
+        1,
+        8,
+    );
     let (unseen, _) = eventful(&replay, false);
     let (net, counts) = eventful(&replay, true);
     let counts = counts.unwrap();
@@ -143,7 +149,13 @@ fn an_observer_is_told_of_everything_and_changes_nothing() {
 
 #[test]
 fn several_watch_at_their_own_pace_and_can_be_detached() {
-    let replay = Replay::new("observe", "hook::several_watch_at_their_own_pace_and_can_be_detached", 1, 3);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "observe",
+        "hook::several_watch_at_their_own_pace_and_can_be_detached",
+        1,
+        3,
+    );
     let (mut net, nodes) = strangers(&replay, |_| {});
     let slow = net.observe(Counts { every: Some(3 * SECOND), ..Counts::default() });
     net.run_for(SECOND);
@@ -167,7 +179,8 @@ fn several_watch_at_their_own_pace_and_can_be_detached() {
 #[test]
 #[should_panic(expected = "no such observer")]
 fn a_detached_observer_is_not_shown() {
-    let replay = Replay::new("observe", "hook::a_detached_observer_is_not_shown", 1, 1);
+    let replay =
+        Replay::new(env!("CARGO_PKG_NAME"), "observe", "hook::a_detached_observer_is_not_shown", 1, 1);
     let (mut net, _) = strangers(&replay, |_| {});
     let watch = net.observe(Counts::default());
     net.unobserve(watch);

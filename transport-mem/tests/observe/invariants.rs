@@ -15,7 +15,7 @@ fn watched(
     nodes: usize,
     how: fn(Invariants) -> Invariants,
 ) -> (Net, Vec<NodeId>, Watch<Invariants>) {
-    let replay = Replay::new("observe", test, 1, nodes);
+    let replay = Replay::new(env!("CARGO_PKG_NAME"), "observe", test, 1, nodes);
     let (mut net, nodes) = strangers(&replay, |_| {});
     let watch = net.observe(how(Invariants::new(replay.line()).collecting()));
     join_all(&mut net, &nodes);
@@ -148,7 +148,7 @@ fn long_datagrams_and_too_many_bytes_are_reported() {
 #[test]
 #[should_panic(expected = "repeat it with: SEED=1")]
 fn a_broken_invariant_ends_the_run_with_the_line_that_repeats_it() {
-    let (mut net, nodes) = strangers(&Replay::new("observe", "none", 1, 2), |_| {});
+    let (mut net, nodes) = strangers(&Replay::new(env!("CARGO_PKG_NAME"), "observe", "none", 1, 2), |_| {});
     let watch = net.observe(Invariants::new("SEED=1"));
     observer(&mut net, watch).sent(Instant::ORIGIN, nodes[0], None, &[0; 1401]);
 }
@@ -178,7 +178,8 @@ fn what_does_not_settle_in_time_is_reported_once_for_each_fault() {
 #[test]
 fn good_runs_break_nothing() {
     for seed in seeds(0..3) {
-        let replay = Replay::new("observe", "invariants::good_runs_break_nothing", seed, 16);
+        let replay =
+            Replay::new(env!("CARGO_PKG_NAME"), "observe", "invariants::good_runs_break_nothing", seed, 16);
         let (mut net, nodes) = strangers(&replay, |_| {});
         let config = net.machine(nodes[0]).unwrap().config().clone();
         let bound = Bound::of(&config, nodes.len(), Duration::ZERO);

@@ -13,7 +13,7 @@ use crate::support::*;
 #[test]
 fn convergence_is_counted_from_the_last_fault_and_detection_from_the_crash() {
     let test = "measures::convergence_is_counted_from_the_last_fault_and_detection_from_the_crash";
-    let replay = Replay::new("observe", test, 3, 20);
+    let replay = Replay::new(env!("CARGO_PKG_NAME"), "observe", test, 3, 20);
     let (mut net, nodes) = strangers(&replay, |_| {});
     let convergence = net.observe(Convergence::every(Duration::from_millis(10)));
     let detection = net.observe(Detection::new());
@@ -42,7 +42,7 @@ fn convergence_is_counted_from_the_last_fault_and_detection_from_the_crash() {
 #[test]
 fn false_positives_are_deaths_of_the_healthy_wherever_they_are_raised() {
     let test = "measures::false_positives_are_deaths_of_the_healthy_wherever_they_are_raised";
-    let replay = Replay::new("observe", test, 1, 6);
+    let replay = Replay::new(env!("CARGO_PKG_NAME"), "observe", test, 1, 6);
     let (mut net, nodes) = strangers(&replay, |_| {});
     join_all(&mut net, &nodes);
     net.run_for(10 * SECOND);
@@ -67,7 +67,7 @@ fn false_positives_are_deaths_of_the_healthy_wherever_they_are_raised() {
 fn bytes_of_all_kinds_are_the_bytes_on_the_wire_sealed_and_compressed_too() {
     let test = "measures::bytes_of_all_kinds_are_the_bytes_on_the_wire_sealed_and_compressed_too";
     for sealed in [false, true] {
-        let replay = Replay::new("observe", test, 1, 8);
+        let replay = Replay::new(env!("CARGO_PKG_NAME"), "observe", test, 1, 8);
         let (mut net, nodes) = strangers(&replay, move |config: &mut Config| {
             if sealed {
                 let keyring = Keyring::new(Key::new(&[3; 32]).unwrap(), []).unwrap();
@@ -102,6 +102,7 @@ fn bytes_of_all_kinds_are_the_bytes_on_the_wire_sealed_and_compressed_too() {
 #[test]
 fn a_user_event_reaches_all_with_copies_to_spare_and_hops_that_grow() {
     let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
         "observe",
         "measures::a_user_event_reaches_all_with_copies_to_spare_and_hops_that_grow",
         1,
@@ -149,7 +150,13 @@ fn a_user_event_reaches_all_with_copies_to_spare_and_hops_that_grow() {
 
 #[test]
 fn a_death_spreads_from_where_it_was_declared() {
-    let replay = Replay::new("observe", "measures::a_death_spreads_from_where_it_was_declared", 2, 20);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "observe",
+        "measures::a_death_spreads_from_where_it_was_declared",
+        2,
+        20,
+    );
     let (mut net, nodes) = strangers(&replay, |_| {});
     join_all(&mut net, &nodes);
     net.run_for(10 * SECOND);
@@ -164,7 +171,13 @@ fn a_death_spreads_from_where_it_was_declared() {
 
 #[test]
 fn view_sizes_queues_and_memory_are_sampled() {
-    let replay = Replay::new("observe", "measures::view_sizes_queues_and_memory_are_sampled", 1, 12);
+    let replay = Replay::new(
+        env!("CARGO_PKG_NAME"),
+        "observe",
+        "measures::view_sizes_queues_and_memory_are_sampled",
+        1,
+        12,
+    );
     let (mut net, nodes) = strangers(&replay, |_| {});
     let sizes = net.observe(Series::<Membership>::view_sizes());
     let memory = net.observe(Series::<Membership>::memory(SECOND));

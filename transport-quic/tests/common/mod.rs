@@ -65,6 +65,7 @@ pub(crate) fn quick(name: &str, advertise: SocketAddr) -> (Config, ServiceConfig
     config.probe_interval(Duration::from_millis(500)).push_pull_interval(Duration::from_secs(5));
     let mut services = ServiceConfig::default();
     services.leave_propagate_delay(Duration::from_millis(200)).reconnect_interval(Duration::from_secs(1));
+    services.fixed_tags(vec![("zone".into(), "a".into())]);
     (config, services)
 }
 

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use bytes::Bytes;
 
 use super::deadline;
-use crate::error::CommandError;
+use crate::error::{CommandError, ONE_DATAGRAM};
 use crate::output::{RequestId, Source};
 use crate::roster::{LOCAL, WireAddr};
 use crate::service::Services;
@@ -108,7 +108,7 @@ impl Services {
         let message = self.response(swim, index, 0, payload.into());
         let max = self.config.query_response_size_limit;
         if message.len() > max {
-            return Err(CommandError::TooBig { len: message.len(), max });
+            return Err(CommandError::TooBig { len: message.len(), max, limit: "query_response_size_limit" });
         }
         let open = &self.queries.open[index];
         if open.answer.is_some() {
@@ -181,7 +181,7 @@ impl Services {
         }
         let max = swim.max_message(to);
         if message.len() > max {
-            return Err(CommandError::TooBig { len: message.len(), max });
+            return Err(CommandError::TooBig { len: message.len(), max, limit: ONE_DATAGRAM });
         }
         if swim.roster.at(to).is_none() {
             open.room = open.room.checked_sub(1 + message.len()).ok_or(CommandError::UnknownMember)?;

@@ -160,9 +160,9 @@ impl Services {
         };
         let len = 1 + query.encoded_len();
         // Beyond a datagram gossip would carry it nowhere, whatever the limit says (serf.md 3.11).
-        let max = self.config.query_size_limit.min(swim.max_broadcast());
+        let (max, limit) = swim.broadcast_limit(self.config.query_size_limit, "query_size_limit");
         if len > max {
-            return Err(CommandError::TooBig { len, max });
+            return Err(CommandError::TooBig { len, max, limit });
         }
         let purpose = begin(swim)?;
         // Taken, not only read: two queries asked at once must not share a time (Q20).
