@@ -109,10 +109,12 @@ fn without_the_buddy_system_a_suspect_is_not_told() {
             experiment.buddy_system(on);
         });
         script.hear(&suspect("b", 1, "c"));
-        script.drain(addr(2));
+        // News of somebody who will not be probed instead.
         script.hear(&plain_alive("z", 9, 1));
+        script.drain(addr(2));
+        script.hear(&dead("z", 1, "z"));
         let kinds = probes(&mut script).kinds();
-        let second = if on { MessageType::Suspect } else { MessageType::Alive };
+        let second = if on { MessageType::Suspect } else { MessageType::Dead };
         assert_eq!(kinds, [MessageType::Ping, second]);
     }
 }

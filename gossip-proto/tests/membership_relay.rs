@@ -143,6 +143,46 @@ fn strangers_get_no_rumors() {
     assert_eq!(script.drain(addr(2)), [plain_alive("d", 4, 1)]);
 }
 
+/// W-9: nor does who plays a member's recorded pings again, from wherever.
+#[test]
+fn pings_that_are_played_again_use_up_no_rumors() {
+    let mut script = helper(|_| {});
+    script.hear(&plain_alive("d", 4, 1));
+    for seq in 0..100 {
+        script.datagram(addr(200), &ping(seq, "self", "b", addr(2))).unwrap();
+        script.datagram(addr(200), &request(seq, 3, "c", true)).unwrap();
+        for sent in script.sent() {
+            assert_eq!(sent.messages.len(), 1, "{:?}", sent.messages);
+            if sent.to == addr(3) {
+                let asked = sent.ping().seq;
+                script.datagram(addr(3), &ack(asked)).unwrap();
+            }
+        }
+        assert!(script.sent().iter().all(|sent| sent.messages.len() == 1));
+        script.now += ms(100);
+    }
+    assert_eq!(script.drain(addr(2)), [plain_alive("d", 4, 1)]);
+}
+
+/// In a WAN the requester's interval ends before our timeout does.
+#[test]
+fn a_nack_leaves_before_the_requester_judges() {
+    let mut script = helper(|config| {
+        config.probe_timeout(ms(3000)).probe_interval(ms(5000));
+    });
+    script.datagram(addr(2), &request(77, 3, "c", true)).unwrap();
+    let nacked = |script: &mut Script| script.sent().iter().any(|sent| sent.messages.contains(&nack(77)));
+    let end = script.now + ms(2000);
+    while let Some(due) = script.machine.poll_timeout().filter(|due| *due < end) {
+        script.now = due;
+        script.machine.handle_timeout(due);
+        if nacked(&mut script) {
+            return;
+        }
+    }
+    panic!("no nack within the two seconds that the requester waits");
+}
+
 #[test]
 fn answers_that_the_socket_does_not_take_are_bounded() {
     let mut script = helper(|config| {

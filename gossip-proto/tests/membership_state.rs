@@ -306,11 +306,15 @@ fn no_single_claim_ends_the_range_of_incarnations() {
         ] {
             script.hear(&claim);
         }
-        assert_eq!(
-            (script.status("b"), script.incarnation("b"), script.status("new")),
-            (Some(Status::Alive), 5, None)
-        );
-        assert_eq!(script.machine.stats().claim_refused, 7);
+        // What is said of others is followed, as far as one claim goes: they may have been brought there.
+        assert_eq!((script.status("b"), script.incarnation("b")), (Some(Status::Alive), 1 << 31));
+        assert_eq!((script.status("new"), script.incarnation("new")), (Some(Status::Alive), (1 << 31) - 1));
+        assert_eq!(script.machine.stats().claim_refused, 5);
+        let sent = script.drain(addr(2));
+        assert!(sent.contains(&plain_alive("b", 2, 1 << 31)), "and told as far, not further with each node");
+        script.hear(&suspect("b", 1 << 31, "x"));
+        script.hear(&plain_alive("b", 2, (1 << 31) + 1));
+        assert_eq!(script.status("b"), Some(Status::Alive));
         // It can still be accused, and answer.
         script.hear(&suspect("self", 100, "x"));
         assert_eq!(script.incarnation("self"), 101);
@@ -338,6 +342,25 @@ fn an_alive_without_proper_versions_admits_nobody() {
     assert_eq!(script.status("c"), None);
     assert_eq!(script.machine.members().count(), 2);
     assert_eq!((script.machine.stats().alive_bad_versions, script.machine.stats().claim_malformed), (6, 5));
+}
+
+/// versions that are in order among themselves, and leave members nothing that all of them speak, would end all exchanges.
+#[test]
+fn who_could_not_speak_with_all_is_not_admitted() {
+    let mut script = quiet();
+    let c = |incarnation, vsn: [u8; 6]| {
+        AliveOf { name: "c", incarnation, addr: &[10, 0, 0, 3], port: 7946, meta: b"", vsn: &vsn }.encode()
+    };
+    for vsn in [[6, 9, 6, 0, 0, 0], [1, 1, 1, 0, 0, 0], [1, 5, 2, 200, 200, 200]] {
+        script.hear(&c(1, vsn));
+    }
+    assert_eq!((script.status("c"), script.machine.stats().alive_bad_versions), (None, 3));
+    script.hear(&c(1, [1, 7, 3, 0, 4, 0]));
+    assert_eq!(script.status("c"), Some(Status::Alive));
+    // Neither may one that is there change to such.
+    script.hear(&c(2, [6, 9, 6, 0, 0, 0]));
+    script.hear(&c(3, [2, 5, 2, 0, 0, 0]));
+    assert_eq!((script.incarnation("c"), script.machine.stats().alive_bad_versions), (3, 4));
 }
 
 // upstream: TestMemberList_ResetNodes, TestMoveDeadNodes

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use gossip_proto::*;
-use support::node::{VSN, addr, dead, ping, plain_alive};
+use support::node::{VSN, addr, dead, ping, serf_alive};
 use support::pair::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -92,7 +92,7 @@ fn what_is_learnt_is_bounded() {
     let mut net = Net::new([forgetful]);
     for (host, name) in (2..).zip(["b", "c", "d", "e", "f"]) {
         net.no_streams.push(addr(host));
-        hear(&mut net, 0, &plain_alive(name, host, 1));
+        hear(&mut net, 0, &serf_alive(name, host, 1));
         hear(&mut net, 0, &dead(name, 1, "x"));
         net.run_for(SECOND);
     }
@@ -110,10 +110,10 @@ fn who_is_back_soon_after_it_failed_flaps() {
     let mut net = Net::new([plain("a", 1)]);
     net.no_streams.push(addr(2));
     for (incarnation, gone, flaps) in [(1, 10, 1), (3, 59, 2), (5, 61, 2)] {
-        hear(&mut net, 0, &plain_alive("b", 2, incarnation));
+        hear(&mut net, 0, &serf_alive("b", 2, incarnation));
         hear(&mut net, 0, &dead("b", incarnation, "x"));
         net.run_for(gone * SECOND);
-        hear(&mut net, 0, &plain_alive("b", 2, incarnation + 1));
+        hear(&mut net, 0, &serf_alive("b", 2, incarnation + 1));
         assert_eq!(stats(&net, 0).member_flaps, flaps, "back after {gone} s");
         // Left and back is a visit.
         hear(&mut net, 0, &dead("b", incarnation + 1, "x"));
@@ -127,10 +127,10 @@ fn who_is_back_soon_after_it_failed_flaps() {
 fn a_name_that_is_gone_lends_nothing_to_who_is_at_its_address_now() {
     let mut net = Net::new([plain("a", 1)]);
     net.no_streams.push(addr(2));
-    hear(&mut net, 0, &plain_alive("b", 2, 1));
+    hear(&mut net, 0, &serf_alive("b", 2, 1));
     hear(&mut net, 0, &dead("b", 1, "x"));
     net.run_for(SECOND);
-    hear(&mut net, 0, &plain_alive("c", 2, 1));
+    hear(&mut net, 0, &serf_alive("c", 2, 1));
     for seq in 0..20 {
         let now = net.now;
         let source = Source::unauthenticated(addr(2));
@@ -170,10 +170,10 @@ fn where_a_partition_heals_one_exchange_follows_another() {
 fn members_that_come_and_go_set_few_exchanges_going() {
     let mut net = Net::new([plain("a", 1)]);
     net.no_streams = [2, 3].map(addr).into();
-    hear(&mut net, 0, &plain_alive("c", 3, 1));
+    hear(&mut net, 0, &serf_alive("c", 3, 1));
     hear(&mut net, 0, &dead("c", 1, "x"));
     for incarnation in 1..200 {
-        hear(&mut net, 0, &plain_alive("b", 2, incarnation));
+        hear(&mut net, 0, &serf_alive("b", 2, incarnation));
         net.run_for(SECOND);
         hear(&mut net, 0, &dead("b", incarnation, "x"));
         net.run_for(SECOND);

@@ -611,7 +611,7 @@ impl Scenario {
             let refused = match alive["Incarnation"].as_u64() {
                 _ if name == "self" => None,
                 Some(0) if !before.contains_key(&name) && !self.hidden.contains_key(&name) => Some(GHOST),
-                _ => (!in_order(&unhex(alive["Vsn"].as_str().expect("hex")))).then_some(VERSIONS),
+                _ => (!admissible(&unhex(alive["Vsn"].as_str().expect("hex")))).then_some(VERSIONS),
             };
             if let Some(record) = before.get(&name).filter(|record| another_form(record, alive)) {
                 deviations.add("another_form", "the same address");
@@ -767,9 +767,19 @@ fn subject(rumor: &[u8]) -> String {
     String::from_utf8(node).expect("UTF-8")
 }
 
-fn in_order(vsn: &[u8]) -> bool {
+/// In order, and such that we and the member understand each other.
+fn admissible(vsn: &[u8]) -> bool {
     let [pmin, pmax, pcur, dmin, dmax, dcur] = vsn[..] else { return false };
-    pmin > 0 && (pmin..=pmax).contains(&pcur) && (dmin..=dmax).contains(&dcur)
+    let [our_pmin, our_pmax, our_pcur, our_dmin, our_dmax, our_dcur] = VSN;
+    let protocol = pmin.max(our_pmin)..=pmax.min(our_pmax);
+    let delegate = dmin.max(our_dmin)..=dmax.min(our_dmax);
+    let all =
+        |range: core::ops::RangeInclusive<u8>, versions: [u8; 2]| versions.iter().all(|v| range.contains(v));
+    pmin > 0
+        && (pmin..=pmax).contains(&pcur)
+        && (dmin..=dmax).contains(&dcur)
+        && all(protocol, [pcur, our_pcur])
+        && all(delegate, [dcur, our_dcur])
 }
 
 /// Whether what an entry of a push/pull says lives can speak with us.

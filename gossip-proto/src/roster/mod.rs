@@ -1,6 +1,7 @@
 //! The member table: lookup by name and address, stable slots, sampling, probe order.
 
 mod address;
+mod neighbours;
 mod order;
 pub(crate) mod precedence;
 mod versions;
@@ -8,6 +9,7 @@ mod versions;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use hashbrown::HashTable;
 
@@ -16,6 +18,7 @@ pub(crate) use order::Order;
 pub use precedence::Standing;
 pub(crate) use versions::{Common, VersionRanges};
 
+use self::neighbours::Neighbours;
 use crate::hash::Keyed;
 use crate::rng::Rng;
 use crate::slab::{make_room, reach};
@@ -55,6 +58,7 @@ pub(crate) struct Record {
     pub(crate) epoch: u32,
     /// Where the permutation holds this slot; `NONE` once SWIM has reaped the member while a service still holds it.
     position: u32,
+    neighbours: Neighbours,
     /// Rumors, queued outputs and services that name this slot.
     pins: u32,
     /// The change that waits to be polled.
@@ -133,6 +137,16 @@ impl Record {
         }
     }
 
+    /// Whether it takes gossip: alive and suspect always, the dead for a while, those who left never (spec 4.9).
+    pub(crate) fn takes_gossip(&self, now: Instant, gossip_to_the_dead: Duration) -> bool {
+        self.tracked()
+            && match self.standing {
+                Standing::Alive | Standing::Suspect => true,
+                Standing::Dead => now.saturating_duration_since(self.changed) <= gossip_to_the_dead,
+                Standing::Left => false,
+            }
+    }
+
     /// Alive or suspect.
     pub(crate) fn is_member(&self) -> bool {
         self.tracked() && matches!(self.standing, Standing::Alive | Standing::Suspect)
@@ -145,6 +159,7 @@ pub(crate) struct Roster {
     records: Vec<Record>,
     free: Vec<u32>,
     names: HashTable<u32>,
+    /// Of those at one address the first, see [`neighbours`].
     addresses: HashTable<u32>,
     keyed: Keyed,
     order: Order,
@@ -193,6 +208,24 @@ impl Roster {
 
     pub(crate) fn ranges(&self) -> &VersionRanges {
         &self.ranges
+    }
+
+    /// Whether the versions of all that are alive would still fit together if these came in the place of that member's.
+    pub(crate) fn speaks_with_all(&mut self, known: Option<u32>, versions: [u8; 6]) -> bool {
+        let replaced = known
+            .map(|slot| self.get(slot))
+            .filter(|record| record.tracked() && record.standing == Standing::Alive);
+        let replaced = replaced.map(|record| record.versions);
+        if let Some(old) = replaced {
+            self.ranges.remove(old);
+        }
+        self.ranges.add(versions);
+        let fits = self.ranges.all_speak(&self.ranges.common());
+        self.ranges.remove(versions);
+        if let Some(old) = replaced {
+            self.ranges.add(old);
+        }
+        fits
     }
 
     pub(crate) fn order(&self) -> &Order {
@@ -249,26 +282,6 @@ impl Roster {
         self.names.find(self.keyed.bytes(name), |&slot| self.get(slot).name.as_bytes() == name).copied()
     }
 
-    /// A member at this address; with several, one that lives: a host that comes back under another name shares it with the name
-    /// that it had, which is remembered for a day.
-    pub(crate) fn at(&self, addr: SocketAddr) -> Option<u32> {
-        let addr = canonical(addr);
-        let hash = self.keyed.addr(&addr);
-        let found = self.addresses.find(hash, |&slot| self.get(slot).is_at(addr)).copied()?;
-        if self.get(found).is_member() {
-            return Some(found);
-        }
-        let lives = |slot: u32| self.get(slot).is_member() && self.get(slot).is_at(addr);
-        Some(self.addresses.find(hash, |&slot| lives(slot)).copied().unwrap_or(found))
-    }
-
-    /// Whether a record at this address is of that kind; a name that is gone may share it with one that is there.
-    pub(crate) fn any_at(&self, addr: SocketAddr, is: impl Fn(&Record) -> bool) -> bool {
-        let addr = canonical(addr);
-        let matches = |slot: u32| self.get(slot).is_at(addr) && is(self.get(slot));
-        self.addresses.find(self.keyed.addr(&addr), |&slot| matches(slot)).is_some()
-    }
-
     /// Admits a name: a slot that SWIM does not yet list counts as never seen. `None` if the table is full.
     pub(crate) fn insert(&mut self, name: &[u8], addr: WireAddr, port: u16) -> Option<u32> {
         if self.is_full() {
@@ -285,6 +298,7 @@ impl Roster {
             incarnation: 0,
             epoch: 0,
             position: NONE,
+            neighbours: Neighbours::alone(NONE),
             pins: 0,
             pending: NONE,
             due: NOTHING,
@@ -309,26 +323,14 @@ impl Roster {
         Some(slot)
     }
 
-    fn index_address(&mut self, slot: u32) {
-        let Self { addresses, records, keyed, .. } = self;
-        let hash = keyed.addr(&records[slot as usize].socket());
-        addresses.insert_unique(hash, slot, |&s| keyed.addr(&records[s as usize].socket()));
-    }
-
-    fn unindex_address(&mut self, slot: u32) {
-        let hash = self.keyed.addr(&self.get(slot).socket());
-        if let Ok(entry) = self.addresses.find_entry(hash, |&s| s == slot) {
-            entry.remove();
-        }
-    }
-
-    /// SWIM lists the slot from now on. It takes a place among those still to be probed in this round.
-    pub(crate) fn track(&mut self, slot: u32) {
+    /// SWIM lists the slot from now on.
+    pub(crate) fn track(&mut self, slot: u32, rng: &mut Rng) {
         if self.get(slot).tracked() {
             return;
         }
-        let position = self.order.push(slot);
-        self.records[slot as usize].position = position;
+        let Self { order, records, .. } = self;
+        order.insert(slot, rng, |slot, position| records[slot as usize].position = position);
+        self.place_by_standing(slot);
         self.version += 1;
     }
 
@@ -343,6 +345,7 @@ impl Roster {
         let record = self.get_mut(slot);
         record.position = NONE;
         record.incarnation = 0;
+        self.place_by_standing(slot);
         self.set_identity(slot, None);
         self.version += 1;
         self.release(slot);
@@ -398,6 +401,9 @@ impl Roster {
         let versions = record.versions;
         let (is, is_alive) = (record.is_member(), record.tracked() && standing == Standing::Alive);
         self.members = self.members + usize::from(is) - usize::from(was);
+        if is != was {
+            self.place_by_standing(slot);
+        }
         if is_alive && !was_alive {
             self.ranges.add(versions);
         }
@@ -428,6 +434,7 @@ impl Roster {
             let record = self.get_mut(slot);
             (record.addr, record.port) = (addr, port);
             self.index_address(slot);
+            self.place_by_standing(slot);
         }
         let counted = self.get(slot).tracked() && self.get(slot).standing == Standing::Alive;
         let old = self.get(slot).versions;

@@ -1,9 +1,8 @@
 //! One permutation of the members for both sampling and probing.
 //!
 //! SWIM probes round robin over a shuffled list (SWIM §4.3). The shuffle is done one step at a time: the member at the
-//! cursor is drawn from those not yet probed in this round, so that a round costs nothing at its start and a member
-//! that joins takes part in the round that runs. upstream shuffles all at the wrap and inserts anywhere, so that a new
-//! member may be missed for one round or probed twice (spec 4.8); both are compatible.
+//! cursor is drawn from those not yet probed in this round, so that a round costs nothing at its start. A member that joins
+//! is inserted anywhere, as upstream does (spec 4.3 step 4), so that it may be missed for one round, and another be probed twice.
 
 use alloc::vec::Vec;
 
@@ -36,11 +35,20 @@ impl Order {
         &self.slots
     }
 
-    /// Adds a slot among those still to be probed; returns its position.
-    pub(crate) fn push(&mut self, slot: u32) -> u32 {
+    /// Adds a slot at a random place: before the cursor, who was there has another turn instead. Were all put behind it, a round
+    /// would not end while newcomers come faster than members are probed, and who had its turn would have no other.
+    pub(crate) fn insert(&mut self, slot: u32, rng: &mut Rng, mut moved: impl FnMut(u32, u32)) {
         make_room(&mut self.slots, 1);
         self.slots.push(slot);
-        (self.slots.len() - 1) as u32
+        let last = self.slots.len() - 1;
+        let place = rng.below(self.slots.len() as u32) as usize;
+        if place < self.cursor {
+            self.slots.swap(place, last);
+            moved(self.slots[last], last as u32);
+            moved(slot, place as u32);
+        } else {
+            moved(slot, last as u32);
+        }
     }
 
     /// Takes out the slot at `position`; `moved(slot, position)` is told who changed place.

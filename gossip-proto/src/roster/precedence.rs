@@ -193,6 +193,14 @@ fn dead(belief: &Belief, incarnation: u32) -> Verdict {
     }
 }
 
+/// As far as an alive claim about another member is followed. Beyond its [`reach`] it takes the member that far: refused, one
+/// message to a member, which answers it, would put that member beyond what others believe of it, and from then on it
+/// could not refute. Each time that it is heard it takes it further.
+pub(crate) fn followed(belief: Option<&Belief>, incarnation: u32) -> u32 {
+    let farthest = reach(belief, Claim::Alive { incarnation, bootstrap: false }).min(HIGHEST_ALIVE);
+    if belief.is_some_and(|belief| belief.is_self) { incarnation } else { incarnation.min(farthest) }
+}
+
 fn within_reach(belief: Option<&Belief>, claim: Claim) -> bool {
     let (incarnation, highest) = match claim {
         // By command, not by hearsay. Zero is never sent: a record with it could not be told from a ghost.

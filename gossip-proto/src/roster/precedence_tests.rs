@@ -252,14 +252,19 @@ fn an_answer_is_believed_by_who_missed_what_it_answers() {
     for known in INCARNATIONS.into_iter().filter(|known| (1..HIGHEST_ALIVE - 1).contains(known)) {
         let own = Belief { is_self: true, ..member(Standing::Alive, known) };
         for incarnation in INCARNATIONS {
-            if decide(Some(&own), Claim::Suspect { incarnation }) != Verdict::Refute {
+            let claims = [Claim::Suspect { incarnation }, Claim::Alive { incarnation, bootstrap: false }];
+            if claims.iter().all(|&claim| decide(Some(&own), claim) != Verdict::Refute) {
                 continue;
             }
-            let answer = Claim::Alive { incarnation: refutation(known, incarnation), bootstrap: false };
+            let answer = refutation(known, incarnation);
+            let heard = |belief: Option<&Belief>| {
+                decide(belief, Claim::Alive { incarnation: followed(belief, answer), bootstrap: false })
+            };
             for standing in STANDINGS {
                 let peer = member(standing, known);
-                assert_eq!(decide(Some(&peer), answer), Verdict::Accept, "{known} accused at {incarnation}");
+                assert_eq!(heard(Some(&peer)), Verdict::Accept, "{known} accused at {incarnation}");
             }
+            assert_eq!(heard(None), Verdict::Insert, "by who has not met it, either");
         }
     }
 }

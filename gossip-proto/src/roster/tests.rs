@@ -21,7 +21,8 @@ fn roster(n: u32) -> Roster {
 fn add(roster: &mut Roster, i: u32) -> u32 {
     let addr = WireAddr::new(&(0x0a00_0000 + i).to_be_bytes()).unwrap();
     let slot = roster.insert(format!("node-{i}").as_bytes(), addr, 7946).unwrap();
-    roster.track(slot);
+    // Where it takes its turn is drawn, here always alike.
+    roster.track(slot, &mut Rng::from_seed(&Seed::from_u64(u64::from(i)), 0));
     roster.set_content(slot, addr, 7946, b"meta", [1, 5, 2, 0, 0, 0]);
     roster.set_standing(slot, Standing::Alive, Instant::ORIGIN);
     slot
@@ -59,27 +60,81 @@ fn an_address_follows_its_member() {
     );
 }
 
+#[test]
+fn of_many_names_at_one_address_one_that_lives_is_found() {
+    let mut rng = Rng::from_seed(&Seed::from_u64(2), 0);
+    let mut roster = roster(12);
+    let addresses = [1u8, 2, 3].map(|last| WireAddr::new(&[10, 9, 9, last]).unwrap());
+    let versions = [1, 5, 2, 0, 0, 0];
+    for _ in 0..3_000 {
+        let slot = rng.below(12);
+        match rng.below(4) {
+            0 => {
+                let addr = addresses[rng.below(3) as usize];
+                roster.set_content(slot, addr, 1, b"", versions);
+            }
+            1 => roster.set_standing(slot, Standing::Alive, Instant::ORIGIN),
+            2 => roster.set_standing(slot, Standing::Dead, Instant::ORIGIN),
+            _ if slot == LOCAL => {}
+            _ => {
+                let number = (0..12).find(|i| roster.get(slot).name == *format!("node-{i}")).unwrap();
+                roster.set_standing(slot, Standing::Left, Instant::ORIGIN);
+                roster.untrack(slot);
+                assert_eq!(add(&mut roster, number), slot);
+            }
+        }
+        for addr in addresses {
+            let addr = addr.socket(1);
+            let here = || (0..12).map(|slot| roster.get(slot)).filter(|record| record.is_at(addr));
+            let found = roster.at(addr).map(|slot| roster.get(slot));
+            assert_eq!(found.is_some(), here().next().is_some());
+            assert!(found.is_none_or(|record| record.is_at(addr)));
+            let lives = here().any(Record::is_member);
+            assert_eq!(found.is_some_and(Record::is_member), lives);
+            assert_eq!(roster.any_at(addr, Record::is_member), lives);
+        }
+    }
+}
+
 // upstream: TestShuffleNodes
 #[test]
-fn each_round_probes_everybody_once_whoever_comes_and_goes() {
+fn each_round_probes_everybody_once() {
     let mut roster = roster(40);
     let mut rng = Rng::from_seed(&Seed::from_u64(2), 0);
-    let mut probed = Vec::new();
-    // Forty and the one that came for the one that went, in its slot.
-    for step in 0..41 {
-        if step == 10 {
-            roster.untrack(probed[3]);
-            add(&mut roster, 40);
-        }
-        probed.push(roster.next_to_probe(&mut rng).unwrap());
+    let round = |roster: &mut Roster, rng: &mut Rng| {
+        let probed: Vec<_> = (0..40).map(|_| roster.next_to_probe(rng).unwrap()).collect();
         for (position, &slot) in roster.order.as_slice().iter().enumerate() {
             assert_eq!(roster.get(slot).position as usize, position);
         }
+        assert_eq!(probed.iter().collect::<BTreeSet<_>>().len(), 40);
+        probed
+    };
+    let first = round(&mut roster, &mut rng);
+    assert_ne!(round(&mut roster, &mut rng), first, "in another order each time");
+    // One comes for one that goes, in its slot.
+    roster.untrack(first[3]);
+    add(&mut roster, 40);
+    // It has its turn in what is left of the round, or who gave it its place has another one.
+    roster.next_to_probe(&mut rng).unwrap();
+    round(&mut roster, &mut rng);
+}
+
+#[test]
+fn newcomers_do_not_take_the_turns_of_those_who_are_there() {
+    let mut roster = roster(40);
+    let mut rng = Rng::from_seed(&Seed::from_u64(2), 0);
+    let mut turns = [0; 40];
+    for step in 0..1_000 {
+        for newcomer in 0..2 {
+            add(&mut roster, 40 + 2 * step + newcomer);
+        }
+        let slot = roster.next_to_probe(&mut rng).unwrap();
+        if let Some(turns) = turns.get_mut(slot as usize) {
+            *turns += 1;
+        }
     }
-    let distinct: BTreeSet<_> = probed.iter().collect();
-    assert_eq!(distinct.len(), 40);
-    let next: Vec<_> = (0..40).map(|_| roster.next_to_probe(&mut rng).unwrap()).collect();
-    assert_ne!(next, probed[1..], "in another order each time");
+    let again = turns.iter().filter(|&&turns| turns > 1).count();
+    assert!(again > 20, "only {again} had another turn");
 }
 
 // upstream: TestKRandomNodes

@@ -8,7 +8,7 @@ use super::{Deadline, Lane, News, Rumor, Suspicion, Swim, Upper, Waiter, scale};
 use crate::Name;
 use crate::config::{Candidate, MAX_METADATA, MAX_NAME};
 use crate::output::{Cause, ChangeKind, Source};
-use crate::roster::precedence::{Belief, Claim, Verdict, decide, refutation};
+use crate::roster::precedence::{Belief, Claim, Verdict, decide, followed, refutation};
 use crate::roster::{LOCAL, Standing, WireAddr, canonical};
 use crate::wire::message::{Accusation, Alive};
 use crate::wire::same;
@@ -172,6 +172,12 @@ impl Swim {
             self.stats.cidr_refused += 1;
             return;
         }
+        if known != Some(LOCAL) && !self.versions_fit(known, claim.versions) {
+            self.stats.alive_bad_versions += 1;
+            return;
+        }
+        // From here on, also in what is passed on: were it passed on as it came, it would go further with each node.
+        let claim = &AliveClaim { incarnation: followed(belief.as_ref(), claim.incarnation), ..*claim };
         match decide(belief.as_ref(), Claim::Alive { incarnation: claim.incarnation, bootstrap: false }) {
             Verdict::Ignore | Verdict::Confirm => {}
             Verdict::Refuse => self.stats.claim_refused += 1,
@@ -193,13 +199,22 @@ impl Swim {
         }
     }
 
+    /// Whether the members could all still speak with each other if one had these versions. Otherwise no exchange between any two
+    /// of them would be accepted, for as long as it answers probes (spec 3.1, Q-23).
+    fn versions_fit(&mut self, known: Option<u32>, versions: [u8; 6]) -> bool {
+        let ours = self.roster.get(LOCAL).versions;
+        versions == ours
+            || known.is_some_and(|slot| self.roster.get(slot).versions == versions)
+            || self.roster.speaks_with_all(known, versions)
+    }
+
     /// Takes a new name into the table; `None` if it is full.
     pub(super) fn admit(&mut self, claim: &AliveClaim<'_>) -> Option<u32> {
         let slot =
             self.roster.find(claim.name).or_else(|| self.roster.insert(claim.name, claim.addr, claim.port));
         match slot {
             Some(slot) => {
-                self.roster.track(slot);
+                self.roster.track(slot, &mut self.rng);
                 self.found_full &= self.roster.is_full();
             }
             None => {

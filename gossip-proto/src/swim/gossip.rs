@@ -1,19 +1,18 @@
 //! Dissemination: which rumors go into a packet, and to whom (spec 4.9, 4.11, 4.12).
 
 use alloc::borrow::Cow;
-use core::time::Duration;
 
 use bytes::Bytes;
 
 use super::outgoing::{Outgoing, put};
 use super::rumors::{LANES, RumorId, Why};
 use super::{Lane, Notice, Rumor, Swim, Upper, Waiter, scale};
+use crate::Depth;
 use crate::error::ONE_DATAGRAM;
-use crate::roster::{LOCAL, Record, Standing};
+use crate::roster::LOCAL;
 use crate::wire::compound::{MAX_PARTS, Packer};
 use crate::wire::message::{Accusation, MessageType};
 use crate::wire::msgpack::Sink;
-use crate::{Depth, Instant};
 
 impl Waiter {
     fn pack(self) -> u64 {
@@ -236,7 +235,7 @@ impl Swim {
         }
         let mut chosen = core::mem::take(&mut self.chosen);
         let (roster, now, dead) = (&self.roster, self.now, self.config.gossip_to_the_dead);
-        let wanted = |slot| slot != LOCAL && takes_gossip(roster.get(slot), now, dead);
+        let wanted = |slot| slot != LOCAL && roster.get(slot).takes_gossip(now, dead);
         let count = self.config.gossip_nodes;
         chosen.clear();
         if (1..roster.len()).contains(&self.config.max_paths) {
@@ -259,16 +258,6 @@ impl Swim {
         }
         self.chosen = chosen;
     }
-}
-
-/// Whether a member takes gossip: alive and suspect always, the dead for a while, those who left never (spec 4.9).
-fn takes_gossip(record: &Record, now: Instant, gossip_to_the_dead: Duration) -> bool {
-    record.tracked()
-        && match record.standing {
-            Standing::Alive | Standing::Suspect => true,
-            Standing::Dead => now.saturating_duration_since(record.changed) <= gossip_to_the_dead,
-            Standing::Left => false,
-        }
 }
 
 /// A compound's type and count, and the length of one part (spec 1.9).

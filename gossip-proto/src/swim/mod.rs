@@ -149,7 +149,7 @@ pub(crate) struct Swim {
     pub(crate) stats: Stats,
     pub(crate) roster: Roster,
     pub(crate) rng: Rng,
-    layers: Layers,
+    pub(crate) layers: Layers,
     nonces: Nonces,
     scratch: Option<Box<Scratch>>,
     deflater: Deflater,
@@ -335,7 +335,7 @@ impl Swim {
             roster,
             config,
         };
-        swim.roster.track(LOCAL);
+        swim.roster.track(LOCAL, &mut swim.rng);
         if !swim.admits(swim.config.name.as_bytes(), &swim.config.metadata, false) {
             return Err(ConfigError::ExcludedByAdmission);
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{Awaited, Swim, Upper, schedule::Tick};
 use crate::MemberKey;
 use crate::output::{DatagramKind, Transmit, TransmitFailure, TransmitId};
-use crate::roster::{Standing, canonical};
+use crate::roster::{NONE, Standing, canonical};
 use crate::wire::compound::Packer;
 use crate::wire::message::{Accusation, Ack, IndirectPing, MessageType, Nack};
 use crate::wire::msgpack::{Full, Sink, SliceSink};
@@ -27,13 +27,15 @@ pub(crate) enum Outgoing {
     /// An answer to a ping; with the payload of the layer above when it answers for this node.
     Ack {
         to: SocketAddr,
-        /// The member there when the ping came, [`crate::roster::NONE`] if it was not looked for.
+        /// The member that asked, from there; [`NONE`] if somebody else may have, in its name.
         asker: u32,
         seq: u32,
         payload: bool,
     },
     Nack {
         to: SocketAddr,
+        /// As of an acknowledgement.
+        asker: u32,
         seq: u32,
     },
     RelayPing {
@@ -220,7 +222,8 @@ impl Swim {
         Some(Transmit { id, to, peer, kind: outgoing.kind(), len })
     }
 
-    fn is_sealing(&self) -> bool {
+    /// Whether what this node sends is sealed.
+    pub(crate) fn is_sealing(&self) -> bool {
         self.layers.sealing_key().is_some()
     }
 
@@ -228,13 +231,11 @@ impl Swim {
     fn destination(&self, outgoing: &Outgoing) -> Option<(SocketAddr, Option<u32>)> {
         let member = |key| self.roster.resolve(key);
         let slot = match *outgoing {
-            Outgoing::Ack { to, asker, .. } => {
+            Outgoing::Ack { to, asker, .. } | Outgoing::Nack { to, asker, .. } => {
                 let still = self.roster.used(asker).is_some_and(|record| record.is_at(to));
                 return Some((to, if still { Some(asker) } else { self.roster.at(to) }));
             }
-            Outgoing::Nack { to, .. } | Outgoing::Direct { to, .. } => {
-                return Some((to, self.roster.at(to)));
-            }
+            Outgoing::Direct { to, .. } => return Some((to, self.roster.at(to))),
             Outgoing::Probe => self.probe_ping().map(|(slot, ..)| slot),
             Outgoing::RelayPing { relay } => self.relay(relay).and_then(|relay| member(relay.target)),
             Outgoing::Ping { operation } => self.ping_target(operation).and_then(member),
@@ -245,6 +246,13 @@ impl Swim {
             | Outgoing::User { to, .. } => member(to),
         }?;
         Some((self.roster.get(slot).socket(), Some(slot)))
+    }
+
+    /// Whether rumors go along with an answer: only if a member asked itself, and takes gossip. Each rumor is sent a few times, and
+    /// whoever plays a recorded ping again says how often, and by the address in it to whom (W-9).
+    fn hears(&self, asker: u32, peer: Option<u32>) -> bool {
+        let takes = |slot| self.roster.get(slot).takes_gossip(self.now, self.config.gossip_to_the_dead);
+        peer.is_some_and(|slot| slot == asker && takes(slot))
     }
 
     /// Encodes what the packet is for; whether rumors may follow.
@@ -286,7 +294,7 @@ impl Swim {
                 self.stats.indirect_pings += 1;
                 Ok(true)
             }
-            &Outgoing::Ack { seq, payload, .. } => {
+            &Outgoing::Ack { asker, seq, payload, .. } => {
                 let mut bytes = self.buffers.take();
                 if payload && peer.is_some() {
                     upper.ack_payload(&mut bytes);
@@ -304,17 +312,17 @@ impl Swim {
                 if let Some(slot) = accused {
                     let _ = self.put_suspicion(packer, slot);
                 }
-                Ok(peer.is_some())
+                Ok(self.hears(asker, peer))
             }
-            &Outgoing::Nack { seq, .. } => {
+            &Outgoing::Nack { asker, seq, .. } => {
                 put(packer, MessageType::Nack, |sink| Nack { seq }.encode(sink))?;
-                Ok(peer.is_some())
+                Ok(self.hears(asker, peer))
             }
             &Outgoing::RelayPing { relay } => {
                 let relay = self.relay(relay).ok_or(Full)?;
                 let name = self.roster.get(self.roster.resolve(relay.target).ok_or(Full)?).name.as_bytes();
                 put(packer, MessageType::Ping, |sink| self.own_ping(relay.seq, name).encode(sink))?;
-                Ok(true)
+                Ok(relay.asker != NONE)
             }
             &Outgoing::Ping { operation } => {
                 let (seq, target) = self.ping_operation(operation).ok_or(Full)?;

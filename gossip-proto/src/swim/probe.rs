@@ -197,13 +197,15 @@ impl Swim {
             s != LOCAL && s != slot && roster.get(s).tracked() && roster.get(s).standing == Standing::Alive
         };
         roster.order().sample(&mut self.rng, self.config.indirect_checks, helper, &mut chosen);
-        let mut nacks_expected = 0;
+        let (mut helpers, mut nacks_expected) = (0, 0);
         for &helper in &chosen {
-            nacks_expected += u8::from(self.asks_for_nack(helper));
             let key = self.roster.key(helper);
-            self.push_outgoing(Outgoing::IndirectPing { helper: key, seq });
+            // Who was not asked owes no answer.
+            if self.push_outgoing(Outgoing::IndirectPing { helper: key, seq }) {
+                helpers += 1;
+                nacks_expected += u8::from(self.asks_for_nack(helper));
+            }
         }
-        let helpers = chosen.len() as u8;
         self.chosen = chosen;
         let stream = self.config.stream_pings && self.roster.get(slot).versions[1] >= 3;
         let stream = stream

@@ -1,6 +1,7 @@
 //! Probing on behalf of others (spec 4.8 "Receiving an indirect ping").
 
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use super::outgoing::Outgoing;
 use super::{Awaited, Deadline, Swim};
@@ -16,6 +17,8 @@ pub(crate) struct Relay {
     pub(crate) target: MemberKey,
     pub(crate) seq: u32,
     requester: SocketAddr,
+    /// The member that asked, from there; [`NONE`] if somebody else may have, in its name.
+    pub(crate) asker: u32,
     their_seq: u32,
     nack: bool,
     timer: Option<TimerId>,
@@ -44,17 +47,18 @@ impl Swim {
         }
         let source = canonical(source.addr);
         let requester = self.reply_to(source, &ping.source_addr, ping.source_port, &ping.source_node);
-        if (requester != source || self.roster.at(requester).is_none()) && !self.take_stranger_turn(MOST_TOLD)
-        {
+        let asker = if requester == source { self.roster.at(source) } else { None };
+        if asker.is_none() && !self.take_stranger_turn(MOST_TOLD) {
             self.stats.ack_suppressed += 1;
             return;
         }
         let seq = self.next_seq();
         let target = self.roster.key(target);
-        let relay = Relay { target, seq, requester, their_seq: ping.seq, nack: ping.nack, timer: None };
+        let asker = asker.unwrap_or(NONE);
+        let relay =
+            Relay { target, seq, requester, asker, their_seq: ping.seq, nack: ping.nack, timer: None };
         let key = self.relays.insert(relay);
-        // The requester waits as long as we do: a nack sent at the end comes too late to be counted (W-13).
-        let wait = if ping.nack { self.config.probe_timeout / 5 * 4 } else { self.config.probe_timeout };
+        let wait = if ping.nack { self.nack_after() } else { self.config.probe_timeout };
         let timer = self.timers.arm(self.now + wait, Deadline::Relay(key));
         if let Some(relay) = self.relays.get_mut(key) {
             relay.timer = Some(timer);
@@ -66,21 +70,31 @@ impl Swim {
 
     pub(crate) fn relay_answered(&mut self, key: u64) {
         let Some(relay) = self.end_relay(key) else { return };
-        let (to, seq) = (relay.requester, relay.their_seq);
-        self.push_outgoing(Outgoing::Ack { to, asker: NONE, seq, payload: false });
+        let (to, asker, seq) = (relay.requester, relay.asker, relay.their_seq);
+        self.push_outgoing(Outgoing::Ack { to, asker, seq, payload: false });
+    }
+
+    /// When a nack is due. The requester judges at the end of its interval, and waits as long as we do if it has the time: sent at
+    /// the end, the nack would come too late to be counted (W-13).
+    fn nack_after(&self) -> Duration {
+        let timeout = self.config.probe_timeout;
+        let left = self.config.probe_interval.saturating_sub(timeout);
+        let waits = if left.is_zero() { timeout } else { timeout.min(left) };
+        waits / 5 * 4
     }
 
     pub(crate) fn relay_expired(&mut self, key: u64) {
         let Some(relay) = self.relays.get_mut(key) else { return };
         if relay.nack {
             relay.nack = false;
-            let (to, seq) = (relay.requester, relay.their_seq);
+            let (to, asker, seq) = (relay.requester, relay.asker, relay.their_seq);
             // A late answer is still forwarded until the timeout is over.
-            let timer = self.timers.arm(self.now + self.config.probe_timeout / 5, Deadline::Relay(key));
+            let rest = self.config.probe_timeout - self.nack_after();
+            let timer = self.timers.arm(self.now + rest, Deadline::Relay(key));
             if let Some(relay) = self.relays.get_mut(key) {
                 relay.timer = Some(timer);
             }
-            self.push_outgoing(Outgoing::Nack { to, seq });
+            self.push_outgoing(Outgoing::Nack { to, asker, seq });
         } else {
             self.end_relay(key);
         }

@@ -16,7 +16,7 @@ const STRANGER: u8 = 200;
 fn talkative() -> Victim {
     let mut victim = Victim::new(|_, _| {});
     for n in 10..100 {
-        victim.hear(&alive(&format!("member{n}"), n, 1));
+        victim.hear(&serf_alive(&format!("member{n}"), n, 1));
     }
     victim
 }

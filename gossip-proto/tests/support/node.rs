@@ -88,6 +88,11 @@ pub(crate) fn plain_alive(name: &str, host: u8, incarnation: u32) -> Vec<u8> {
     AliveOf { name, incarnation, addr: &[10, 0, 0, host], port: 7946, meta: b"", vsn: &PLAIN }.encode()
 }
 
+/// As [`alive`], for a node with services.
+pub(crate) fn serf_alive(name: &str, host: u8, incarnation: u32) -> Vec<u8> {
+    AliveOf { name, incarnation, addr: &[10, 0, 0, host], port: 7946, meta: b"", vsn: &SERF_VSN }.encode()
+}
+
 fn accusation(kind: MessageType, node: &str, incarnation: u32, from: &str) -> Vec<u8> {
     let (node, from) = (Cow::Borrowed(node.as_bytes()), Cow::Borrowed(from.as_bytes()));
     message(kind, |bytes| Accusation { incarnation, node, from }.encode(bytes))
