@@ -25,7 +25,7 @@ pub enum KeyCommand {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyReport {
-    /// Members that were alive when they were asked.
+    /// Members that were to answer: those alive when they were asked, and who came while they were.
     pub nodes: usize,
     /// How many answered.
     pub responses: usize,
@@ -79,7 +79,7 @@ pub enum KeyFailure {
         /// Of how many.
         nodes: usize,
     },
-    /// All that answered did it, but some did not answer; or somebody answered who was not known before.
+    /// All that answered did it, but some did not answer.
     Missing {
         /// How many answered.
         responses: usize,

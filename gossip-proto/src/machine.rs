@@ -53,15 +53,17 @@ impl QueryParams {
         self
     }
 
-    /// Whoever receives the query says so. Members that do not are asked again, directly, until the query ends: with
-    /// acknowledgements a query misses nobody whom datagrams reach at all.
+    /// Whoever receives the query says so. Members that do not are asked again, directly, until the query ends, eight times in the
+    /// usual time of a query and then once in each such time: with acknowledgements a query misses nobody whom datagrams reach
+    /// at all.
     pub fn ack(&mut self, ack: bool) -> &mut Self {
         self.ack = ack;
         self
     }
 
     /// Everybody whom the query is for has an answer: who has not given it is asked again, directly, until the query
-    /// ends. For a query that most have nothing to say to, this costs eight datagrams for each of them.
+    /// ends. For a query that most have nothing to say to, this costs eight datagrams for each of them, and more if it is asked for
+    /// longer than usual.
     pub fn everybody_answers(&mut self, everybody_answers: bool) -> &mut Self {
         self.everybody_answers = everybody_answers;
         self

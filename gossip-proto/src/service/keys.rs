@@ -111,7 +111,7 @@ impl Services {
                 // Whoever waited hears that nobody was reached.
                 Err(_) => {
                     self.keys.reports.insert(operation, report_of(nodes));
-                    self.keys_answered(swim, operation);
+                    self.keys_answered(swim, operation, 0);
                 }
                 Ok(_) => {
                     self.keys.reports.entry(operation).or_insert_with(|| report_of(nodes));
@@ -143,7 +143,7 @@ impl Services {
         self.issue(swim, name.as_bytes(), &payload, &params, Insist::Answered, begin)
     }
 
-    /// Takes a node's answer; whether it was the last one.
+    /// Takes a node's answer; whether there are as many as there were nodes.
     pub(super) fn key_answer(&mut self, swim: &mut Swim, operation: u64, from: u32, payload: &[u8]) -> bool {
         let nodes = swim.roster.num_members();
         let report = self.keys.reports.entry(operation).or_insert_with(|| report_of(nodes));
@@ -173,16 +173,14 @@ impl Services {
                 swim.stats.query_answers_refused += u64::from(!complete);
             }
         }
-        let done = report.responses == report.nodes;
-        if done {
-            self.keys_answered(swim, operation);
-        }
-        done
+        report.responses >= report.nodes
     }
 
-    /// All have answered, or the time is over.
-    pub(super) fn keys_answered(&mut self, swim: &mut Swim, operation: u64) {
-        if let Some(report) = self.keys.reports.remove(&operation) {
+    /// All have answered, or the time is over and so many have not. Who came while it was asked has answered too, and must not stand
+    /// for one that has not: the next step of a rotation would cut that one off.
+    pub(super) fn keys_answered(&mut self, swim: &mut Swim, operation: u64, missing: usize) {
+        if let Some(mut report) = self.keys.reports.remove(&operation) {
+            report.nodes = report.nodes.max(report.responses + missing);
             self.keys.running.remove(&operation);
             swim.complete(operation, Outcome::Keys(report));
             self.start_keys(swim);
@@ -202,6 +200,14 @@ impl Services {
         let Some((request, _)) = request else { return self.answer_key(swim, id, Err(String::new())) };
         if swim.keyring().is_none() {
             return self.answer_key(swim, id, Err("No keyring to modify (encryption not enabled)".into()));
+        }
+        // While a cluster is on its way to being sealed anybody can ask, and the key would stay.
+        if !swim.config.verify_incoming {
+            return self.answer_key(
+                swim,
+                id,
+                Err("no key changes while what is not sealed is accepted".into()),
+            );
         }
         match Key::new(&request.key) {
             Ok(key) => self.change_key(swim, Waiting { request: id, change, key }),
@@ -257,6 +263,9 @@ impl Services {
         let Some(ring) = swim.keyring() else {
             return self.answer_key(swim, id, Err("Keyring is empty (encryption not enabled)".into()));
         };
+        if !swim.is_sealing() {
+            return self.answer_key(swim, id, Err("no keys are told while answers are not sealed".into()));
+        }
         let keys: Vec<Text<'_>> =
             ring.keys().iter().map(|key| Cow::Owned(STANDARD.encode(key.as_bytes()).into_bytes())).collect();
         let primary = keys.first().cloned().unwrap_or_default();

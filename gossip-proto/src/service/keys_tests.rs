@@ -305,6 +305,50 @@ fn a_report_is_whole_when_all_have_answered() {
     assert!(!format!("{report:?}").contains(&text(1)[..8]));
 }
 
+/// The next step of a rotation would cut off who has not answered.
+#[test]
+fn who_comes_meanwhile_does_not_answer_for_who_has_not() {
+    let mut bed = bed(&[1, 2]);
+    bed.alive("bb", 1);
+    bed.asked_keys(&KeyCommand::List);
+    bed.alive("dddd", 1);
+    bed.node_says("a", &answer(true, "", &[text(1)]));
+    bed.node_says("dddd", &answer(true, "", &[text(1)]));
+    assert_eq!(bed.report(), None, "bb is still asked");
+    bed.node_says("bb", &answer(false, "its disk is full", &[]));
+    let report = bed.report().unwrap();
+    assert_eq!((report.nodes, report.responses, report.errors), (4, 4, 1));
+
+    bed.asked_keys(&KeyCommand::List);
+    bed.alive("eeeee", 1);
+    for name in ["a", "dddd", "eeeee"] {
+        bed.node_says(name, &answer(true, "", &[text(1)]));
+    }
+    bed.dead("bb", 1, "a");
+    bed.run(Duration::from_secs(10));
+    let report = bed.report().unwrap();
+    assert_eq!(report.failure(), Some(KeyFailure::Missing { responses: 4, nodes: 5 }));
+}
+
+/// On the way to a sealed cluster anybody can ask, and would be told the key, or have one of his own put in for good.
+#[test]
+fn keys_are_neither_told_nor_changed_while_strangers_are_heard() {
+    let mut bed = bed(&[1]);
+    bed.swim.config.verify_incoming = false;
+    bed.asked_keys(&KeyCommand::Install(key(5)));
+    bed.node_says("a", &answer(true, "", &[]));
+    let report = bed.report().unwrap();
+    assert_eq!(
+        report.messages,
+        [("self".into(), "no key changes while what is not sealed is accepted".to_string())]
+    );
+    bed.swim.layers.verify_outgoing = false;
+    bed.asked_keys(&KeyCommand::List);
+    bed.node_says("a", &answer(true, "", &[]));
+    let report = bed.report().unwrap();
+    assert_eq!((report.errors, report.keys.len()), (1, 0));
+}
+
 #[test]
 fn a_report_says_who_refused_and_how_many_were_silent() {
     let mut bed = bed(&[1]);

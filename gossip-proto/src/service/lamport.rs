@@ -58,6 +58,11 @@ impl Clock {
         there
     }
 
+    /// Whether a node that was restarted may go on from this time of its former life: as far as clocks can have been followed.
+    pub(crate) const fn can_resume(time: u64) -> bool {
+        time <= FURTHEST + REACH
+    }
+
     fn horizon(self) -> u64 {
         self.0.max(HALF).saturating_add(REACH)
     }

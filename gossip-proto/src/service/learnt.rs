@@ -165,7 +165,7 @@ impl Services {
         self.learnt.version += 1;
     }
 
-    /// A member that failed is forgotten: its address is not, unless the member asked for an early end.
+    /// A member has failed. Its address is remembered for longer than itself, unless the member asked for an early end.
     pub(super) fn learn_member(&mut self, swim: &mut Swim, slot: u32, gone: Instant) {
         if self.own_timeout(swim, slot).is_none() {
             let record = swim.roster.get(slot);
@@ -196,7 +196,10 @@ impl Services {
         let index = swim.rng.below(left as u32) as usize;
         if let Some((name, entry)) = self.learnt.entries.iter().nth(index) {
             let (name, addr) = (name.clone(), entry.addr);
-            self.seek(swim, addr, &name, false);
+            // Who is still listed as failed is tried as such.
+            if self.listed_slot(swim, name.as_bytes()).is_none() {
+                self.seek(swim, addr, &name, false);
+            }
         }
     }
 

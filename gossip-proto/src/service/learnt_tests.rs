@@ -48,6 +48,7 @@ fn who_failed_is_learnt_and_who_left_is_not() {
     }
     // An operator gives one up before its time, by name, with prune.
     bed.leave_intent("dddd", 6, true);
+    assert_eq!(learnt(&bed), ["a", "ccc"], "at once: this node may be restarted before it forgets them");
     bed.run(Duration::from_secs(70));
     assert_eq!(bed.services.listed, 1);
     assert_eq!(learnt(&bed), ["a", "ccc"]);

@@ -162,6 +162,13 @@ impl Services {
         let now = swim.now;
         let gone = self.member(slot).gone().unwrap_or(now);
         self.member_mut(slot).gone = gone;
+        if status == Status::Failed {
+            // At once: a node that is restarted meanwhile would know nobody beyond a link that is down for both sides.
+            self.learn_member(swim, slot, gone);
+        } else {
+            let name = swim.roster.get(slot).name.clone();
+            self.unlearn(name.as_bytes());
+        }
         if slot != LOCAL {
             let timer = swim.arm_service(gone + keep, Task::Forget { slot, turn }.pack());
             self.member_mut(slot).replace_timer(Some(timer));
@@ -194,13 +201,9 @@ impl Services {
 
     /// A failed or left member's time is up; only the turn the timer was set in counts.
     pub(crate) fn member_due(&mut self, swim: &mut Swim, slot: u32, turn: u32) {
-        let Some(member) = self.members.get(slot as usize).filter(|member| member.turn == turn) else {
-            return;
-        };
-        if let Some(gone) = member.gone().filter(|_| swim.roster.get(slot).says == Some(Status::Failed)) {
-            self.learn_member(swim, slot, gone);
+        if self.members.get(slot as usize).is_some_and(|member| member.turn == turn) {
+            self.forget(swim, slot);
         }
-        self.forget(swim, slot);
     }
 
     /// A pruned member had the time to object. One that answers probes all the same has not heard of it, or its objection got

@@ -93,7 +93,7 @@ impl Services {
         if let Some(restore) = &config.restore {
             // Serf takes over whatever its file says; a time that leaves no room to go on is none (Q3).
             let resume = |clock: &mut Clock, last| {
-                let last = if clock.follows(last) { last } else { 0 };
+                let last = if Clock::can_resume(last) { last } else { 0 };
                 clock.witness(last);
                 last + 1
             };

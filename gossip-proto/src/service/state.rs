@@ -9,14 +9,20 @@ use crate::config::MAX_NAME;
 use crate::hash::Keyed;
 use crate::roster::{LOCAL, Record};
 use crate::swim::Swim;
-use crate::wire::field::Span;
-use crate::wire::serf::{JoinIntent, LeaveIntent, PushPull, PushPullParts, RecentEvent, SerfType, UserEvent};
+use crate::wire::field::{BYTES_OF_WORK, Span};
+use crate::wire::serf::{
+    Check, JoinIntent, LeaveIntent, PushPull, PushPullParts, RecentEvent, SerfType, UserEvent,
+};
 use crate::{Name, Status};
 
 /// A received state on its way in, taken up again where it was left.
 #[derive(Debug)]
 pub(crate) struct StateMerge {
     body: Vec<u8>,
+    /// As long as it is being decoded.
+    check: Option<Check>,
+    /// The join that it came with does not want old events.
+    ignores_old: bool,
     state: PushPull,
     left: Span,
     statuses: Span,
@@ -28,6 +34,10 @@ pub(crate) struct StateMerge {
 /// Bytes of names that a state may hold. Peers refuse what is over 20 MiB, in a sealed stream together with what SWIM says of the
 /// same members, and with it every exchange (spec 1.6, 1.11).
 const NAMES: usize = 8 << 20;
+
+/// Work that is done when a state arrives: enough for tens of thousands of members, whose clocks are known then before the node says
+/// anything of its own.
+const CHECKED_AT_ONCE: usize = 1 << 16;
 
 /// The most that a member takes in a state.
 const LONGEST: usize = 2 * (MAX_NAME + 5) + 9;
@@ -103,21 +113,48 @@ impl Services {
         }
     }
 
-    /// Takes a remote's state in: the clocks at once, the lists in slices.
+    /// Takes a remote's state in: the clocks at once unless it is very long, the lists in slices.
     pub(crate) fn begin_state(&mut self, swim: &mut Swim, join: bool, state: &[u8]) {
-        let decoded = match state.split_first() {
-            Some((&kind, body)) if kind == SerfType::PushPull.byte() => {
-                PushPull::decode(body).map(|(s, _)| (s, body))
-            }
-            _ => {
-                swim.stats.serf_unknown_type += 1;
-                return;
-            }
-        };
-        let Ok((state, body)) = decoded else {
-            swim.stats.dropped_decode += 1;
+        let Some(body) = state.strip_prefix(&[SerfType::PushPull.byte()]) else {
+            swim.stats.serf_unknown_type += 1;
             return;
         };
+        let mut merge = StateMerge {
+            body: Vec::new(),
+            check: Some(Check::default()),
+            ignores_old: join && !self.ignoring_old.is_empty(),
+            left: Span::default(),
+            statuses: Span::default(),
+            events: Span::default(),
+            gone: HashSet::with_hasher(Keyed::new(&mut swim.rng)),
+            state: PushPull::default(),
+        };
+        if !self.check(swim, &mut merge, body, &mut { CHECKED_AT_ONCE }) {
+            return;
+        }
+        let waiting: usize = self.merges.iter().map(|merge| merge.body.len()).sum();
+        if waiting + body.len() > swim.config.max_exchange_bytes {
+            swim.stats.exchange_memory_full += 1;
+            return;
+        }
+        merge.body = body.to_vec();
+        self.merges.push_back(merge);
+    }
+
+    /// Goes on decoding a state; once all of it has been, takes over its clocks. False if it is none.
+    fn check(&mut self, swim: &mut Swim, merge: &mut StateMerge, body: &[u8], work: &mut usize) -> bool {
+        let Some(check) = &mut merge.check else { return true };
+        let state = match check.go_on(body, work) {
+            Ok(Some((state, _))) => state,
+            Ok(None) => return true,
+            Err(_) => {
+                swim.stats.dropped_decode += 1;
+                return false;
+            }
+        };
+        merge.check = None;
+        (merge.left, merge.statuses, merge.events) = (state.left_span, state.status_span, state.event_span);
+        merge.state = state;
         let clocks = [
             (&mut self.clock, state.ltime),
             (&mut self.event_clock, state.event_ltime),
@@ -129,22 +166,10 @@ impl Services {
                 swim.stats.ltime_refused += u64::from(!clock.follow(time));
             }
         }
-        if join && !self.ignoring_old.is_empty() {
+        if merge.ignores_old {
             self.event_min = self.event_min.max(state.event_ltime.min(self.event_clock.time()));
         }
-        let waiting: usize = self.merges.iter().map(|merge| merge.body.len()).sum();
-        if waiting + body.len() > swim.config.max_exchange_bytes {
-            swim.stats.exchange_memory_full += 1;
-            return;
-        }
-        self.merges.push_back(StateMerge {
-            body: body.to_vec(),
-            left: state.left_span,
-            statuses: state.status_span,
-            events: state.event_span,
-            gone: HashSet::with_hasher(Keyed::new(&mut swim.rng)),
-            state,
-        });
+        true
     }
 
     #[cfg(any(test, feature = "testing"))]
@@ -175,7 +200,15 @@ impl Services {
 
     /// Whether the state is merged.
     fn step(&mut self, swim: &mut Swim, merge: &mut StateMerge, work: &mut usize) -> bool {
-        let StateMerge { body, state, left, statuses, events, gone } = merge;
+        if merge.check.is_some() {
+            let body = core::mem::take(&mut merge.body);
+            let is_one = self.check(swim, merge, &body, work);
+            merge.body = body;
+            if !is_one {
+                return true;
+            }
+        }
+        let StateMerge { body, state, left, statuses, events, gone, .. } = merge;
         while *work > 0 {
             *work -= 1;
             let mut names = PushPull { left_span: *left, ..*state }.left_members(body);
@@ -197,7 +230,9 @@ impl Services {
             }
             let mut entries = PushPull { event_span: *events, ..*state }.events(body);
             let Some(entry) = entries.next() else { break };
+            let used = entries.span().start() - events.start();
             *events = entries.span();
+            *work = work.saturating_sub(used / BYTES_OF_WORK);
             let Some(entry) = entry else { continue };
             if !self.event_clock.follows(entry.ltime) {
                 swim.stats.ltime_refused += 1;

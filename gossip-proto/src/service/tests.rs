@@ -33,7 +33,7 @@ impl Bed {
     pub(super) fn with_ring(config: ServiceConfig, ring: Option<Keyring>) -> Self {
         let seed = Seed::from_u64(1);
         let mut membership = Config::lan("self", "10.0.0.1:7946".parse().unwrap());
-        membership.keyring(ring);
+        membership.keyring(ring).delegate_versions([2, 5, 5]);
         let mut swim = Swim::new(Instant::ORIGIN, membership, &seed, NonceSecret::new([0; 32])).unwrap();
         swim.roster.serviced = true;
         let keyed = Keyed::new(&mut crate::rng::Rng::from_seed(&seed, 2));
@@ -571,6 +571,55 @@ fn a_restored_node_goes_on_where_it_stopped() {
     let bed = Bed::with(config);
     let Services { clock, event_clock, query_min, .. } = &bed.services;
     assert_eq!((clock.time(), event_clock.time(), *query_min), (1, (1 << 40) + 1, 1));
+    // One that others were brought to, and gossip has moved on from, is a time as any other.
+    let far = (1 << 63) + (1 << 33);
+    let mut config = ServiceConfig::default();
+    let last = crate::Clocks { member: far, event: far, query: far };
+    config.restore(Some(crate::Restore { last, ..crate::Restore::default() }));
+    let bed = Bed::with(config);
+    assert_eq!((bed.services.event_clock.time(), bed.services.event_min), (far + 1, far + 1));
+}
+
+/// What takes long to decode is decoded in slices, and counts once all of it has been.
+#[test]
+fn a_state_that_is_long_to_decode_is_decoded_in_slices() {
+    let mut bed = Bed::new();
+    bed.alive("a", 1);
+    let names: Vec<alloc::string::String> = (0..70_000).map(|n| format!("{n}")).collect();
+    let mut statuses: Vec<(&str, u64)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    statuses.push(("a", 9));
+    let mut long = state([50, 60, 70], &statuses, &[], &[(3, "deploy")]);
+    bed.services.begin_state(&mut bed.swim, false, &long);
+    assert_eq!(bed.services.clock.time(), 1, "not all of it has been read");
+    let mut calls = 0;
+    while bed.services.has_backlog() {
+        bed.services.merge_states(&mut bed.swim, &mut 256);
+        calls += 1;
+    }
+    assert!(calls > 70_000 / 256, "{calls}");
+    assert_eq!((bed.services.clock.time(), bed.ltime("a"), bed.events()), (50, 9, 1));
+    // A flaw at the very end: nothing of it counts.
+    let end = long.len() - 1;
+    long[end] = 0xc1;
+    bed.services.begin_state(&mut bed.swim, false, &long);
+    while bed.services.has_backlog() {
+        bed.services.merge_states(&mut bed.swim, &mut 256);
+    }
+    assert_eq!((bed.swim.stats.dropped_decode, bed.events()), (1, 0));
+}
+
+/// A list in a list counts as one element, so it must be short: as it is from whoever is honest.
+#[test]
+fn an_entry_with_too_many_events_is_none() {
+    let mut bed = Bed::new();
+    let mut long = alloc::vec![2, 0x81, 0xa6];
+    long.extend(b"Events");
+    long.extend([0x91, 0x81, 0xa6]);
+    long.extend(b"Events");
+    long.extend([0xdd, 0, 2, 0, 0]);
+    long.resize(long.len() + (2 << 16), 0xc0);
+    bed.merge(&long, false);
+    assert_eq!(bed.swim.stats.dropped_decode, 1);
 }
 
 #[test]

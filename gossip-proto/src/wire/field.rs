@@ -259,7 +259,38 @@ impl Span {
     pub fn is_empty(&self) -> bool {
         self.left == 0
     }
+
+    /// Where in the message it begins.
+    #[must_use]
+    pub fn start(&self) -> usize {
+        self.at
+    }
+
+    /// The list that `reader` is at, not looked at yet.
+    pub(crate) fn begin<'a, T: Element<'a>>(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let left = reader.long(T::PAIR)?.unwrap_or_default();
+        Ok(Self { at: reader.position(), left })
+    }
+
+    /// Checks elements as far as `work` goes; then `reader` is behind them.
+    pub(crate) fn check<'a, T: Element<'a>>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        work: &mut usize,
+    ) -> Result<(), DecodeError> {
+        while self.left > 0 && *work > 0 {
+            reader.renew();
+            T::read(reader)?;
+            let used = reader.position() - self.at;
+            (self.at, self.left) = (reader.position(), self.left - 1);
+            *work = work.saturating_sub(1 + used / BYTES_OF_WORK);
+        }
+        Ok(())
+    }
 }
+
+/// Bytes that count for as much work as an element.
+pub(crate) const BYTES_OF_WORK: usize = 64;
 
 impl<'a, T: Element<'a>> Items<'a, T> {
     /// Goes on at `span` of the same `body` that it was taken from. With another body the elements are meaningless
@@ -291,6 +322,7 @@ impl<'a, T: Element<'a>> Iterator for Items<'a, T> {
 
     fn next(&mut self) -> Option<T> {
         self.left = self.left.checked_sub(1)?;
+        self.reader.renew();
         let element = T::read(&mut self.reader).ok();
         if element.is_none() {
             self.left = 0;

@@ -11,6 +11,11 @@ pub const ALGO_LZW: u8 = 0;
 /// Bits of a literal.
 const LITERAL_BITS: u8 = 8;
 
+/// Steps of a decompression that may come to nothing: so many, and one more for each so many bytes that came out. An encoder
+/// clears its table once in at least 3,838 bytes.
+const FREE_CLEARS: usize = 64;
+const BYTES_PER_CLEAR: usize = 1024;
+
 /// Bytes that an output vector grows by at a time.
 const CHUNK: usize = 16 * 1024;
 
@@ -26,6 +31,9 @@ const MAX_RAW_HEADER: usize = 5;
 /// Decompresses; its tables are kept from one input to the next.
 pub struct Inflater {
     decoder: weezl::decode::Decoder,
+    produced: usize,
+    /// Clear codes right behind one another so far.
+    idle_clears: usize,
 }
 
 impl Default for Inflater {
@@ -43,12 +51,17 @@ impl fmt::Debug for Inflater {
 impl Inflater {
     /// A decompressor, some 60 KiB large.
     pub fn new() -> Self {
-        Self { decoder: weezl::decode::Decoder::new(BitOrder::Lsb, LITERAL_BITS) }
+        Self {
+            decoder: weezl::decode::Decoder::new(BitOrder::Lsb, LITERAL_BITS),
+            produced: 0,
+            idle_clears: 0,
+        }
     }
 
     /// Prepares for another input.
     pub fn reset(&mut self) {
         self.decoder.reset();
+        (self.produced, self.idle_clears) = (0, 0);
     }
 
     /// Decompresses all of `input` to the end of `out`, at most `limit` bytes of it. What was appended before
@@ -98,6 +111,7 @@ impl Inflater {
             let step = self.decoder.decode_bytes(input, space);
             consumed += step.consumed_in;
             produced += step.consumed_out;
+            self.produced += step.consumed_out;
             input = input.get(step.consumed_in..).unwrap_or_default();
             space = core::mem::take(&mut space).get_mut(step.consumed_out..).unwrap_or_default();
             match step.status {
@@ -105,6 +119,14 @@ impl Inflater {
                 Err(LzwError::InvalidCode) => return (Err(InflateError::InvalidCode), consumed, produced),
                 Ok(LzwStatus::NoProgress) => return (Ok(Stop::Starved), consumed, produced),
                 Ok(LzwStatus::Ok) => {}
+            }
+            // Each has the table made anew, for nine bits. What is packed twice can hold a million of them and come to nothing,
+            // so that no limit of what comes out would end it.
+            if step.consumed_out == 0 && !input.is_empty() {
+                self.idle_clears += 1;
+                if self.idle_clears > FREE_CLEARS + self.produced / BYTES_PER_CLEAR {
+                    return (Err(InflateError::InvalidCode), consumed, produced);
+                }
             }
             // A clear code may come out of the bits that the decoder holds already: progress that shows on
             // neither side. It holds 64 bits at most, so this ends, or something is wrong.
@@ -143,7 +165,7 @@ pub enum Stop {
 pub enum InflateError {
     /// The data stops before its end code.
     MissingEnd,
-    /// A code that does not exist yet.
+    /// A code that does not exist yet, or the table is cleared again and again.
     InvalidCode,
     /// More data than the limit allows.
     TooLarge {

@@ -59,19 +59,39 @@ fn bytes_after_the_end_and_a_missing_clear_code_are_tolerated() {
     assert_eq!(inflate(&bare, 10).unwrap(), b"a");
 }
 
-#[test]
-fn any_number_of_clear_codes_may_follow_one_another() {
-    for count in 0..40 {
-        let (mut data, mut at) = (vec![0u8; count * 9 / 8 + 4], 0);
-        for code in core::iter::repeat_n(256, count).chain([u32::from(b'a'), 257]) {
-            for bit in 0..9 {
-                data[at / 8] |= u8::from(code >> bit & 1 == 1) << (at % 8);
-                at += 1;
-            }
+/// So many clear codes, what is in `codes`, and the end.
+fn clears(count: usize, codes: &[u32]) -> Vec<u8> {
+    let (mut data, mut at) = (vec![0u8; (count + codes.len()) * 9 / 8 + 4], 0);
+    for code in core::iter::repeat_n(256, count).chain(codes.iter().copied()).chain([257]) {
+        for bit in 0..9 {
+            data[at / 8] |= u8::from(code >> bit & 1 == 1) << (at % 8);
+            at += 1;
         }
+    }
+    data
+}
+
+#[test]
+fn several_clear_codes_may_follow_one_another() {
+    for count in 0..40 {
+        let data = clears(count, &[u32::from(b'a')]);
         assert_eq!(inflate(&data, 1).unwrap(), b"a", "{count}");
         assert_eq!(model(&data).unwrap(), b"a");
     }
+}
+
+#[test]
+fn data_that_comes_to_nothing_ends_early() {
+    let data = clears(1_000_000, &[u32::from(b'a')]);
+    assert_eq!(model(&data).unwrap(), b"a");
+    assert_eq!(inflate(&data, 1), Err(InflateError::InvalidCode));
+    // Neither in slices nor beyond the limit of what comes out is there more to be had.
+    let (mut inflater, mut out) = (Inflater::new(), Vec::new());
+    let ends = data.chunks(9).position(|slice| inflater.step(slice, &mut out, 8).is_err());
+    assert!(ends.is_some_and(|slices| slices < 100), "{ends:?}");
+    assert!(out.is_empty());
+    inflater.reset();
+    assert_eq!(inflater.expect_end(&data, 0), Err(InflateError::InvalidCode));
 }
 
 // upstream: TestDecompressPayload_Limit

@@ -53,19 +53,42 @@ impl core::error::Error for DecodeError {}
 pub struct Reader<'a> {
     input: &'a [u8],
     at: usize,
+    /// Values that lists and maps may still announce.
+    values: usize,
 }
+
+/// The most values that the lists and maps of one message may announce, nested ones and those that nobody reads included. Each
+/// takes some nanoseconds to pass over, and a stream can bring twenty millions. Senders stay far below; the lists of a state,
+/// which can be longer, are gone through in slices instead.
+const MAX_VALUES: usize = 1 << 16;
 
 impl<'a> Reader<'a> {
     /// Starts at the beginning of `input`.
     #[must_use]
     pub fn new(input: &'a [u8]) -> Self {
-        Self { input, at: 0 }
+        Self { input, at: 0, values: MAX_VALUES }
     }
 
     /// Starts at offset `at` of `input`, at its end if that is beyond; offsets in errors count from the start of `input`.
     #[must_use]
     pub fn new_at(input: &'a [u8], at: usize) -> Self {
-        Self { input, at: at.min(input.len()) }
+        Self { input, at: at.min(input.len()), values: MAX_VALUES }
+    }
+
+    /// Lets the next value announce as many values as a message may.
+    pub(crate) fn renew(&mut self) {
+        self.values = MAX_VALUES;
+    }
+
+    /// The start of a list, or of a map if it holds pairs, of any length: whoever calls this goes through it in slices.
+    ///
+    /// # Errors
+    /// Anything else.
+    pub(crate) fn long(&mut self, pairs: bool) -> Result<Option<usize>, DecodeError> {
+        let values = core::mem::replace(&mut self.values, usize::MAX);
+        let count = if pairs { self.map() } else { self.list() };
+        self.values = values;
+        count
     }
 
     /// Bytes consumed so far.
@@ -426,15 +449,22 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn map_head(&self, pairs: usize) -> Result<Head, DecodeError> {
-        self.require(pairs.saturating_mul(2))?;
+    fn map_head(&mut self, pairs: usize) -> Result<Head, DecodeError> {
+        self.announced(pairs.saturating_mul(2))?;
         Ok(Head::Map(pairs))
     }
 
     #[inline]
-    fn array_head(&self, items: usize) -> Result<Head, DecodeError> {
-        self.require(items)?;
+    fn array_head(&mut self, items: usize) -> Result<Head, DecodeError> {
+        self.announced(items)?;
         Ok(Head::Array(items))
+    }
+
+    #[inline]
+    fn announced(&mut self, values: usize) -> Result<(), DecodeError> {
+        // Before it is said that more bytes are needed: nobody shall wait for what will be refused.
+        self.values = self.values.checked_sub(values).ok_or(DecodeError::Range { at: self.at })?;
+        self.require(values)
     }
 
     #[inline]
@@ -467,7 +497,7 @@ impl<'a> Ahead<'a> {
 
     /// A reader that goes on from here.
     pub(crate) fn reader(&self) -> Reader<'a> {
-        Reader { input: self.input, at: self.position() }
+        Reader { input: self.input, at: self.position(), values: MAX_VALUES }
     }
 
     /// Goes on where that reader is.

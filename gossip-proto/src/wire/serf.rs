@@ -7,7 +7,7 @@ mod push_pull;
 mod tags;
 
 pub use coordinate::{Coordinate, MAX_DIMENSIONS, PING_VERSION, PingPayload, Vector};
-pub use push_pull::{EventEntry, PushPull, PushPullParts, RecentEvent};
+pub use push_pull::{Check, EventEntry, PushPull, PushPullParts, RecentEvent};
 pub use tags::{TAGS_PREFIX, Tags, encode_tags};
 
 /// The first byte of every Serf message (serf 1.3).

@@ -13,7 +13,7 @@ use crate::error::CommandError;
 use crate::hash::Keyed;
 use crate::machine::QueryParams;
 use crate::output::{OperationId, Outcome};
-use crate::roster::LOCAL;
+use crate::roster::{LOCAL, Record};
 use crate::service::{Life, Services, Task};
 use crate::swim::{Lane, Swim};
 use crate::wire::field::{List, Raw, Text};
@@ -48,6 +48,7 @@ pub(crate) struct Asked {
     ltime: u64,
     id: u32,
     purpose: Purpose,
+    began: Instant,
     ends: Instant,
     acks_wanted: bool,
     insist: Insist,
@@ -79,6 +80,17 @@ impl Asked {
     #[cfg(test)]
     pub(super) fn number(&self) -> (u64, u32) {
         (self.ltime, self.id)
+    }
+
+    /// How many members have not answered that are there now, also those who came later, or failed meanwhile.
+    fn missing(&self, swim: &Swim) -> usize {
+        let owes = |record: &Record| match record.says {
+            Some(Status::Alive) => record.is_member(),
+            Some(Status::Failed) => record.changed >= self.began,
+            _ => false,
+        };
+        let records = (0..swim.roster.slots()).filter_map(|slot| swim.roster.used(slot));
+        records.filter(|record| owes(record) && !self.satisfied(&record.name)).count()
     }
 
     fn satisfied(&self, name: &Name) -> bool {
@@ -179,6 +191,7 @@ impl Services {
             ltime: query.ltime,
             id: query.id,
             purpose,
+            began: swim.now,
             ends: swim.now + timeout,
             acks_wanted: params.ack,
             insist,
@@ -258,8 +271,11 @@ impl Services {
             }
             Purpose::Conflict => self.vote(swim, from, payload),
             Purpose::Keys(key) => {
-                if self.key_answer(swim, key, from, payload) {
+                let enough = self.key_answer(swim, key, from, payload);
+                let all = |asked: &Asked| asked.missing(swim) == 0;
+                if enough && self.queries.asked.get(&serial).is_some_and(all) {
                     self.queries.asked.remove(&serial);
+                    self.keys_answered(swim, key, 0);
                 }
             }
         }
@@ -277,7 +293,10 @@ impl Services {
                 swim.complete(key, Outcome::Query { acks: asked.acks, responses: asked.responses });
             }
             Purpose::Conflict => self.conflict_resolved(swim),
-            Purpose::Keys(key) => self.keys_answered(swim, key),
+            Purpose::Keys(key) => {
+                let missing = asked.missing(swim);
+                self.keys_answered(swim, key, missing);
+            }
         }
     }
 
@@ -305,8 +324,9 @@ impl Services {
             SLICE
         } else {
             asked.cursor = 0;
-            asked.rounds += 1;
-            if asked.rounds < ROUNDS { asked.pace } else { Duration::MAX }
+            asked.rounds = asked.rounds.saturating_add(1);
+            // Who comes late, or back, hears of it as well, at a pace that costs little.
+            if asked.rounds < ROUNDS { asked.pace } else { asked.pace * PACES }
         };
         let at = (swim.now + next).min(asked.ends);
         swim.arm_service(at, Task::Asked(serial).pack());

@@ -1,7 +1,7 @@
 //! The user state of an exchange: clocks, who has which status time, who left, and recent events (serf 1.6).
-use crate::wire::field::{Element, Items, List, Raw, Span, Text, put_all, record};
+use crate::wire::field::{BYTES_OF_WORK, Element, Items, List, Raw, Span, Text, put_all, record};
 use crate::wire::msgpack::{
-    DecodeError, Full, Reader, Sink, put_array_header, put_map_header, put_nil, put_raw, put_uint,
+    DecodeError, Fields, Full, Reader, Sink, put_array_header, put_map_header, put_nil, put_raw, put_uint,
 };
 
 /// Where everything lies in a received state. It borrows nothing, so that a merge can keep it beside the bytes and go
@@ -28,23 +28,12 @@ impl PushPull {
     /// # Errors
     /// Bytes that are no such message.
     pub fn decode(body: &[u8]) -> Result<(Self, usize), DecodeError> {
-        const DECLARED: &[&[u8]] =
-            &[b"LTime", b"StatusLTimes", b"LeftMembers", b"EventLTime", b"Events", b"QueryLTime"];
-        let mut reader = Reader::new(body);
-        let mut state = Self::default();
-        let mut fields = reader.fields()?;
-        while let Some(key) = fields.next(&mut reader, DECLARED)? {
-            match key {
-                b"LTime" => state.ltime = reader.u64()?,
-                b"StatusLTimes" => state.status_span = span::<(Text<'_>, u64)>(&mut reader)?,
-                b"LeftMembers" => state.left_span = span::<Text<'_>>(&mut reader)?,
-                b"EventLTime" => state.event_ltime = reader.u64()?,
-                b"Events" => state.event_span = span::<Option<EventEntry<'_>>>(&mut reader)?,
-                b"QueryLTime" => state.query_ltime = reader.u64()?,
-                _ => reader.skip_value()?,
+        let mut check = Check::default();
+        loop {
+            if let Some(decoded) = check.go_on(body, &mut { usize::MAX })? {
+                return Ok(decoded);
             }
         }
-        Ok((state, reader.position()))
     }
 
     /// Each member the sender knows, with the time of its status; of a name given twice, the last counts.
@@ -157,6 +146,78 @@ impl<Status, Left, Events> PushPullParts<Status, Left, Events> {
     }
 }
 
-fn span<'a, T: Element<'a>>(reader: &mut Reader<'a>) -> Result<Span, DecodeError> {
-    Ok(Items::<T>::read(reader)?.map(|items| items.span()).unwrap_or_default())
+/// Decodes a state in slices: it may be as long as a stream, and nothing of it counts before all of it has been read.
+#[derive(Clone, Debug, Default)]
+pub struct Check {
+    at: usize,
+    fields: Option<Fields>,
+    /// The list that is gone through.
+    list: Option<(Kind, Span)>,
+    state: PushPull,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Statuses,
+    Left,
+    Events,
+}
+
+impl Check {
+    /// Goes on with the same `body`, as far as `work` goes: a unit for each element and for each 64 bytes. `None` if that was
+    /// not to the end; otherwise the state and how many bytes it took.
+    ///
+    /// # Errors
+    /// Bytes that are no such message.
+    pub fn go_on(&mut self, body: &[u8], work: &mut usize) -> Result<Option<(PushPull, usize)>, DecodeError> {
+        const DECLARED: &[&[u8]] =
+            &[b"LTime", b"StatusLTimes", b"LeftMembers", b"EventLTime", b"Events", b"QueryLTime"];
+        let mut reader = Reader::new_at(body, self.at);
+        let mut fields = match self.fields {
+            Some(fields) => fields,
+            None => reader.fields()?,
+        };
+        let mut done = None;
+        while *work > 0 {
+            if let Some((kind, list)) = &mut self.list {
+                match kind {
+                    Kind::Statuses => list.check::<(Text<'_>, u64)>(&mut reader, work)?,
+                    Kind::Left => list.check::<Text<'_>>(&mut reader, work)?,
+                    Kind::Events => list.check::<Option<EventEntry<'_>>>(&mut reader, work)?,
+                }
+                if list.is_empty() {
+                    self.list = None;
+                }
+                continue;
+            }
+            let before = reader.position();
+            reader.renew();
+            let Some(key) = fields.next(&mut reader, DECLARED)? else {
+                done = Some((self.state, reader.position()));
+                break;
+            };
+            let state = &mut self.state;
+            match key {
+                b"LTime" => state.ltime = reader.u64()?,
+                b"StatusLTimes" => {
+                    state.status_span = Span::begin::<(Text<'_>, u64)>(&mut reader)?;
+                    self.list = Some((Kind::Statuses, state.status_span));
+                }
+                b"LeftMembers" => {
+                    state.left_span = Span::begin::<Text<'_>>(&mut reader)?;
+                    self.list = Some((Kind::Left, state.left_span));
+                }
+                b"EventLTime" => state.event_ltime = reader.u64()?,
+                b"Events" => {
+                    state.event_span = Span::begin::<Option<EventEntry<'_>>>(&mut reader)?;
+                    self.list = Some((Kind::Events, state.event_span));
+                }
+                b"QueryLTime" => state.query_ltime = reader.u64()?,
+                _ => reader.skip_value()?,
+            }
+            *work = work.saturating_sub(1 + (reader.position() - before) / BYTES_OF_WORK);
+        }
+        (self.at, self.fields) = (reader.position(), Some(fields));
+        Ok(done)
+    }
 }

@@ -388,24 +388,12 @@ fn a_message_that_expands_beyond_the_limit_is_refused() {
 }
 
 #[test]
-fn compressed_data_that_expands_to_nothing_is_sliced_too() {
+fn compressed_data_that_expands_to_nothing_ends_at_once() {
     // Clear codes of nine bits, nothing else.
-    let mut data = Vec::new();
-    for _ in 0..(2 << 20) / 9 {
-        data.extend_from_slice(&[0x00, 0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80]);
-    }
-    let layers = Layers::default();
+    let data = [0x00, 0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80].repeat((2 << 20) / 9);
     let mut reader = StreamReader::new(Side::Accepting, StreamLimits::default());
-    reader.feed(&layers, &compressed(&data), NO_LIMIT).unwrap();
-    let mut calls = 1;
-    let error = loop {
-        match reader.feed(&layers, &[], NO_LIMIT) {
-            Err(error) => break error,
-            Ok(_) => calls += 1,
-        }
-    };
-    assert_eq!(error, E::Inflate(InflateError::MissingEnd));
-    assert!((7..=10).contains(&calls), "{calls}");
+    let error = reader.feed(&Layers::default(), &compressed(&data), NO_LIMIT).unwrap_err();
+    assert_eq!(error, E::Inflate(InflateError::InvalidCode));
 }
 
 // W-12
