@@ -52,6 +52,12 @@ impl Settings {
         let keyring = keys(layer.encrypt_key, layer.keyring_file)?;
         let tls = tls::read(layer.tls_cert, layer.tls_key, layer.tls_ca)?;
         let transport = transport(layer.transport.as_deref(), tls.is_some())?;
+        if let (Transport::Quic, Some(tls)) = (transport, &tls) {
+            tls.check_tags(&tags).map_err(|problem| match &tags_file {
+                Some(path) => problem.within(format!("tags_file (--tags-file) {}", path.display())),
+                None => problem.within("tags (--tag)"),
+            })?;
+        }
         if transport == Transport::Udp && tls.is_some() && keyring.is_none() {
             warnings.push(
                 "TLS protects streams only: datagrams, with all probes and events, can be read and forged by anybody; set \
