@@ -61,11 +61,10 @@ impl Tags {
     pub(crate) async fn reload(&self, configured: TagMap) -> Result<bool, String> {
         let mut state = self.state.lock().await;
         let tags = merge(&state.configured, &configured, &state.current);
+        let announced = tags == state.current || self.apply(&mut state, tags).await?;
+        // Not before: what could not be set is tried again at the next reading.
         state.configured = configured;
-        if tags == state.current {
-            return Ok(true);
-        }
-        self.apply(&mut state, tags).await
+        Ok(announced)
     }
 
     /// Stored first and gossiped then: what others know of survives a restart. What the node refuses must not stay in the
@@ -206,6 +205,19 @@ mod tests {
         assert_eq!(load(&path).unwrap(), Some(tags(&[("role", "web")])));
         node.change(&[], tags(&[("dc", "east")])).await.unwrap();
         assert_eq!(load(&path).unwrap(), Some(tags(&[("dc", "east"), ("role", "web")])));
+    }
+
+    #[tokio::test]
+    async fn a_reload_that_failed_is_not_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let node = started(&directory.path().join("tags.json")).await;
+        let long = tags(&[("k", &"v".repeat(450))]);
+        for _ in 0..2 {
+            node.reload(long.clone()).await.unwrap_err();
+        }
+        node.reload(tags(&[("k", "v")])).await.unwrap();
+        let local = node.cluster.local().await;
+        assert_eq!(local.tag("k").map(|value| &value[..]), Some(&b"v"[..]));
     }
 
     // upstream: TestAgent_MarshalTags, TestAgent_UnmarshalTags, TestAgent_UnmarshalTagsError
