@@ -131,7 +131,7 @@ impl Settings {
             reconnect_timeout: layer.reconnect_timeout,
             tombstone_timeout: layer.tombstone_timeout,
             event_handlers: event_handlers(&layer.event_handlers)?,
-            event_handler_timeout: layer.event_handler_timeout.unwrap_or(HANDLER_TIMEOUT),
+            event_handler_timeout: handler_timeout(layer.event_handler_timeout)?,
             warnings,
         })
     }
@@ -226,6 +226,16 @@ fn event_handlers(given: &[String]) -> Result<Vec<Spec>, Problem> {
                 .map_err(|why| Problem::new(format!("event_handlers (--event-handler) {text:?}: {why}")))
         })
         .collect()
+}
+
+fn handler_timeout(given: Option<Duration>) -> Result<Duration, Problem> {
+    match given {
+        Some(Duration::ZERO) => Err(Problem::new(
+            "event_handler_timeout (--event-handler-timeout) 0s leaves scripts no time; give one such as 5m, or leave the \
+             option out",
+        )),
+        given => Ok(given.unwrap_or(HANDLER_TIMEOUT)),
+    }
 }
 
 fn advertise(

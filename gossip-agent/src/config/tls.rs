@@ -59,6 +59,9 @@ pub(crate) fn read(
         ("tls_key (--tls-key)", &key),
         ("tls_ca (--tls-ca)", &authority),
     ];
+    if let Some((name, _)) = given.iter().find(|(_, file)| file.as_deref() == Some("")) {
+        return Err(Problem::new(format!("{name} \"\" is empty; give a PEM file, or leave the option out")));
+    }
     let names = |present: bool| -> Vec<&str> {
         given.iter().filter(|(_, file)| file.is_some() == present).map(|(name, _)| *name).collect()
     };
