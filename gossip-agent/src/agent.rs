@@ -23,7 +23,7 @@ use crate::signals::{Signal, Signals};
 use crate::stdin::{self, Command, Request};
 use crate::tags::Tags;
 use crate::tally::Tally;
-use crate::{commands, events, log, metrics, start};
+use crate::{commands, events, log, metrics, replaceable, start};
 
 /// Runs until the node has left or was told to end; everything that is wrong with the configuration is found before
 /// anything is started.
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: AgentArgs) -> ExitCode {
         Ok(log) => log,
         Err(error) => return cli::fail(&format!("cannot start logging: {error}")),
     };
-    for warning in &settings.warnings {
+    for warning in settings.warnings.iter().chain(&replaceable::warnings(&settings)) {
         tracing::warn!("agent: {warning}");
     }
     // The node is one task; the second thread is for what blocks the first.

@@ -87,7 +87,8 @@ pub(crate) struct AgentArgs {
     /// Tag that members see of this node (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     tag: Vec<String>,
-    /// Keep the tags in this file, so that they survive a restart: what is set at run time, too. Not together with --tag
+    /// Keep the tags in this file, so that they survive a restart: what is set at run time, too. The agent's user
+    /// must be able to write to its directory, and the file must not be mounted by itself. Not together with --tag
     #[arg(long, value_name = "FILE")]
     tags_file: Option<String>,
     /// Keep whom this node knows and what it has seen in this file, and go on from there after a restart; Serf's own
@@ -111,7 +112,8 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "KEY")]
     encrypt: Option<String>,
     /// Encrypt with the keys in this file: a JSON array of base64 strings, the primary first. It follows when keys are
-    /// installed, used and removed
+    /// installed, used and removed, for which the agent's user must be able to write to its directory, and the file must not
+    /// be mounted by itself
     #[arg(long, value_name = "FILE")]
     keyring_file: Option<String>,
     /// What carries the gossip: udp (with TCP for streams), or quic, which encrypts and authenticates everything and needs

@@ -9,7 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::Instant;
-use transport_tokio::{Batch, Cluster, Coalesced, Coalescer, Node, Notice, TokioRuntime, Window};
+use transport_tokio::gossip_driver::Runtime as _;
+use transport_tokio::gossip_proto::Status;
+use transport_tokio::{
+    Batch, Cause, ChangeKind, Cluster, Coalesced, Coalescer, Node, Notice, TokioRuntime, Window,
+};
 
 use crate::filter::Filter;
 
@@ -64,8 +68,14 @@ impl Feed {
     pub(crate) async fn start(cluster: &Cluster<Node>) -> Self {
         let feed = Self::default();
         let Ok(runtime) = TokioRuntime::current() else { return feed };
-        let coalescer = Coalescer::new(Some(Window::SERF_AGENT), Some(Window::SERF_AGENT));
-        let mut news = Coalesced::new(cluster.subscribe().await, coalescer, runtime);
+        let news = cluster.subscribe().await;
+        let mut coalescer = Coalescer::new(Some(Window::SERF_AGENT), Some(Window::SERF_AGENT));
+        // Who is there already, which is this node: the first event of an agent is its own join (serf.md 4.14).
+        for member in news.members.iter().filter(|member| member.status == Status::Alive) {
+            let (kind, cause) = (ChangeKind::Joined, Cause::Local);
+            coalescer.handle(runtime.now(), Notice::Change { member: member.clone(), kind, cause });
+        }
+        let mut news = Coalesced::new(news, coalescer, runtime);
         let publisher = feed.clone();
         tokio::spawn(async move {
             while let Some(batch) = news.recv().await {
@@ -203,8 +213,8 @@ mod tests {
     use super::*;
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
-    use transport_tokio::ChangeKind;
     use transport_tokio::gossip_proto::Bytes;
+    use transport_tokio::{Bind, Config, ServiceConfig, start_node};
 
     use crate::journal::Journal;
     use crate::{log, samples};
@@ -216,6 +226,18 @@ mod tests {
 
     fn filter(text: &str) -> Filter {
         Filter::parse(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_first_event_is_the_join_of_the_node_itself() {
+        let bind = Bind::from(core::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+        let configure = |addr| (Config::local("me", addr), ServiceConfig::default());
+        let cluster = start_node(bind, configure).await.unwrap();
+        let mut listener = Feed::start(&cluster).await.listen("it", filter("*"));
+        let first = tokio::time::timeout(Duration::from_secs(20), listener.recv()).await.unwrap().unwrap();
+        let Batch::Members { kind: ChangeKind::Joined, members } = &*first else { panic!("{first:?}") };
+        let names: Vec<_> = members.iter().map(|member| member.name.to_string()).collect();
+        assert_eq!(names, ["me"]);
     }
 
     #[tokio::test]

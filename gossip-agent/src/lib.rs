@@ -21,6 +21,7 @@ mod log;
 mod mdns;
 mod metrics;
 mod output;
+mod replaceable;
 mod rpc;
 #[cfg(test)]
 mod samples;

@@ -61,25 +61,70 @@ impl Tags {
     pub(crate) async fn reload(&self, configured: TagMap) -> Result<bool, String> {
         let mut state = self.state.lock().await;
         let tags = merge(&state.configured, &configured, &state.current);
+        let announced = tags == state.current || self.apply(&mut state, tags).await?;
+        // Not before: what could not be set is tried again at the next reading.
         state.configured = configured;
-        if tags == state.current {
-            return Ok(true);
-        }
-        self.apply(&mut state, tags).await
-    }
-
-    /// Stored first and gossiped then: what others know of survives a restart.
-    async fn apply(&self, state: &mut State, tags: TagMap) -> Result<bool, String> {
-        check_tags(&tags).map_err(|problem| problem.to_string())?;
-        if let Some(file) = self.file.clone() {
-            let stored = tags.clone();
-            let stored = tokio::task::spawn_blocking(move || save(&file, &stored)).await;
-            stored.map_err(|error| error.to_string())??;
-        }
-        let announced = self.cluster.set_tags(wire(&tags)).await.map_err(|error| error.to_string())?;
-        state.current = tags;
         Ok(announced)
     }
+
+    /// Stored first and gossiped then: what others know of survives a restart. What the node refuses must not stay in the
+    /// file: the next start would fail of it.
+    async fn apply(&self, state: &mut State, tags: TagMap) -> Result<bool, String> {
+        check_tags(&tags).map_err(|problem| problem.to_string())?;
+        let mut stored = None;
+        if let Some(file) = self.file.clone() {
+            let tags = tags.clone();
+            stored = Some(blocking(move || Stored::write(file, &tags)).await?);
+        }
+        match self.cluster.set_tags(wire(&tags)).await {
+            Ok(announced) => {
+                state.current = tags;
+                Ok(announced)
+            }
+            Err(error) => {
+                if let Some(stored) = stored {
+                    blocking(move || stored.undo()).await.map_err(|why| format!("{error}; {why}"))?;
+                }
+                Err(error.to_string())
+            }
+        }
+    }
+}
+
+/// A tags file that was written, and what it held before.
+struct Stored {
+    file: Arc<Path>,
+    before: Option<Vec<u8>>,
+}
+
+impl Stored {
+    fn write(file: Arc<Path>, tags: &TagMap) -> Result<Self, String> {
+        let before = match fs::read(&file) {
+            Ok(before) => Some(before),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(format!("the tags file {} cannot be read: {error}", file.display())),
+        };
+        save(&file, tags)?;
+        Ok(Self { file, before })
+    }
+
+    fn undo(self) -> Result<(), String> {
+        let undone = match &self.before {
+            Some(before) => replace_file(&self.file, before),
+            None => fs::remove_file(&self.file),
+        };
+        undone.map_err(|error| {
+            let file = self.file.display();
+            format!("the tags file {file} still has the refused tags: {error}; mend it before the next start")
+        })
+    }
+}
+
+/// Away from the node, which must not wait for a disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
 }
 
 /// What was configured differently before changes to what is configured now; the rest stays.
@@ -130,6 +175,49 @@ mod tests {
 
     fn tags(pairs: &[(&str, &str)]) -> TagMap {
         pairs.iter().map(|&(key, value)| (key.into(), value.into())).collect()
+    }
+
+    /// A node of which a fixed tag takes 80 bytes, as on QUIC, with its tags in that file.
+    async fn started(file: &Path) -> Tags {
+        use transport_tokio::{Bind, Config, ServiceConfig, start_node};
+
+        let bind = Bind::from(core::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+        let configure = |addr| {
+            let mut services = ServiceConfig::default();
+            services.fixed_tags(vec![("fingerprint".into(), "f".repeat(64).into())]);
+            (Config::local("me", addr), services)
+        };
+        let cluster = start_node(bind, configure).await.unwrap();
+        Tags::new(cluster, Some(file.into()), TagMap::new(), TagMap::new())
+    }
+
+    #[tokio::test]
+    async fn what_the_node_refuses_does_not_stay_in_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tags.json");
+        let node = started(&path).await;
+        let long = tags(&[("k", &"v".repeat(450))]);
+        let error = node.replace(long.clone()).await.unwrap_err();
+        assert!(error.contains("512"), "{error}");
+        assert!(!path.exists());
+        node.replace(tags(&[("role", "web")])).await.unwrap();
+        node.change(&[], long).await.unwrap_err();
+        assert_eq!(load(&path).unwrap(), Some(tags(&[("role", "web")])));
+        node.change(&[], tags(&[("dc", "east")])).await.unwrap();
+        assert_eq!(load(&path).unwrap(), Some(tags(&[("dc", "east"), ("role", "web")])));
+    }
+
+    #[tokio::test]
+    async fn a_reload_that_failed_is_not_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let node = started(&directory.path().join("tags.json")).await;
+        let long = tags(&[("k", &"v".repeat(450))]);
+        for _ in 0..2 {
+            node.reload(long.clone()).await.unwrap_err();
+        }
+        node.reload(tags(&[("k", "v")])).await.unwrap();
+        let local = node.cluster.local().await;
+        assert_eq!(local.tag("k").map(|value| &value[..]), Some(&b"v"[..]));
     }
 
     // upstream: TestAgent_MarshalTags, TestAgent_UnmarshalTags, TestAgent_UnmarshalTagsError

@@ -407,3 +407,18 @@ fn an_address_that_is_set_to_nothing_is_not_set() {
     // Whether there is an agent nobody knows.
     assert!(output.status.success() || text.contains("127.0.0.1:7373"), "{text}");
 }
+
+#[test]
+fn nothing_is_no_value_of_an_option_that_serf_does_not_have() {
+    for option in ["--tls-cert", "--tls-key", "--tls-ca"] {
+        refused(&["agent", option, ""], &[option, "\"\" is empty", "PEM file"]);
+    }
+    refused(&["agent", "--tls-cert", "", "--tls-key", "", "--tls-ca", ""], &["--tls-cert", "empty"]);
+    refused(&["agent", "--transport", ""], &["--transport", "\"\"", "udp, quic"]);
+    refused(&["agent", "--event-handler-timeout", "0s"], &["--event-handler-timeout", "0s", "5m"]);
+    let directory = TempDir::new().unwrap();
+    for text in [r#"{"tls_ca": ""}"#, r#"{"event_handler_timeout": "0s"}"#] {
+        let config = file(&directory, "agent.json", text);
+        refused(&["agent", "--config-file", &config], &["leave the option out"]);
+    }
+}

@@ -161,7 +161,6 @@ mod tests {
         assert_eq!(text(&ring()), expected);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ring.json");
-        fs::write(&path, "old").unwrap();
         store(&path, &ring()).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), expected);
         assert_eq!(read_keyring(&path).unwrap(), ring());

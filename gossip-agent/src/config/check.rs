@@ -52,6 +52,12 @@ impl Settings {
         let keyring = keys(layer.encrypt_key, layer.keyring_file)?;
         let tls = tls::read(layer.tls_cert, layer.tls_key, layer.tls_ca)?;
         let transport = transport(layer.transport.as_deref(), tls.is_some())?;
+        if let (Transport::Quic, Some(tls)) = (transport, &tls) {
+            tls.check_tags(&tags).map_err(|problem| match &tags_file {
+                Some(path) => problem.within(format!("tags_file (--tags-file) {}", path.display())),
+                None => problem.within("tags (--tag)"),
+            })?;
+        }
         if transport == Transport::Udp && tls.is_some() && keyring.is_none() {
             warnings.push(
                 "TLS protects streams only: datagrams, with all probes and events, can be read and forged by anybody; set \
@@ -125,7 +131,7 @@ impl Settings {
             reconnect_timeout: layer.reconnect_timeout,
             tombstone_timeout: layer.tombstone_timeout,
             event_handlers: event_handlers(&layer.event_handlers)?,
-            event_handler_timeout: layer.event_handler_timeout.unwrap_or(HANDLER_TIMEOUT),
+            event_handler_timeout: handler_timeout(layer.event_handler_timeout)?,
             warnings,
         })
     }
@@ -220,6 +226,16 @@ fn event_handlers(given: &[String]) -> Result<Vec<Spec>, Problem> {
                 .map_err(|why| Problem::new(format!("event_handlers (--event-handler) {text:?}: {why}")))
         })
         .collect()
+}
+
+fn handler_timeout(given: Option<Duration>) -> Result<Duration, Problem> {
+    match given {
+        Some(Duration::ZERO) => Err(Problem::new(
+            "event_handler_timeout (--event-handler-timeout) 0s leaves scripts no time; give one such as 5m, or leave the \
+             option out",
+        )),
+        given => Ok(given.unwrap_or(HANDLER_TIMEOUT)),
+    }
 }
 
 fn advertise(

@@ -58,7 +58,8 @@ pub(crate) struct Layer {
 
 impl Layer {
     /// Puts `over` on top: scalars that are not zero override, booleans only ever turn on, tags are merged, lists
-    /// concatenated.
+    /// concatenated. That is how Serf does it; an option that it does not have, and that nothing is no value of, overrides
+    /// with nothing too, to be refused.
     pub(crate) fn merge(&mut self, over: Self) {
         scalar(&mut self.node_name, over.node_name);
         scalar(&mut self.role, over.role);
@@ -66,10 +67,10 @@ impl Layer {
         scalar(&mut self.advertise, over.advertise);
         scalar(&mut self.encrypt_key, over.encrypt_key);
         scalar(&mut self.keyring_file, over.keyring_file);
-        scalar(&mut self.transport, over.transport);
-        scalar(&mut self.tls_cert, over.tls_cert);
-        scalar(&mut self.tls_key, over.tls_key);
-        scalar(&mut self.tls_ca, over.tls_ca);
+        ours(&mut self.transport, over.transport);
+        ours(&mut self.tls_cert, over.tls_cert);
+        ours(&mut self.tls_key, over.tls_key);
+        ours(&mut self.tls_ca, over.tls_ca);
         scalar(&mut self.tags_file, over.tags_file);
         scalar(&mut self.snapshot_path, over.snapshot_path);
         scalar(&mut self.label, over.label);
@@ -92,7 +93,7 @@ impl Layer {
         scalar(&mut self.reconnect_interval, over.reconnect_interval);
         scalar(&mut self.reconnect_timeout, over.reconnect_timeout);
         scalar(&mut self.tombstone_timeout, over.tombstone_timeout);
-        scalar(&mut self.event_handler_timeout, over.event_handler_timeout);
+        ours(&mut self.event_handler_timeout, over.event_handler_timeout);
         self.tags.extend(over.tags);
         self.start_join.extend(over.start_join);
         self.retry_join.extend(over.retry_join);
@@ -115,6 +116,13 @@ fn scalar<T: Default + PartialEq>(base: &mut Option<T>, over: Option<T>) {
         && value != T::default()
     {
         *base = Some(value);
+    }
+}
+
+/// A variable that is not set must not come to mean "without certificates".
+fn ours<T>(base: &mut Option<T>, over: Option<T>) {
+    if over.is_some() {
+        *base = over;
     }
 }
 

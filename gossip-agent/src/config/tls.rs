@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use transport_quic::FINGERPRINT_TAG;
 use transport_tokio::Tls;
 use transport_tokio::gossip_tls::{Authorities, Credentials, TlsError};
 
-use super::Problem;
+use super::{Problem, check_tags};
+use crate::tags::TagMap;
 
 /// TLS as it is configured: where the certificates are, and what was in the files.
 #[derive(Clone, Debug)]
@@ -33,6 +35,13 @@ impl TlsSettings {
         self.credentials.clone()
     }
 
+    /// Whether there is room for the tag that QUIC adds, which has this node's fingerprint.
+    pub(crate) fn check_tags(&self, tags: &TagMap) -> Result<(), Problem> {
+        let mut all = tags.clone();
+        all.insert(FINGERPRINT_TAG.into(), self.credentials.fingerprint().to_string());
+        check_tags(&all).map_err(|problem| problem.within(format!("with QUIC's own tag `{FINGERPRINT_TAG}`")))
+    }
+
     /// Reads the files again; says whether anything changed. If anything is wrong, nothing does. Blocks on the files.
     pub(crate) fn reload(&self) -> Result<bool, TlsError> {
         self.credentials.reload()
@@ -50,6 +59,9 @@ pub(crate) fn read(
         ("tls_key (--tls-key)", &key),
         ("tls_ca (--tls-ca)", &authority),
     ];
+    if let Some((name, _)) = given.iter().find(|(_, file)| file.as_deref() == Some("")) {
+        return Err(Problem::new(format!("{name} \"\" is empty; give a PEM file, or leave the option out")));
+    }
     let names = |present: bool| -> Vec<&str> {
         given.iter().filter(|(_, file)| file.is_some() == present).map(|(name, _)| *name).collect()
     };
@@ -85,6 +97,7 @@ mod tests {
     use transport_tokio::gossip_tls::Authority;
 
     use super::*;
+    use crate::config::{Layer, Settings};
 
     #[test]
     fn all_three_or_none() {
@@ -100,6 +113,36 @@ mod tests {
             text.contains("tls_key (--tls-key) without tls_cert (--tls-cert) and tls_ca (--tls-ca)"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn tags_leave_room_for_the_fingerprint_of_quic() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            Some(path.to_str().unwrap().to_owned())
+        };
+        let authority = Authority::new("test").unwrap();
+        let issued = authority.issue("one").unwrap();
+        let mut layer = Layer {
+            transport: Some("quic".into()),
+            tls_cert: file("cert.pem", &issued.certificate_pem()),
+            tls_key: file("key.pem", &issued.key_pem()),
+            tls_ca: file("ca.pem", authority.certificate_pem()),
+            tags_file: file("tags.json", &format!("{{\"k\": \"{}\"}}", "v".repeat(450))),
+            ..Layer::default()
+        };
+        let text = Settings::from_layer(layer.clone()).unwrap_err().to_string();
+        for part in ["tags_file (--tags-file)", "tags.json", "`fingerprint`", "at most 512", "fewer"] {
+            assert!(text.contains(part), "{part:?} is missing in {text}");
+        }
+        layer.tags_file = None;
+        layer.tags = [("k".into(), "v".repeat(450))].into();
+        let text = Settings::from_layer(layer.clone()).unwrap_err().to_string();
+        assert!(text.starts_with("tags (--tag): ") && text.contains("`fingerprint`"), "{text}");
+        layer.tags = [("k".into(), "v".repeat(400))].into();
+        Settings::from_layer(layer).unwrap();
     }
 
     #[test]

@@ -130,8 +130,8 @@ fn render(figures: &Figures, names: &Names, feed: &Feed, tally: &Tally) -> Strin
     page.counter("agent_ipc_command", "Commands of RPC clients.", tally.ipc_commands());
     let mut invocations: BTreeMap<String, Invocations> = BTreeMap::new();
     for (script, ran) in tally.invocations() {
-        // Scripts that differ in what a name cannot show count together.
-        *invocations.entry(page::name(&["agent_invoke_", &script])).or_default() += ran;
+        // Scripts that differ in what is not shown count together.
+        *invocations.entry(page::name(&["agent_invoke_", program(&script)])).or_default() += ran;
     }
     for (name, ran) in invocations {
         let help = "Runs of an event handler's script, in milliseconds.";
@@ -160,6 +160,17 @@ fn render(figures: &Figures, names: &Names, feed: &Feed, tally: &Tally) -> Strin
         page.counter(&page::name(&["gossip_", name, "_total"]), "A counter of the node; see `Stats`.", count);
     }
     page.finish()
+}
+
+/// What of a script names its series: its program. Serf's has the whole text, in which there may be secrets.
+fn program(script: &str) -> &str {
+    let word = script.split_whitespace().next().unwrap_or_default();
+    let is_path = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+    match word.rsplit('/').next() {
+        Some(name) if is_path && !name.is_empty() => name,
+        // Shell, such as a variable that is set.
+        _ => "script",
+    }
 }
 
 /// Counts user events and queries by name, as Serf does.
@@ -218,8 +229,9 @@ mod tests {
         let mut names = Names::default();
         names.event(b"deploy");
         let tally = Tally::default();
-        tally.invoked("./run it.sh", Duration::from_millis(250));
-        tally.invoked("./run-it.sh", Duration::from_millis(500));
+        tally.invoked("./run-it.sh --token s3cret", Duration::from_millis(250));
+        tally.invoked("/opt/run_it.sh", Duration::from_millis(500));
+        tally.invoked("TOKEN=s3cret ./run-it.sh", Duration::from_millis(125));
         render(&figures, &names, &Feed::default(), &tally)
     }
 
@@ -244,8 +256,9 @@ mod tests {
             "serf_msgs_received_count 0",
             "# TYPE serf_queue_Event gauge",
             "serf_queue_Event 1",
-            "agent_invoke___run_it_sh_sum 750",
-            "agent_invoke___run_it_sh_count 2",
+            "agent_invoke_run_it_sh_sum 750",
+            "agent_invoke_run_it_sh_count 2",
+            "agent_invoke_script_count 1",
             "memberlist_health_score 0",
             "gossip_members{status=\"failed\"} 2",
             "gossip_lamport_time{clock=\"event\"} 2",
@@ -253,6 +266,7 @@ mod tests {
         ] {
             assert!(page.lines().any(|have| have == line), "no {line:?} in\n{page}");
         }
+        assert!(!page.contains("s3cret"), "arguments of scripts may be secrets:\n{page}");
     }
 
     #[test]

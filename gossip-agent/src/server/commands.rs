@@ -112,6 +112,8 @@ impl Commands {
                 tracing::warn!("agent: no member is named {node}");
                 Ok(())
             }
+            // As Serf says it (serf.md 4.9).
+            Ok(false) => Err("timed out broadcasting node removal".into()),
             told => told.map(drop).map_err(|error| error.to_string()),
         }
     }
@@ -184,7 +186,11 @@ impl Commands {
             .iter()
             .map(|(key, value)| Ok((text(key)?, text(value)?)))
             .collect::<Result<_, String>>()?;
-        self.0.local.tags.change(&delete, set).await.map(drop)
+        match self.0.local.tags.change(&delete, set).await? {
+            true => Ok(()),
+            // The tags have changed all the same, as in Serf (serf.md 1.2).
+            false => Err("timeout waiting for update broadcast".into()),
+        }
     }
 }
 

@@ -33,11 +33,16 @@ fn a_script_is_told_the_same_by_both_agents() {
     };
     let (at_serf, at_ours) = (handler("serf"), handler("ours"));
     let mut serf = Serf::start("serf", &Place::loopback(), &["-event-handler", &at_serf]);
+    let joined_itself = |name: &str| {
+        let has_own = |record: &Record| record.input.contains(&format!("{name}\t"));
+        records(&out(name)).iter().any(|record| record.event == "SERF_EVENT=member-join" && has_own(record))
+    };
     let join = serf.addr().to_string();
     let mut ours = Ours::start("ours", &Place::loopback(), &["--join", &join, "--event-handler", &at_ours]);
     // What comes later must not be folded with this.
     wait_for(&out("serf"), "ours\t");
     wait_for(&out("ours"), "serf\t");
+    assert!(joined_itself("serf") && joined_itself("ours"), "each is told that it joined itself");
 
     let options = ["--join", &join, "--tag", "odd\tkey=a\nb", "--tag", "empty="];
     let mut third = Ours::start("third", &Place::loopback(), &options);

@@ -91,6 +91,25 @@ async fn a_node_joins_and_a_member_is_forced_out() {
     }
 }
 
+#[tokio::test]
+async fn what_was_not_gossiped_in_time_is_told_in_serfs_words() {
+    let one = Served::start_with("one", "", |config| {
+        // Nothing gets out.
+        config.gossip_interval(Duration::ZERO).broadcast_timeout(Duration::from_millis(1));
+    })
+    .await;
+    let other = Served::start("other", "").await;
+    one.cluster.join(&[other.cluster.local_addr().to_string()]).await.unwrap();
+    let mut connection = one.connect().await;
+    let removal = ForceLeaveRequest { node: "other".into(), prune: false };
+    let error = why(within(connection.tell(Command::ForceLeave, &removal)).await);
+    assert_eq!(error, "timed out broadcasting node removal");
+    let tags = TagsRequest { delete: None, set: [("dc", "east".into())].into_iter().collect() };
+    let error = why(within(connection.tell(Command::Tags, &tags)).await);
+    assert_eq!(error, "timeout waiting for update broadcast");
+    assert_eq!(one.cluster.local().await.tag("dc").map(|dc| &dc[..]), Some(&b"east"[..]));
+}
+
 // upstream: TestRPCClientKeys_EncryptionDisabledError
 #[tokio::test]
 async fn without_encryption_there_are_no_keys() {
