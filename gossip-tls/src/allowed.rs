@@ -108,8 +108,8 @@ impl Allowed {
         }
     }
 
-    /// As [`Allowed::check`], for one that is here for the first time; gives the name that must be written down.
-    pub(crate) fn admit(&mut self, peer: &Peer) -> Result<Option<String>, Refusal> {
+    /// As [`Allowed::check`], but for one that is here for the first time the name that it is to be remembered by.
+    pub(crate) fn newcomer(&self, peer: &Peer) -> Result<Option<String>, Refusal> {
         match self.check(peer) {
             Err(Refusal::NotListed(_)) if self.first_use => {}
             settled => return settled.map(|()| None),
@@ -121,8 +121,16 @@ impl Allowed {
         if name.contains(['\n', '\r', '#']) || name.trim() != name || self.keys.len() >= MAX_FINGERPRINTS {
             return Err(Refusal::NotListed(peer.clone()));
         }
-        self.keys.insert(peer.fingerprint, Some(name.clone()));
         Ok(Some(name.clone()))
+    }
+
+    /// Remembers one that is here for the first time; gives the name that must be written down.
+    pub(crate) fn admit(&mut self, peer: &Peer) -> Result<Option<String>, Refusal> {
+        let name = self.newcomer(peer)?;
+        if let Some(name) = &name {
+            self.keys.insert(peer.fingerprint, Some(name.clone()));
+        }
+        Ok(name)
     }
 }
 

@@ -3,9 +3,14 @@
 use std::fs;
 use std::sync::Arc;
 
+use gossip_tls::rustls::client::ResolvesClientCert;
+use gossip_tls::rustls::crypto::ring::sign::any_supported_type;
 use gossip_tls::rustls::pki_types::pem::PemObject;
-use gossip_tls::rustls::pki_types::{CertificateDer, ServerName};
-use gossip_tls::rustls::{AlertDescription, ClientConnection, Error, ServerConnection};
+use gossip_tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use gossip_tls::rustls::sign::CertifiedKey;
+use gossip_tls::rustls::{
+    AlertDescription, ClientConfig, ClientConnection, Error, ServerConfig, ServerConnection, SignatureScheme,
+};
 use gossip_tls::{
     Allowed, Authorities, Authority, Credentials, Fingerprint, Identity, Peer, Refusal, Side, TlsError,
     explain_alert, protocol,
@@ -15,9 +20,13 @@ use gossip_tls::{
 type Ends = (Result<(), Error>, Result<(), Error>);
 
 fn shake_as(dialler: &Credentials, dialled: &Credentials, ours: &[u8], theirs: &[u8]) -> Ends {
-    let name = ServerName::try_from("127.0.0.1").unwrap();
     let client = dialler.client_config(protocol("test", ours)).unwrap();
     let server = dialled.server_config(protocol("test", theirs)).unwrap();
+    shake_with(client, server)
+}
+
+fn shake_with(client: ClientConfig, server: ServerConfig) -> Ends {
+    let name = ServerName::try_from("127.0.0.1").unwrap();
     let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
     let mut server = ServerConnection::new(Arc::new(server)).unwrap();
     let (mut client_end, mut server_end) = (Ok(()), Ok(()));
@@ -181,6 +190,39 @@ fn trust_on_first_use_keeps_a_name_to_its_first_key() {
     assert_eq!(trusting.take_write_failure(), None);
     let strict = Credentials::new(own.clone(), Allowed::file(&list).unwrap());
     assert_eq!(shake(&everybody(&first), &strict), (Ok(()), Ok(())), "trusted by what was written down");
+}
+
+/// Presents a certificate that it has seen somewhere, and signs by a key of its own.
+#[derive(Debug)]
+struct Thief(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Thief {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_key_that_nobody_has_proven_to_have_is_not_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("members");
+    fs::write(&list, "").unwrap();
+    let own = Identity::self_made("own").unwrap();
+    let trusting = Credentials::new(own.clone(), Allowed::file(&list).unwrap().trust_on_first_use(true));
+    let [seen, other, thief] = [(); 3].map(|()| Identity::self_made("a").unwrap());
+    let key = PrivateKeyDer::from_pem_slice(thief.key_pem().as_bytes()).unwrap();
+    let stolen = CertifiedKey::new(seen.chain().to_vec(), any_supported_type(&key).unwrap());
+    let mut client = listing(&own, &thief).client_config(protocol("test", b"")).unwrap();
+    client.client_auth_cert_resolver = Arc::new(Thief(Arc::new(stolen)));
+    let (_, end) = shake_with(client, trusting.server_config(protocol("test", b"")).unwrap());
+    assert!(end.is_err(), "the signature is another key's");
+    assert!(trusting.check(seen.chain(), Side::Client).is_err());
+    assert_eq!(shake(&listing(&own, &other), &trusting), (Ok(()), Ok(())), "the name is still free");
+    assert!(shake(&listing(&own, &seen), &trusting).1.is_err());
 }
 
 #[test]
