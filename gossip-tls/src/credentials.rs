@@ -343,6 +343,7 @@ impl Shared {
             }
             if let (Some(keys), Trust::Fingerprints(allowed)) = (keys, &mut state.trust) {
                 changed |= allowed.replace(keys, self.notebook.unwritten());
+                self.notebook.retain(|key| allowed.contains(key));
             }
             changed
         });

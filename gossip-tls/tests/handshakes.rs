@@ -1,7 +1,9 @@
 //! Two sides in memory: who gets through a handshake, and what the one that does not is told.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gossip_tls::rustls::client::ResolvesClientCert;
 use gossip_tls::rustls::crypto::ring::sign::any_supported_type;
@@ -226,6 +228,48 @@ fn a_key_that_nobody_has_proven_to_have_is_not_remembered() {
 }
 
 #[test]
+fn a_list_without_the_end_of_its_last_line_is_appended_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("members");
+    let [own, a, b] = ["own", "a", "b"].map(|name| Identity::self_made(name).unwrap());
+    fs::write(&list, format!("{} a", a.fingerprint())).unwrap();
+    let trusting = Credentials::new(own.clone(), Allowed::file(&list).unwrap().trust_on_first_use(true));
+    assert_eq!(shake(&listing(&own, &b), &trusting), (Ok(()), Ok(())));
+    let both = format!("{} a\n{} b\n", a.fingerprint(), b.fingerprint());
+    wait_for(&list, &both);
+    assert_eq!(Allowed::file(&list).unwrap().len(), 2);
+}
+
+#[test]
+fn who_could_not_be_written_down_is_with_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("members");
+    fs::write(&list, "").unwrap();
+    let [own, a, b] = ["own", "a", "b"].map(|name| Identity::self_made(name).unwrap());
+    let trusting = Credentials::new(own.clone(), Allowed::file(&list).unwrap().trust_on_first_use(true));
+    fs::remove_file(&list).unwrap();
+    fs::create_dir(&list).unwrap();
+    assert_eq!(shake(&listing(&own, &a), &trusting), (Ok(()), Ok(())));
+    while trusting.take_write_failure().is_none() {
+        std::thread::yield_now();
+    }
+    fs::remove_dir(&list).unwrap();
+    assert_eq!(shake(&listing(&own, &b), &trusting), (Ok(()), Ok(())));
+    let mut both = [format!("{} a\n", a.fingerprint()), format!("{} b\n", b.fingerprint())];
+    both.sort();
+    wait_for(&list, &both.concat());
+}
+
+/// Lines are written by a thread of its own.
+fn wait_for(list: &Path, text: &str) {
+    let begun = Instant::now();
+    while !fs::read_to_string(list).is_ok_and(|found| found == text) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", fs::read_to_string(list));
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn who_could_not_be_written_down_stays() {
     let folder = tempfile::tempdir().unwrap();
     let list = folder.path().join("members");
@@ -256,9 +300,7 @@ fn who_could_not_be_written_down_stays() {
     // What was written down can be taken out.
     let b = Identity::self_made("b").unwrap();
     assert!(is_let_in(&b));
-    while !fs::read_to_string(&list).unwrap().contains(" b\n") {
-        std::thread::yield_now();
-    }
+    wait_for(&list, &format!("{} a\n{} b\n", other.fingerprint(), b.fingerprint()));
     fs::write(&list, "").unwrap();
     trusting.reload().unwrap();
     assert!(trusting.check(b.chain(), Side::Client).is_err());
