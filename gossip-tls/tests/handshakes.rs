@@ -1,9 +1,10 @@
 //! Two sides in memory: who gets through a handshake, and what the one that does not is told.
 
+use core::time::Duration;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gossip_tls::rustls::client::ResolvesClientCert;
 use gossip_tls::rustls::crypto::ring::sign::any_supported_type;
