@@ -43,6 +43,7 @@ pub struct SnapshotFile {
     path: PathBuf,
     file: File,
     snapshot: Snapshot,
+    rejoin_after_leave: bool,
 }
 
 impl SnapshotFile {
@@ -76,7 +77,8 @@ impl SnapshotFile {
                 options.path.display()
             );
         }
-        Ok(Self { path: options.path.clone(), file, snapshot })
+        let SnapshotOptions { path, rejoin_after_leave } = options.clone();
+        Ok(Self { path, file, snapshot, rejoin_after_leave })
     }
 
     /// What a node of that name takes over, for [`gossip_proto::ServiceConfig::restore`].
@@ -231,8 +233,8 @@ struct Keeper<'r, R> {
 
 impl<'r, R: Runtime> Keeper<'r, R> {
     fn new(runtime: &'r R, opened: SnapshotFile, tell: WeakSender<Command<Node>>) -> Self {
-        let SnapshotFile { path, file, snapshot } = opened;
-        let lines = SnapshotLines::new(snapshot);
+        let SnapshotFile { path, file, snapshot, rejoin_after_leave } = opened;
+        let lines = SnapshotLines::new(snapshot).rejoin_after_leave(rejoin_after_leave);
         Self { runtime, path, file: Some(file), most: 0, lines, behind: None, tell }
     }
 
