@@ -59,8 +59,16 @@ where
 {
     let (cluster, mut driver, done) = prepare(machine, transport, &runtime, options);
     let (news, feed) = driver.feed();
+    let first = feed.latest();
     let tell = cluster.commands.downgrade();
-    runtime.spawn(log::within_span(snapshot::keep(runtime.clone(), file, news, feed, tell, done.clone())));
+    runtime.spawn(log::within_span(snapshot::keep(
+        runtime.clone(),
+        file,
+        news,
+        (feed, first),
+        tell,
+        done.clone(),
+    )));
     runtime.spawn(log::within_span(driver.run(cluster.ending.clone(), done)));
     cluster
 }

@@ -71,7 +71,8 @@ impl SnapshotLines {
     }
 
     /// The addresses that the node has learnt ([`gossip_proto::Node::learnt`] and its version), with how long each is still
-    /// tried; `now` in seconds of the Unix epoch. Those of an earlier life that were sought in vain are crossed out.
+    /// tried; `now` in seconds of the Unix epoch. Those of an earlier life that were sought in vain are crossed out:
+    /// to see that of those who are settled at once, it must be told of the first addresses too, before the node hears anything.
     pub fn learnt(&mut self, version: u64, addresses: &[(Name, SocketAddr, Duration)], now: u64) {
         if version == self.learnt_version {
             return;

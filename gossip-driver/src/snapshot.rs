@@ -97,7 +97,7 @@ pub(crate) struct Feed {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Learnt {
+pub(crate) struct Learnt {
     version: u64,
     addresses: Addresses,
 }
@@ -129,7 +129,7 @@ impl Feed {
         Clocks { member, event, query }
     }
 
-    fn latest(&self) -> Learnt {
+    pub(crate) fn latest(&self) -> Learnt {
         self.learnt().clone()
     }
 
@@ -138,12 +138,13 @@ impl Feed {
     }
 }
 
-/// Keeps the file until the node has ended. The end of the node waits for `done`.
+/// Keeps the file until the node has ended. The end of the node waits for `done`. `first`: whom it seeks when it starts; one who
+/// has left meanwhile is struck off with the first exchange, which may come before the first look here.
 pub(crate) async fn keep<R: Runtime>(
     runtime: R,
     opened: SnapshotFile,
     mut news: Subscription,
-    feed: Arc<Feed>,
+    (feed, first): (Arc<Feed>, Learnt),
     tell: WeakSender<Command<Node>>,
     done: Sender<Nothing>,
 ) {
@@ -151,6 +152,7 @@ pub(crate) async fn keep<R: Runtime>(
     for member in core::mem::take(&mut news.members) {
         keeper.lines.member(&member.name, member.addr, member.status, None);
     }
+    keeper.learn(&first);
     let mut timer = runtime.timer();
     timer.set(runtime.now() + INTERVAL);
     let mut left = false;

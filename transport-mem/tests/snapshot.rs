@@ -255,6 +255,31 @@ fn whom_nobody_finds_is_given_up_after_days() {
     });
 }
 
+#[test]
+fn who_left_while_the_node_was_down_is_crossed_out() {
+    let world = World::new(9);
+    let (first, second) = (world.plain(0), world.plain(1));
+    world.runtime.block_on(async {
+        let third = world.keeping(2, false);
+        second.join(&["10.0.0.1"]).await.unwrap();
+        third.join(&["10.0.0.1"]).await.unwrap();
+        world.sleep(3 * SECOND).await;
+        third.shutdown().await;
+        assert!(second.leave().await.unwrap());
+        second.shutdown().await;
+        // Nobody has heard of this one.
+        let text = world.text(2) + "alive: n8 10.0.0.9:7946\n";
+        assert!(text.contains("alive: n1 "), "{text}");
+        fs::write(world.path(2), text).unwrap();
+        let _third = world.keeping(2, false);
+        world.sleep(5 * SECOND).await;
+        let text = world.text(2);
+        assert!(text.contains("\nnot-alive: n1\n"), "{text}");
+        assert!(!text.contains("not-alive: n0\n") && !text.contains("not-alive: n8\n"), "{text}");
+        drop(first);
+    });
+}
+
 /// A runtime whose disk takes an hour for everything.
 #[derive(Clone)]
 struct SlowDisk(VirtualRuntime);
