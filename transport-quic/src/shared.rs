@@ -11,7 +11,7 @@ use quinn::{Connection, ConnectionError, Endpoint, VarInt};
 
 use crate::limits::Limits;
 use crate::refusal::{SHUTDOWN, refusal, stream_failure};
-use crate::state::{Found, State};
+use crate::state::{Found, SWEEP, State};
 use crate::stream::Open;
 use crate::{dial, link};
 
@@ -177,5 +177,3 @@ pub(crate) fn remember(wakers: &mut Vec<Waker>, waker: &Waker) {
         wakers.push(waker.clone());
     }
 }
-
-const SWEEP: core::time::Duration = core::time::Duration::from_secs(1);

@@ -98,13 +98,16 @@ pub(crate) struct State {
     accept_waker: Option<Waker>,
     event_waker: Option<Waker>,
     pub(crate) sweeper: Option<Waker>,
+    /// When [`State::sweep`] was called last.
+    swept: Instant,
 }
 
 impl State {
     pub(crate) fn new(limits: Limits) -> Self {
+        let now = Instant::now();
         Self {
             limits,
-            now: Instant::now(),
+            now,
             wakes: Vec::new(),
             paths: BTreeMap::new(),
             opening: 0,
@@ -122,6 +125,7 @@ impl State {
             accept_waker: None,
             event_waker: None,
             sweeper: None,
+            swept: now,
         }
     }
 
@@ -294,6 +298,9 @@ impl State {
 
     pub(crate) fn sweep(&mut self) {
         let mut over = Vec::new();
+        // This process stood still: answers that came meanwhile may not have been read yet, and nobody is to blame for that.
+        let since = core::mem::replace(&mut self.swept, self.now);
+        let is_late = self.now.saturating_duration_since(since) > SWEEP + STALL;
         for (&id, link) in &mut self.links {
             if link.gone {
                 continue;
@@ -301,6 +308,9 @@ impl State {
             let packets = link.connection.stats().udp_rx.datagrams;
             if core::mem::replace(&mut link.packets, packets) != packets {
                 link.silent_since = None;
+            }
+            if is_late && let Some(silent_since) = &mut link.silent_since {
+                *silent_since = self.now;
             }
             let aged = |since: Option<Instant>, limit| {
                 since.is_some_and(|since| self.now.saturating_duration_since(since) >= limit)
@@ -359,6 +369,10 @@ impl Link {
     }
 }
 
+/// How often links are looked at.
+pub(crate) const SWEEP: Duration = Duration::from_secs(1);
+/// A look that comes later than this after its time shows that the process did not run.
+const STALL: Duration = Duration::from_secs(1);
 /// Datagrams remembered until the peer shows that it lets this node in.
 const MOST_EARLY: usize = 16;
 /// Refusals that wait to be told.
@@ -369,3 +383,6 @@ const RETIRE: Duration = Duration::from_secs(2);
 const RETIRE_AT_LAST: Duration = Duration::from_secs(30);
 /// What quinn counts for an empty datagram, with room to spare.
 const DATAGRAM_OVERHEAD: usize = 128;
+
+#[cfg(all(test, feature = "runtime-tokio"))]
+mod tests;
