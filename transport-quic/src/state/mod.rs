@@ -385,4 +385,4 @@ const RETIRE_AT_LAST: Duration = Duration::from_secs(30);
 const DATAGRAM_OVERHEAD: usize = 128;
 
 #[cfg(all(test, feature = "runtime-tokio"))]
-mod tests;
+pub(crate) mod tests;

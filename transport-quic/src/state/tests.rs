@@ -9,11 +9,11 @@ use quinn::{ClientConfig, Endpoint, EndpointConfig, ServerConfig};
 
 use super::*;
 
-fn on_one_thread(test: impl Future<Output = ()>) {
+pub(crate) fn on_one_thread(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
 }
 
-fn endpoint(credentials: &Credentials) -> Endpoint {
+pub(crate) fn endpoint(credentials: &Credentials) -> Endpoint {
     let protocol = || gossip_tls::protocol("quic", b"");
     let server = QuicServerConfig::try_from(credentials.server_config(protocol()).unwrap()).unwrap();
     let client = QuicClientConfig::try_from(credentials.client_config(protocol()).unwrap()).unwrap();
@@ -26,7 +26,7 @@ fn endpoint(credentials: &Credentials) -> Endpoint {
 }
 
 /// A connection from one to the other: both ends.
-async fn connect(one: &Endpoint, two: &Endpoint) -> (Connection, Connection) {
+pub(crate) async fn connect(one: &Endpoint, two: &Endpoint) -> (Connection, Connection) {
     let addr = two.local_addr().unwrap();
     let accept = async { two.accept().await.unwrap().await.unwrap() };
     let dial = async { one.connect(addr, "127.0.0.1").unwrap().await.unwrap() };
