@@ -16,6 +16,7 @@ use gossip_driver::TransportEvent;
 use gossip_driver::gossip_proto::{IdentityId, Source, Transmit, TransmitFailure, TransmitId};
 use quinn::{Connection, SendDatagramError};
 
+use self::arrivals::Handshake;
 use crate::limits::Limits;
 use crate::refusal::{DUPLICATE, SILENT};
 use crate::shared::{Held, remember};
@@ -92,8 +93,10 @@ pub(crate) struct State {
     accepted: VecDeque<(u64, QuicStream, Source)>,
     events: VecDeque<TransportEvent>,
     refusals: usize,
-    handshakes: usize,
-    handshakes_by_ip: BTreeMap<IpAddr, usize>,
+    /// Of peers, the oldest first.
+    handshakes: BTreeMap<u64, Handshake>,
+    next_handshake: u64,
+    handshakes_by_network: BTreeMap<IpAddr, usize>,
     receive_waker: Option<Waker>,
     accept_waker: Option<Waker>,
     event_waker: Option<Waker>,
@@ -119,8 +122,9 @@ impl State {
             accepted: VecDeque::new(),
             events: VecDeque::new(),
             refusals: 0,
-            handshakes: 0,
-            handshakes_by_ip: BTreeMap::new(),
+            handshakes: BTreeMap::new(),
+            next_handshake: 0,
+            handshakes_by_network: BTreeMap::new(),
             receive_waker: None,
             accept_waker: None,
             event_waker: None,
@@ -339,7 +343,7 @@ impl State {
 
     /// Connections, and those being opened or accepted.
     pub(crate) fn census(&self) -> (usize, usize, usize) {
-        (self.links.len(), self.opening, self.handshakes)
+        (self.links.len(), self.opening, self.handshakes.len())
     }
 
     pub(crate) fn close(&mut self) {

@@ -67,3 +67,39 @@ fn a_stall_of_this_process_is_not_the_peers_silence() {
         assert!(!is_open(&state, link), "no answer for 3 s");
     });
 }
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn addresses_of_one_network_share_its_places_for_handshakes() {
+    let mut state = State::new(Limits::default());
+    let first = state.handshake_begun(ip("2001:db8:0:1::1"));
+    state.handshake_begun(ip("2001:db8:0:1:ffff::2"));
+    state.handshake_begun(ip("::ffff:192.0.2.1"));
+    assert_eq!(state.handshakes(ip("2001:db8:0:1::3")), (3, 2));
+    assert_eq!(state.handshakes(ip("2001:db8:0:2::1")), (3, 0));
+    assert_eq!(state.handshakes(ip("192.0.2.1")), (3, 1));
+    assert_eq!(state.handshakes(ip("192.0.2.2")), (3, 0));
+    state.handshake_ended(first);
+    state.handshake_ended(first);
+    assert_eq!(state.handshakes(ip("2001:db8:0:1::3")), (2, 1));
+}
+
+#[test]
+fn the_oldest_handshake_of_who_has_most_gives_way() {
+    let mut state = State::new(Limits::default());
+    let old = state.handshake_begun(ip("192.0.2.1"));
+    let first = state.handshake_begun(ip("192.0.2.2"));
+    state.now += Duration::from_millis(600);
+    let second = state.handshake_begun(ip("192.0.2.2"));
+    assert!(!state.displace_handshake(), "none has had its time");
+    state.now += Duration::from_millis(600);
+    let is_there = |state: &State| [old, first, second].map(|id| state.handshakes.contains_key(&id));
+    assert!(state.displace_handshake());
+    assert_eq!(is_there(&state), [true, false, true]);
+    assert!(state.displace_handshake());
+    assert_eq!(is_there(&state), [false, false, true]);
+    assert!(!state.displace_handshake());
+}
