@@ -1,7 +1,7 @@
 //! The handle of a running node.
 
 use core::future::Future;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ use crate::error::{EndReason, Error, JoinError, JoinErrorKind, JoinReport};
 use crate::log;
 use crate::notice::MemberInfo;
 use crate::options::Options;
-use crate::resolve::{Resolve, RuntimeResolver};
+use crate::resolve::{self, Resolve, RuntimeResolver};
 use crate::runtime::Runtime;
 use crate::seeds;
 use crate::snapshot::{self, SnapshotFile};
@@ -59,8 +59,16 @@ where
 {
     let (cluster, mut driver, done) = prepare(machine, transport, &runtime, options);
     let (news, feed) = driver.feed();
+    let first = feed.latest();
     let tell = cluster.commands.downgrade();
-    runtime.spawn(log::within_span(snapshot::keep(runtime.clone(), file, news, feed, tell, done.clone())));
+    runtime.spawn(log::within_span(snapshot::keep(
+        runtime.clone(),
+        file,
+        news,
+        (feed, first),
+        tell,
+        done.clone(),
+    )));
     runtime.spawn(log::within_span(driver.run(cluster.ending.clone(), done)));
     cluster
 }
@@ -314,38 +322,41 @@ impl<M: Machine + 'static> Cluster<M> {
     ) -> (Vec<(SocketAddr, String)>, Vec<JoinTarget>) {
         let mut seen = BTreeSet::new();
         let (mut written, mut addresses) = (Vec::new(), Vec::new());
-        for text in targets {
+        // At once: one name server that does not answer is waited for once, and not for each of its names.
+        let found = resolve::all(targets.iter().map(|text| self.look_up(text.as_ref()))).await;
+        for (text, found) in targets.iter().zip(found) {
             let text = text.as_ref();
-            let mut fail = |why| failed.push(JoinError { target: text.into(), why });
-            let Target { name, host, port } = match Target::parse(text, self.local_addr.port()) {
-                Ok(target) => target,
-                Err(error) => {
-                    fail(JoinErrorKind::Address(error));
-                    continue;
-                }
-            };
-            let found = match host {
-                Host::Literal(addr) => vec![addr],
-                Host::Name(host) => match self.resolver.resolve(&host).await {
-                    Ok(ips) if ips.is_empty() => {
-                        fail(JoinErrorKind::Resolve("the host has no address".into()));
-                        continue;
+            match found {
+                Ok((name, found)) => {
+                    for addr in found.into_iter().take(self.max_addresses) {
+                        if seen.insert((addr, name.clone())) {
+                            written.push((addr, text.into()));
+                            addresses.push(JoinTarget { addr, name: name.clone() });
+                        }
                     }
-                    Ok(ips) => ips.into_iter().map(|ip| SocketAddr::new(ip.to_canonical(), port)).collect(),
-                    Err(error) => {
-                        fail(JoinErrorKind::Resolve(error.to_string()));
-                        continue;
-                    }
-                },
-            };
-            for addr in found.into_iter().take(self.max_addresses) {
-                if seen.insert((addr, name.clone())) {
-                    written.push((addr, text.into()));
-                    addresses.push(JoinTarget { addr, name: name.clone() });
                 }
+                Err(why) => failed.push(JoinError { target: text.into(), why }),
             }
         }
         (written, addresses)
+    }
+
+    /// The name in a target, if there is one, and the addresses of its host.
+    async fn look_up(&self, text: &str) -> Result<(Option<Name>, Vec<SocketAddr>), JoinErrorKind> {
+        let target = Target::parse(text, self.local_addr.port()).map_err(JoinErrorKind::Address)?;
+        let Target { name, host, port } = target;
+        let host = match host {
+            Host::Literal(addr) => return Ok((name, vec![addr])),
+            Host::Name(host) => host,
+        };
+        match self.resolver.resolve(&host).await {
+            Ok(ips) if ips.is_empty() => Err(JoinErrorKind::Resolve("the host has no address".into())),
+            Ok(ips) => {
+                let addr = |ip: IpAddr| SocketAddr::new(ip.to_canonical(), port);
+                Ok((name, ips.into_iter().map(addr).collect()))
+            }
+            Err(error) => Err(JoinErrorKind::Resolve(error.to_string())),
+        }
     }
 
     async fn announce(

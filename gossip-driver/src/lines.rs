@@ -21,13 +21,31 @@ pub struct SnapshotLines {
     /// Those of them whose address was still tried when we looked last.
     sought: BTreeSet<Name>,
     learnt_version: u64,
+    rejoins: bool,
+    /// What was heard since the node began to leave, as the file has it; nothing if it would not rejoin.
+    since_leave: Option<Clocks>,
 }
 
 impl SnapshotLines {
     /// Goes on with a file that stands for this, as [`Snapshot::replay`] gives it, or with a new one.
     pub fn new(snapshot: Snapshot) -> Self {
         let unmet = snapshot.alive().map(|(name, _)| name.clone()).collect();
-        Self { snapshot, pending: Vec::new(), unmet, sought: BTreeSet::new(), learnt_version: 0 }
+        Self {
+            snapshot,
+            pending: Vec::new(),
+            unmet,
+            sought: BTreeSet::new(),
+            learnt_version: 0,
+            rejoins: false,
+            since_leave: None,
+        }
+    }
+
+    /// Whether the node rejoins also after it had left, as [`Snapshot::replay`] was told. It hears events and queries while it
+    /// leaves, and its next life must not hear them again.
+    pub fn rejoin_after_leave(mut self, on: bool) -> Self {
+        self.rejoins = on;
+        self
     }
 
     /// A member as the node knows it, and what became of it if it changed.
@@ -44,10 +62,17 @@ impl SnapshotLines {
     /// What the node's clocks show.
     pub fn clocks(&mut self, clocks: Clocks) {
         self.snapshot.clocks(clocks, &mut self.pending);
+        if let Some(last) = &mut self.since_leave {
+            let before = *last;
+            last.event = last.event.max(clocks.event.saturating_sub(1));
+            last.query = last.query.max(clocks.query.saturating_sub(1));
+            write_later(before, *last, &mut self.pending);
+        }
     }
 
     /// The addresses that the node has learnt ([`gossip_proto::Node::learnt`] and its version), with how long each is still
-    /// tried; `now` in seconds of the Unix epoch. Those of an earlier life that were sought in vain are crossed out.
+    /// tried; `now` in seconds of the Unix epoch. Those of an earlier life that were sought in vain are crossed out:
+    /// to see that of those who are settled at once, it must be told of the first addresses too, before the node hears anything.
     pub fn learnt(&mut self, version: u64, addresses: &[(Name, SocketAddr, Duration)], now: u64) {
         if version == self.learnt_version {
             return;
@@ -63,8 +88,11 @@ impl SnapshotLines {
         self.snapshot.learnt(addresses, now, &mut self.pending);
     }
 
-    /// The node leaves; write this safely before its farewell is out (serf.md 4.8).
+    /// The node leaves; tell what the clocks show once more, and write this safely before its farewell is out (serf.md 4.8).
     pub fn leave(&mut self) {
+        if self.rejoins && self.since_leave.is_none() {
+            self.since_leave = Some(self.snapshot.last());
+        }
         self.snapshot.leave(&mut self.pending);
     }
 
@@ -87,7 +115,20 @@ impl SnapshotLines {
     pub fn rewrite(&mut self) -> Vec<u8> {
         let mut content = Vec::new();
         self.snapshot.rewrite(&mut content);
+        if let Some(last) = self.since_leave {
+            write_later(self.snapshot.last(), last, &mut content);
+        }
         self.pending.clear();
         content
+    }
+}
+
+/// The lines of the two clocks that [`Snapshot`] does not follow beyond a leave.
+fn write_later(before: Clocks, now: Clocks, out: &mut Vec<u8>) {
+    if now.event > before.event {
+        out.extend_from_slice(format!("event-clock: {}\n", now.event).as_bytes());
+    }
+    if now.query > before.query {
+        out.extend_from_slice(format!("query-clock: {}\n", now.query).as_bytes());
     }
 }

@@ -145,16 +145,19 @@ impl Throttle {
 pub(crate) struct Watch {
     refutations: u64,
     saved_by_stream: u64,
+    refuting: Throttle,
 }
 
 impl Watch {
-    pub(crate) fn look(&mut self, stats: &Stats, incarnation: impl FnOnce() -> u32) {
+    pub(crate) fn look(&mut self, now: Instant, stats: &Stats, incarnation: impl FnOnce() -> u32) {
         if !ENABLED {
             return;
         }
         if stats.refutations > self.refutations {
             let incarnation = incarnation();
-            emit!(warn, "memberlist: Refuting a suspect message (incarnation is now {incarnation})");
+            let what =
+                format_args!("memberlist: Refuting a suspect message (incarnation is now {incarnation})");
+            self.refuting.report(now, what);
         }
         if stats.probes_saved_by_stream > self.saved_by_stream {
             emit!(

@@ -20,6 +20,24 @@ pub(crate) trait Resolve: Send + Sync {
     fn resolve(&self, host: &str) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 }
 
+/// Waits for all of them, which run at the same time; what they gave, in their order.
+pub(crate) async fn all<F: Future>(work: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut work: Vec<Result<F::Output, Pin<Box<F>>>> = work.map(|future| Err(Box::pin(future))).collect();
+    core::future::poll_fn(|cx| {
+        let mut is_over = true;
+        for slot in &mut work {
+            let Err(future) = slot else { continue };
+            match future.as_mut().poll(cx) {
+                Poll::Ready(output) => *slot = Ok(output),
+                Poll::Pending => is_over = false,
+            }
+        }
+        if is_over { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    work.into_iter().filter_map(Result::ok).collect()
+}
+
 /// The resolver of a runtime, bounded in time.
 pub(crate) struct RuntimeResolver<R> {
     runtime: R,

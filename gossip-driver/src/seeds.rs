@@ -9,7 +9,7 @@ use async_channel::WeakSender;
 use gossip_proto::Machine;
 
 use crate::address::{Host, Target};
-use crate::resolve::Resolve;
+use crate::resolve::{self, Resolve};
 use crate::state::Command;
 
 /// Looks the names up for as long as the node runs and nobody has given it other seeds; `turn` then says another number.
@@ -21,32 +21,51 @@ pub(crate) async fn follow<M: Machine + 'static>(
     max_addresses: usize,
     turn: (u64, Arc<AtomicU64>),
 ) {
-    let mut found: Vec<Vec<SocketAddr>> = vec![Vec::new(); targets.len()];
+    let literal = |target: &Target| match target.host {
+        Host::Literal(addr) => vec![addr],
+        Host::Name(_) => Vec::new(),
+    };
+    let mut found: Vec<Vec<SocketAddr>> = targets.iter().map(literal).collect();
+    let names = || {
+        targets.iter().enumerate().filter_map(|(index, target)| match &target.host {
+            Host::Literal(_) => None,
+            Host::Name(name) => Some((index, name, target.port)),
+        })
+    };
+    let has_names = names().next().is_some();
+    // Addresses do not wait for a name server. If there are only names, the seeds of before stay until these are looked up.
+    if !has_names || !found.concat().is_empty() {
+        let is_taken = hand_over(&commands, found.concat(), &turn).await;
+        if !is_taken || !has_names {
+            return;
+        }
+    }
     loop {
-        for (Target { host, port, .. }, found) in targets.iter().zip(&mut found) {
-            match host {
-                Host::Literal(addr) => *found = vec![*addr],
-                Host::Name(name) => {
-                    if let Ok(ips) = resolver.resolve(name).await
-                        && !ips.is_empty()
-                    {
-                        let ips = ips.into_iter().take(max_addresses);
-                        *found = ips.map(|ip| SocketAddr::new(ip.to_canonical(), *port)).collect();
-                    }
-                }
+        let answers = resolve::all(names().map(|(_, name, _)| resolver.resolve(name))).await;
+        for ((index, _, port), answer) in names().zip(answers) {
+            if let Ok(ips) = answer
+                && !ips.is_empty()
+            {
+                let ips = ips.into_iter().take(max_addresses);
+                found[index] = ips.map(|ip| SocketAddr::new(ip.to_canonical(), port)).collect();
             }
         }
-        let seeds = found.concat();
-        let Some(commands) = commands.upgrade().filter(|_| turn.1.load(Ordering::Acquire) == turn.0) else {
-            return;
-        };
-        let sent = commands.send(Box::new(move |core, now| core.machine.set_seeds(now, &seeds))).await;
-        drop(commands);
-        if sent.is_err() || targets.iter().all(|target| matches!(target.host, Host::Literal(_))) {
+        if !hand_over(&commands, found.concat(), &turn).await {
             return;
         }
         resolver.pause(LOOK_UP).await;
     }
+}
+
+/// Whether the node still runs, and wants these.
+async fn hand_over<M: Machine + 'static>(
+    commands: &WeakSender<Command<M>>,
+    seeds: Vec<SocketAddr>,
+    turn: &(u64, Arc<AtomicU64>),
+) -> bool {
+    let commands = commands.upgrade().filter(|_| turn.1.load(Ordering::Acquire) == turn.0);
+    let Some(commands) = commands else { return false };
+    commands.send(Box::new(move |core, now| core.machine.set_seeds(now, &seeds))).await.is_ok()
 }
 
 /// How often names are looked up.

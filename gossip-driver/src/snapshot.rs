@@ -43,6 +43,7 @@ pub struct SnapshotFile {
     path: PathBuf,
     file: File,
     snapshot: Snapshot,
+    rejoin_after_leave: bool,
 }
 
 impl SnapshotFile {
@@ -76,7 +77,8 @@ impl SnapshotFile {
                 options.path.display()
             );
         }
-        Ok(Self { path: options.path.clone(), file, snapshot })
+        let SnapshotOptions { path, rejoin_after_leave } = options.clone();
+        Ok(Self { path, file, snapshot, rejoin_after_leave })
     }
 
     /// What a node of that name takes over, for [`gossip_proto::ServiceConfig::restore`].
@@ -95,7 +97,7 @@ pub(crate) struct Feed {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Learnt {
+pub(crate) struct Learnt {
     version: u64,
     addresses: Addresses,
 }
@@ -127,7 +129,7 @@ impl Feed {
         Clocks { member, event, query }
     }
 
-    fn latest(&self) -> Learnt {
+    pub(crate) fn latest(&self) -> Learnt {
         self.learnt().clone()
     }
 
@@ -136,12 +138,13 @@ impl Feed {
     }
 }
 
-/// Keeps the file until the node has ended. The end of the node waits for `done`.
+/// Keeps the file until the node has ended. The end of the node waits for `done`. `first`: whom it seeks when it starts; one who
+/// has left meanwhile is struck off with the first exchange, which may come before the first look here.
 pub(crate) async fn keep<R: Runtime>(
     runtime: R,
     opened: SnapshotFile,
     mut news: Subscription,
-    feed: Arc<Feed>,
+    (feed, first): (Arc<Feed>, Learnt),
     tell: WeakSender<Command<Node>>,
     done: Sender<Nothing>,
 ) {
@@ -149,6 +152,7 @@ pub(crate) async fn keep<R: Runtime>(
     for member in core::mem::take(&mut news.members) {
         keeper.lines.member(&member.name, member.addr, member.status, None);
     }
+    keeper.learn(&first);
     let mut timer = runtime.timer();
     timer.set(runtime.now() + INTERVAL);
     let mut left = false;
@@ -231,8 +235,8 @@ struct Keeper<'r, R> {
 
 impl<'r, R: Runtime> Keeper<'r, R> {
     fn new(runtime: &'r R, opened: SnapshotFile, tell: WeakSender<Command<Node>>) -> Self {
-        let SnapshotFile { path, file, snapshot } = opened;
-        let lines = SnapshotLines::new(snapshot);
+        let SnapshotFile { path, file, snapshot, rejoin_after_leave } = opened;
+        let lines = SnapshotLines::new(snapshot).rejoin_after_leave(rejoin_after_leave);
         Self { runtime, path, file: Some(file), most: 0, lines, behind: None, tell }
     }
 

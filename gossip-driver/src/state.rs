@@ -118,7 +118,7 @@ impl<M: Machine> Core<M> {
 
     /// Hands the machine's three outputs to those who wait for them.
     pub(crate) fn deliver(&mut self, now: Instant) {
-        self.watch.look(self.machine.stats(), || self.machine.local().incarnation);
+        self.watch.look(now, self.machine.stats(), || self.machine.local().incarnation);
         if let Some((feed, look)) = &self.feed {
             look(feed, &self.machine);
         }

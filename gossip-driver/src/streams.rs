@@ -26,6 +26,7 @@ pub(crate) struct Streams<S> {
     /// Where the bytes of all streams are read into, one after the other.
     scratch: Box<[u8]>,
     refused: Throttle,
+    turned_away: Throttle,
 }
 
 impl<S: Stream> Streams<S> {
@@ -41,6 +42,7 @@ impl<S: Stream> Streams<S> {
             close_timeout,
             scratch: vec![0; CHUNK].into_boxed_slice(),
             refused: Throttle::default(),
+            turned_away: Throttle::default(),
         }
     }
 
@@ -59,7 +61,11 @@ impl<S: Stream> Streams<S> {
                 let index = self.insert(Conn::new(id, stream, source.addr, Phase::Open, true, until));
                 self.wake(index);
             }
-            Err(why) => emit!(warn, "memberlist: Refusing stream connection from={}: {why}", source.addr),
+            Err(why) => {
+                let from = source.addr;
+                let what = format_args!("memberlist: Refusing stream connection from={from}: {why}");
+                self.turned_away.report(now, what);
+            }
         }
     }
 

@@ -122,6 +122,52 @@ fn disputes_about_names_do_not_fill_the_disk() {
     drop(a);
 }
 
+#[test]
+fn streams_that_find_no_place_do_not_fill_the_disk() {
+    let lines = Lines::default();
+    let _guard = tracing::subscriber::set_default(lines.clone());
+    let (world, net) = (World::default(), Net::default());
+    let few = gossip_driver::Options::default();
+    let a = node_with(&world, &net, 1, few, |config| {
+        config.max_streams(4).stream_timeout(Duration::from_secs(10));
+    });
+    // Somebody holds all places, and comes for more: another could have one of these, so the driver goes on accepting.
+    let _held = [(); 3].map(|()| net.dial(addr(1), addr(66)));
+    world.pass(Duration::from_secs(2));
+    for _ in 0..500 {
+        drop(net.dial(addr(1), addr(66)));
+        world.run();
+    }
+    assert_eq!(lines.count("Refusing stream connection from=10.0.0.66:7946"), 1);
+    world.pass(Duration::from_secs(2));
+    drop(net.dial(addr(1), addr(66)));
+    world.run();
+    assert_eq!(lines.count("(and 499 more like it)"), 1);
+    drop(a);
+}
+
+#[test]
+fn refutations_do_not_fill_the_disk() {
+    let lines = Lines::default();
+    let _guard = tracing::subscriber::set_default(lines.clone());
+    let (world, net) = (World::default(), Net::default());
+    let a = node(&world, &net, 1);
+    world.run();
+    for incarnation in 1..=100 {
+        net.inject(addr(1), addr(66), &suspicion("n1", incarnation));
+        world.run();
+    }
+    assert!(world.wait(a.stats()).refutations >= 99);
+    assert_eq!(lines.count("Refuting a suspect message"), 1);
+    drop(a);
+}
+
+/// The news that a member does not answer.
+fn suspicion(name: &str, incarnation: u8) -> Vec<u8> {
+    let name = [&[0xa0 | name.len() as u8], name.as_bytes()].concat();
+    [b"\x03\x83\xa4From\xa1x\xabIncarnation".as_slice(), &[incarnation], b"\xa4Node", &name].concat()
+}
+
 /// The news that a member is there.
 fn alive(name: &str, address: [u8; 4]) -> Vec<u8> {
     let name = [&[0xa0 | name.len() as u8], name.as_bytes()].concat();

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -108,8 +108,8 @@ impl Allowed {
         }
     }
 
-    /// As [`Allowed::check`], for one that is here for the first time; gives the name that must be written down.
-    pub(crate) fn admit(&mut self, peer: &Peer) -> Result<Option<String>, Refusal> {
+    /// As [`Allowed::check`], but for one that is here for the first time the name that it is to be remembered by.
+    pub(crate) fn newcomer(&self, peer: &Peer) -> Result<Option<String>, Refusal> {
         match self.check(peer) {
             Err(Refusal::NotListed(_)) if self.first_use => {}
             settled => return settled.map(|()| None),
@@ -121,8 +121,20 @@ impl Allowed {
         if name.contains(['\n', '\r', '#']) || name.trim() != name || self.keys.len() >= MAX_FINGERPRINTS {
             return Err(Refusal::NotListed(peer.clone()));
         }
-        self.keys.insert(peer.fingerprint, Some(name.clone()));
         Ok(Some(name.clone()))
+    }
+
+    /// Remembers one that is here for the first time; gives the name that must be written down.
+    pub(crate) fn admit(&mut self, peer: &Peer) -> Result<Option<String>, Refusal> {
+        let name = self.newcomer(peer)?;
+        if let Some(name) = &name {
+            self.keys.insert(peer.fingerprint, Some(name.clone()));
+        }
+        Ok(name)
+    }
+
+    pub(crate) fn contains(&self, key: &Fingerprint) -> bool {
+        self.keys.contains_key(key)
     }
 }
 
@@ -137,8 +149,6 @@ pub(crate) struct Notebook {
 
 #[derive(Default)]
 struct Pending {
-    /// Those to be written next.
-    next: Vec<Fingerprint>,
     /// All whose lines are not in the file, or could not be written.
     unwritten: BTreeMap<Fingerprint, String>,
     writing: bool,
@@ -156,7 +166,6 @@ impl Notebook {
     pub(crate) fn write(&self, path: &Path, key: Fingerprint, name: String) {
         let mut pending = self.pending();
         pending.unwritten.insert(key, name);
-        pending.next.push(key);
         if pending.writing {
             return;
         }
@@ -171,28 +180,28 @@ impl Notebook {
         }
     }
 
-    /// Writes what is there to write; whether there was something.
+    /// Writes what is there to write; whether there may be more. What cannot be written is tried again with what comes next.
     fn write_next(&self, path: &Path) -> bool {
         let _file = self.hold_file();
-        let (keys, lines) = {
+        let unwritten = {
             let mut pending = self.pending();
-            let keys = core::mem::take(&mut pending.next);
-            pending.writing = !keys.is_empty();
-            let line = |key| pending.unwritten.get(key).map(|name| format!("{key} {name}\n"));
-            let lines: String = keys.iter().filter_map(line).collect();
-            (keys, lines)
+            pending.writing = !pending.unwritten.is_empty();
+            pending.unwritten.clone()
         };
-        if keys.is_empty() {
+        if unwritten.is_empty() {
             return false;
         }
-        let file = OpenOptions::new().append(true).create(true).open(path);
-        let written = file.and_then(|mut file| file.write_all(lines.as_bytes()));
+        let lines: String = unwritten.iter().map(|(key, name)| format!("{key} {name}\n")).collect();
+        let written = append(path, &lines);
         let mut pending = self.pending();
         match written {
-            Ok(()) => pending.unwritten.retain(|key, _| !keys.contains(key)),
-            Err(error) => pending.failed = Some(format!("{}: {error}", path.display())),
+            Ok(()) => pending.unwritten.retain(|key, _| !unwritten.contains_key(key)),
+            Err(error) => {
+                pending.failed = Some(format!("{}: {error}", path.display()));
+                pending.writing = false;
+            }
         }
-        true
+        pending.writing
     }
 
     /// Nothing is written meanwhile.
@@ -205,6 +214,11 @@ impl Notebook {
         self.pending().unwritten.clone()
     }
 
+    /// Writes only these from now on: to somebody else the file has given the name.
+    pub(crate) fn retain(&self, is_let_in: impl Fn(&Fingerprint) -> bool) {
+        self.pending().unwritten.retain(|key, _| is_let_in(key));
+    }
+
     /// Why the last attempt failed, once.
     pub(crate) fn take_failure(&self) -> Option<String> {
         self.pending().failed.take()
@@ -213,6 +227,24 @@ impl Notebook {
     fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Appends to a list, which an editor may have left without the end of its last line. Half a line that a full disk took would
+/// be one that nobody can read: it is taken back.
+fn append(path: &Path, lines: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let len = file.seek(SeekFrom::End(0))?;
+    let mut last = [b'\n'];
+    if len > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    let begin = if last == [b'\n'] { "" } else { "\n" };
+    let written = file.write_all([begin, lines].concat().as_bytes());
+    if written.is_err() {
+        let _ = file.set_len(len);
+    }
+    written
 }
 
 fn read(path: &Path) -> Result<BTreeMap<Fingerprint, Option<String>>, TlsError> {

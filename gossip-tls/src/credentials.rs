@@ -266,21 +266,30 @@ impl Shared {
     ) -> Result<(), Error> {
         let peer = Peer::of(certificate)?;
         // Chains are verified outside of the lock: others shake hands meanwhile.
-        let authorities = self.with(|state| match &mut state.trust {
+        let authorities = self.with(|state| match &state.trust {
             Trust::Authorities(authorities) => Ok(Some(authorities.clone())),
-            Trust::Fingerprints(allowed) => {
-                if let Some(name) = allowed.admit(&peer)?
-                    && let Some(path) = allowed.path()
-                {
-                    self.notebook.write(path, peer.fingerprint, name);
-                }
-                Ok::<_, Refusal>(None)
-            }
+            Trust::Fingerprints(allowed) => allowed.newcomer(&peer).map(|_| None),
         })?;
         match authorities {
             Some(authorities) => authorities.judge(certificate, intermediates, side, now),
             None => Ok(()),
         }
+    }
+
+    /// Remembers a peer that [`Shared::judge`] has let in for the first time. Only once it has proven that the key is its own:
+    /// a certificate is no secret, and anybody can present one.
+    pub(crate) fn admit(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+        self.with(|state| {
+            if let Trust::Fingerprints(allowed) = &mut state.trust {
+                let peer = Peer::of(certificate)?;
+                if let Some(name) = allowed.admit(&peer)?
+                    && let Some(path) = allowed.path()
+                {
+                    self.notebook.write(path, peer.fingerprint, name);
+                }
+            }
+            Ok(())
+        })
     }
 
     fn check(
@@ -334,6 +343,7 @@ impl Shared {
             }
             if let (Some(keys), Trust::Fingerprints(allowed)) = (keys, &mut state.trust) {
                 changed |= allowed.replace(keys, self.notebook.unwritten());
+                self.notebook.retain(|key| allowed.contains(key));
             }
             changed
         });

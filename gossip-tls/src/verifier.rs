@@ -32,7 +32,10 @@ impl Judge {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        let valid = verify_tls13_signature(message, certificate, signed, algorithms)?;
+        self.shared.admit(certificate)?;
+        Ok(valid)
     }
 
     fn schemes(&self) -> Vec<SignatureScheme> {

@@ -1,11 +1,19 @@
 //! Two sides in memory: who gets through a handshake, and what the one that does not is told.
 
+use core::time::Duration;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
+use gossip_tls::rustls::client::ResolvesClientCert;
+use gossip_tls::rustls::crypto::ring::sign::any_supported_type;
 use gossip_tls::rustls::pki_types::pem::PemObject;
-use gossip_tls::rustls::pki_types::{CertificateDer, ServerName};
-use gossip_tls::rustls::{AlertDescription, ClientConnection, Error, ServerConnection};
+use gossip_tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use gossip_tls::rustls::sign::CertifiedKey;
+use gossip_tls::rustls::{
+    AlertDescription, ClientConfig, ClientConnection, Error, ServerConfig, ServerConnection, SignatureScheme,
+};
 use gossip_tls::{
     Allowed, Authorities, Authority, Credentials, Fingerprint, Identity, Peer, Refusal, Side, TlsError,
     explain_alert, protocol,
@@ -15,9 +23,13 @@ use gossip_tls::{
 type Ends = (Result<(), Error>, Result<(), Error>);
 
 fn shake_as(dialler: &Credentials, dialled: &Credentials, ours: &[u8], theirs: &[u8]) -> Ends {
-    let name = ServerName::try_from("127.0.0.1").unwrap();
     let client = dialler.client_config(protocol("test", ours)).unwrap();
     let server = dialled.server_config(protocol("test", theirs)).unwrap();
+    shake_with(client, server)
+}
+
+fn shake_with(client: ClientConfig, server: ServerConfig) -> Ends {
+    let name = ServerName::try_from("127.0.0.1").unwrap();
     let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
     let mut server = ServerConnection::new(Arc::new(server)).unwrap();
     let (mut client_end, mut server_end) = (Ok(()), Ok(()));
@@ -183,6 +195,81 @@ fn trust_on_first_use_keeps_a_name_to_its_first_key() {
     assert_eq!(shake(&everybody(&first), &strict), (Ok(()), Ok(())), "trusted by what was written down");
 }
 
+/// Presents a certificate that it has seen somewhere, and signs by a key of its own.
+#[derive(Debug)]
+struct Thief(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Thief {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_key_that_nobody_has_proven_to_have_is_not_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("members");
+    fs::write(&list, "").unwrap();
+    let own = Identity::self_made("own").unwrap();
+    let trusting = Credentials::new(own.clone(), Allowed::file(&list).unwrap().trust_on_first_use(true));
+    let [seen, other, thief] = [(); 3].map(|()| Identity::self_made("a").unwrap());
+    let key = PrivateKeyDer::from_pem_slice(thief.key_pem().as_bytes()).unwrap();
+    let stolen = CertifiedKey::new(seen.chain().to_vec(), any_supported_type(&key).unwrap());
+    let mut client = listing(&own, &thief).client_config(protocol("test", b"")).unwrap();
+    client.client_auth_cert_resolver = Arc::new(Thief(Arc::new(stolen)));
+    let (_, end) = shake_with(client, trusting.server_config(protocol("test", b"")).unwrap());
+    assert!(end.is_err(), "the signature is another key's");
+    assert!(trusting.check(seen.chain(), Side::Client).is_err());
+    assert_eq!(shake(&listing(&own, &other), &trusting), (Ok(()), Ok(())), "the name is still free");
+    assert!(shake(&listing(&own, &seen), &trusting).1.is_err());
+}
+
+#[test]
+fn a_list_without_the_end_of_its_last_line_is_appended_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("members");
+    let [own, a, b] = ["own", "a", "b"].map(|name| Identity::self_made(name).unwrap());
+    fs::write(&list, format!("{} a", a.fingerprint())).unwrap();
+    let trusting = Credentials::new(own.clone(), Allowed::file(&list).unwrap().trust_on_first_use(true));
+    assert_eq!(shake(&listing(&own, &b), &trusting), (Ok(()), Ok(())));
+    let both = format!("{} a\n{} b\n", a.fingerprint(), b.fingerprint());
+    wait_for(&list, &both);
+    assert_eq!(Allowed::file(&list).unwrap().len(), 2);
+}
+
+#[test]
+fn who_could_not_be_written_down_is_with_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("members");
+    fs::write(&list, "").unwrap();
+    let [own, a, b] = ["own", "a", "b"].map(|name| Identity::self_made(name).unwrap());
+    let trusting = Credentials::new(own.clone(), Allowed::file(&list).unwrap().trust_on_first_use(true));
+    fs::remove_file(&list).unwrap();
+    fs::create_dir(&list).unwrap();
+    assert_eq!(shake(&listing(&own, &a), &trusting), (Ok(()), Ok(())));
+    while trusting.take_write_failure().is_none() {
+        std::thread::yield_now();
+    }
+    fs::remove_dir(&list).unwrap();
+    assert_eq!(shake(&listing(&own, &b), &trusting), (Ok(()), Ok(())));
+    let mut both = [format!("{} a\n", a.fingerprint()), format!("{} b\n", b.fingerprint())];
+    both.sort();
+    wait_for(&list, &both.concat());
+}
+
+/// Lines are written by a thread of its own.
+fn wait_for(list: &Path, text: &str) {
+    let begun = Instant::now();
+    while !fs::read_to_string(list).is_ok_and(|found| found == text) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", fs::read_to_string(list));
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn who_could_not_be_written_down_stays() {
     let folder = tempfile::tempdir().unwrap();
@@ -214,9 +301,7 @@ fn who_could_not_be_written_down_stays() {
     // What was written down can be taken out.
     let b = Identity::self_made("b").unwrap();
     assert!(is_let_in(&b));
-    while !fs::read_to_string(&list).unwrap().contains(" b\n") {
-        std::thread::yield_now();
-    }
+    wait_for(&list, &format!("{} a\n{} b\n", other.fingerprint(), b.fingerprint()));
     fs::write(&list, "").unwrap();
     trusting.reload().unwrap();
     assert!(trusting.check(b.chain(), Side::Client).is_err());

@@ -8,9 +8,10 @@ use std::io;
 use std::path::Path;
 
 use gossip_driver::{
-    Notice, Options, Runtime, SnapshotFile, SnapshotOptions, Transport, start_with_snapshot,
+    Notice, Options, Runtime, SnapshotFile, SnapshotLines, SnapshotOptions, Subscription, Transport,
+    start_with_snapshot,
 };
-use gossip_proto::{Clocks, Config, Instant, Name, Node, Seed, ServiceConfig, Status};
+use gossip_proto::{Bytes, Clocks, Config, Instant, Name, Node, Seed, ServiceConfig, Snapshot, Status};
 use tempfile::TempDir;
 use transport_mem::{Bus, Cluster, VirtualRuntime, VirtualTimer, start_node};
 
@@ -83,6 +84,16 @@ async fn statuses(cluster: &Cluster<Node>) -> Vec<(Name, Status)> {
     seen
 }
 
+/// What came with user events.
+fn payloads(news: &mut Subscription) -> Vec<Bytes> {
+    core::iter::from_fn(|| news.try_recv())
+        .filter_map(|notice| match notice {
+            Notice::UserEvent { payload, .. } => Some(payload),
+            _ => None,
+        })
+        .collect()
+}
+
 fn all_alive(count: usize) -> Vec<(Name, Status)> {
     (0..count).map(|number| (name(number).as_str().into(), Status::Alive)).collect()
 }
@@ -133,13 +144,7 @@ fn a_killed_node_comes_back_by_itself_and_hears_nothing_twice() {
         for node in [&first, &second, &third] {
             assert_eq!(statuses(node).await, all_alive(3));
         }
-        let mut heard = Vec::new();
-        while let Some(notice) = news.try_recv() {
-            if let Notice::UserEvent { payload, .. } = notice {
-                heard.push(payload);
-            }
-        }
-        assert_eq!(heard, ["two"], "what was heard before is not heard again");
+        assert_eq!(payloads(&mut news), ["two"], "what was heard before is not heard again");
     });
 }
 
@@ -176,6 +181,51 @@ fn who_has_left_stays_away_unless_told_otherwise() {
 }
 
 #[test]
+fn what_is_heard_while_leaving_is_not_heard_again() {
+    let world = World::new(8);
+    let first = world.plain(0);
+    world.runtime.block_on(async {
+        let second = world.keeping(1, true);
+        second.join(&["10.0.0.1"]).await.unwrap();
+        world.sleep(2 * SECOND).await;
+        let mut news = second.subscribe().await;
+        let leaving = second.clone();
+        world.runtime.spawn(async move { assert!(leaving.leave().await.unwrap()) });
+        world.sleep(SECOND / 10).await;
+        first.user_event("deploy", "one", false).await.unwrap();
+        world.sleep(5 * SECOND).await;
+        assert_eq!(payloads(&mut news), ["one"]);
+        second.shutdown().await;
+        let text = world.text(1);
+        assert!(text[text.find("leave").unwrap()..].contains("\nevent-clock: 1\n"), "{text}");
+
+        let second = world.keeping(1, true);
+        let mut news = second.subscribe().await;
+        world.sleep(30 * SECOND).await;
+        first.user_event("deploy", "two", false).await.unwrap();
+        world.sleep(5 * SECOND).await;
+        assert_eq!(payloads(&mut news), ["two"]);
+    });
+}
+
+#[test]
+fn what_is_heard_while_leaving_stays_when_the_file_is_replaced() {
+    let clocks = |member, event, query| Clocks { member, event, query };
+    for rejoin in [false, true] {
+        let mut lines = SnapshotLines::new(Snapshot::new(rejoin)).rejoin_after_leave(rejoin);
+        lines.clocks(clocks(2, 5, 5));
+        lines.leave();
+        lines.clocks(clocks(4, 8, 5));
+        let appended = lines.take();
+        for file in [appended, lines.rewrite()] {
+            let (read, _) = Snapshot::replay(&file, rejoin);
+            let expected = if rejoin { clocks(3, 7, 4) } else { clocks(3, 0, 0) };
+            assert_eq!(read.last(), expected);
+        }
+    }
+}
+
+#[test]
 fn a_torn_line_is_cut_off_and_nothing_continues_it() {
     let world = World::new(3);
     fs::write(world.path(0), "alive: old 10.0.0.9:7946\nclock: 41\nalive: oth").unwrap();
@@ -202,6 +252,31 @@ fn whom_nobody_finds_is_given_up_after_days() {
         assert!(node.stats().await.learnt_tried > 1000);
         world.sleep(2 * 3600 * SECOND).await;
         assert!(world.text(0).ends_with("not-alive: gone\n"), "{}", world.text(0));
+    });
+}
+
+#[test]
+fn who_left_while_the_node_was_down_is_crossed_out() {
+    let world = World::new(9);
+    let (first, second) = (world.plain(0), world.plain(1));
+    world.runtime.block_on(async {
+        let third = world.keeping(2, false);
+        second.join(&["10.0.0.1"]).await.unwrap();
+        third.join(&["10.0.0.1"]).await.unwrap();
+        world.sleep(3 * SECOND).await;
+        third.shutdown().await;
+        assert!(second.leave().await.unwrap());
+        second.shutdown().await;
+        // Nobody has heard of this one.
+        let text = world.text(2) + "alive: n8 10.0.0.9:7946\n";
+        assert!(text.contains("alive: n1 "), "{text}");
+        fs::write(world.path(2), text).unwrap();
+        let _third = world.keeping(2, false);
+        world.sleep(5 * SECOND).await;
+        let text = world.text(2);
+        assert!(text.contains("\nnot-alive: n1\n"), "{text}");
+        assert!(!text.contains("not-alive: n0\n") && !text.contains("not-alive: n8\n"), "{text}");
+        drop(first);
     });
 }
 

@@ -1,5 +1,8 @@
 //! Letting peers in, or not.
 
+use core::future::{Future as _, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
 use std::sync::Arc;
 
 use quinn::Incoming;
@@ -7,26 +10,34 @@ use quinn::Incoming;
 use crate::link;
 use crate::refusal::refusal;
 use crate::shared::Shared;
+use crate::state::State;
 use crate::timer::within;
 
 /// Takes what comes until the endpoint is closed. What is kept before a peer has shown a certificate is bounded.
 pub(crate) async fn accept(shared: Arc<Shared>) {
     while let Some(incoming) = shared.endpoint.accept().await {
-        let ip = incoming.remote_address().ip().to_canonical();
+        let ip = incoming.remote_address().ip();
         let (all, from_there) = shared.with(|state| state.handshakes(ip));
         let limits = &shared.limits;
         let validated = incoming.remote_address_validated();
         if !validated && all >= limits.validate_from {
             // Nothing is kept; whoever is there comes back with the token.
             let _ = incoming.retry();
-        } else if all >= limits.handshakes || from_there >= limits.handshakes_per_address {
+        } else if from_there >= limits.handshakes_per_address
+            || (all >= limits.handshakes && !shared.with(State::displace_handshake))
+        {
             incoming.ignore();
         } else {
-            shared.with(|state| state.handshake_begun(ip));
+            let id = shared.with(|state| state.handshake_begun(ip));
             let task = shared.clone();
             shared.spawn(async move {
-                shake(&task, incoming).await;
-                task.with(|state| state.handshake_ended(ip));
+                let mut work = pin!(shake(&task, incoming));
+                poll_fn(|cx| match task.with(|state| state.poll_displaced(id, cx)) {
+                    Poll::Pending => work.as_mut().poll(cx),
+                    displaced => displaced,
+                })
+                .await;
+                task.with(|state| state.handshake_ended(id));
             });
         }
     }

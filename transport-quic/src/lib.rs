@@ -28,7 +28,8 @@
 //! `cargo run -p gossip-tls --example certificates -- pki web-1 web-2` makes an authority and two members. Whoever presents
 //! nothing that is accepted gets nothing, not even the answer to a ping, and is told why: in the error of its `join`, and
 //! in its log. Certificates, authorities and lists can be read again while a node runs ([`Credentials::reload`]); then
-//! connections of those who are not accepted any more are closed within a second.
+//! connections of those who are not accepted any more are closed within a second. A connection whose certificate runs out is
+//! closed within a minute, and whoever has another one by then connects again with that.
 //!
 //! A node's fingerprint is also a tag, `fingerprint`, so that members see when it changes. The tag lets nobody in.
 //!

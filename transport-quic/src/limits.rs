@@ -24,10 +24,11 @@ pub struct Limits {
     pub silence: Duration,
     /// Connections that this node opens at the same time; datagrams to further ones are not sent.
     pub opening: usize,
-    /// Connections of others that are shaking hands at the same time; further ones are turned away. Each takes about
-    /// 36 KB. From [`Limits::validate_from`] on, a peer must first show that it receives at its address.
+    /// Connections of others that are shaking hands at the same time. A further one takes the place of the oldest that has taken
+    /// longer than a second, of those from the network that holds most places; if there is none it is turned away. Each takes
+    /// about 36 KB. From [`Limits::validate_from`] on, a peer must first show that it receives at its address.
     pub handshakes: usize,
-    /// How many of these may come from one IP address.
+    /// How many of these may come from one IPv4 address, or from one /64 of IPv6.
     pub handshakes_per_address: usize,
     /// Handshakes in progress at which addresses are validated before anything is kept.
     pub validate_from: usize,

@@ -8,7 +8,7 @@ use gossip_tls::{Peer, Refusal, Side};
 use quinn::{Connection, VarInt};
 use rustls_pki_types::CertificateDer;
 
-use crate::refusal::UNTRUSTED;
+use crate::refusal::{OUTDATED, UNTRUSTED};
 use crate::shared::Shared;
 use crate::stream::{Open, QuicStream};
 
@@ -39,21 +39,27 @@ pub(crate) fn begin(
     shared.spawn(accept_streams(shared.clone(), connection, id));
     if shared.credentials.generation() != generation {
         // Those who looked through all connections may have missed this one.
-        check_all(shared);
+        check_all(shared, |_| true);
     }
     Ok(())
 }
 
-/// Closes connections whose certificate is not good any more.
-pub(crate) fn check_all(shared: &Arc<Shared>) {
+/// Closes connections whose certificate is not good any more, of those that are asked about.
+pub(crate) fn check_all(shared: &Arc<Shared>, is_asked: impl Fn(u64) -> bool) {
     for (id, connection, dialled) in shared.with(|state| state.links()) {
-        if let Err(refusal) = check(shared, &connection, dialled) {
-            shared.with(|state| {
+        if !is_asked(id) {
+            continue;
+        }
+        match check(shared, &connection, dialled) {
+            Ok(_) => {}
+            // The peer may have another certificate by now than when it connected: the next handshake judges that.
+            Err(Refusal::Invalid(_)) => shared.with(|state| state.end(id, OUTDATED, b"")),
+            Err(refusal) => shared.with(|state| {
                 if let Some(addr) = state.addr(id) {
                     state.refused(addr, format!("this node does not accept the peer any more: {refusal}"));
                 }
                 state.end(id, UNTRUSTED, b"");
-            });
+            }),
         }
     }
 }
@@ -95,3 +101,7 @@ pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
         _ => SocketAddr::new(addr.ip().to_canonical(), addr.port()),
     }
 }
+
+#[cfg(all(test, feature = "runtime-tokio"))]
+#[path = "link_tests.rs"]
+mod tests;

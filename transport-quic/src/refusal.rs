@@ -61,3 +61,6 @@ pub(crate) const CROWDED: u32 = 2;
 pub(crate) const UNTRUSTED: u32 = 3;
 /// Nothing came any more.
 pub(crate) const SILENT: u32 = 4;
+/// The certificate that opened it has run out, or its authority is gone. The peer may have another by now, and shows it when it
+/// connects again: nothing is said about its key.
+pub(crate) const OUTDATED: u32 = 5;

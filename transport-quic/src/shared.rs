@@ -11,7 +11,7 @@ use quinn::{Connection, ConnectionError, Endpoint, VarInt};
 
 use crate::limits::Limits;
 use crate::refusal::{SHUTDOWN, refusal, stream_failure};
-use crate::state::{Found, State};
+use crate::state::{Found, SWEEP, State};
 use crate::stream::Open;
 use crate::{dial, link};
 
@@ -126,8 +126,9 @@ impl Shared {
 }
 
 /// Looks after connections once a second: gives up the silent, closes the superfluous, asks again whether certificates are
-/// good when those of this node were read anew.
-pub(crate) async fn sweep(shared: Weak<Shared>, runtime: Arc<dyn quinn::Runtime>) {
+/// good: of all when those of this node were read anew, otherwise of a part, so that each has its turn in so many `rounds`.
+pub(crate) async fn sweep(shared: Weak<Shared>, runtime: Arc<dyn quinn::Runtime>, rounds: u64) {
+    let mut round = 0;
     let mut generation = shared.upgrade().map(|shared| shared.credentials.generation());
     let mut timer = runtime.new_timer(runtime.now() + SWEEP);
     loop {
@@ -143,9 +144,9 @@ pub(crate) async fn sweep(shared: Weak<Shared>, runtime: Arc<dyn quinn::Runtime>
         let Some(shared) = shared.upgrade().filter(|_| !over) else { return };
         shared.with(State::sweep);
         let now = shared.credentials.generation();
-        if generation.replace(now) != Some(now) {
-            link::check_all(&shared);
-        }
+        let is_changed = generation.replace(now) != Some(now);
+        link::check_all(&shared, |id| is_changed || id % rounds == round);
+        round = (round + 1) % rounds;
         timer.as_mut().reset(runtime.now() + SWEEP);
     }
 }
@@ -178,4 +179,5 @@ pub(crate) fn remember(wakers: &mut Vec<Waker>, waker: &Waker) {
     }
 }
 
-const SWEEP: core::time::Duration = core::time::Duration::from_secs(1);
+/// Certificates run out. To verify those of a thousand peers at once would take long, and in a minute it is soon enough.
+pub(crate) const ROUNDS: u64 = 60;

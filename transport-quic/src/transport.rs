@@ -15,7 +15,7 @@ use gossip_tls::Credentials;
 
 use crate::bind::{Bind, StartError, entropy};
 use crate::limits::Limits;
-use crate::shared::{self, Shared};
+use crate::shared::{self, ROUNDS, Shared};
 use crate::stream::QuicStream;
 use crate::{accept, dial, endpoint};
 
@@ -75,7 +75,7 @@ impl QuicTransport {
         let endpoint = endpoint::new(socket, runtime.clone(), &credentials, label, &limits)?;
         let shared = Shared::new(endpoint, runtime.clone(), credentials, limits, secret);
         shared.spawn(accept::accept(shared.clone()));
-        shared.spawn(shared::sweep(Arc::downgrade(&shared), runtime));
+        shared.spawn(shared::sweep(Arc::downgrade(&shared), runtime, ROUNDS));
         Ok(Self { shared, local, closing: None })
     }
 }

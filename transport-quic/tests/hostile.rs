@@ -7,6 +7,7 @@
 mod common;
 
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::net::UdpSocket;
@@ -119,14 +120,7 @@ impl Scene {
 
     /// Somebody with a certificate that is let in, on a socket of its own.
     fn peer(&self, transport: TransportConfig) -> Endpoint {
-        let tls = member(&self.authority, "peer").client_config(protocol()).unwrap();
-        let mut client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-        client.transport_config(Arc::new(transport));
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let runtime = Arc::new(quinn::TokioRuntime);
-        let mut endpoint = Endpoint::new(EndpointConfig::default(), None, socket, runtime).unwrap();
-        endpoint.set_default_client_config(client);
-        endpoint
+        endpoint(&self.authority, transport)
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Connection {
@@ -161,6 +155,17 @@ impl Drop for Scene {
         let _ = self.victim.kill();
         let _ = self.victim.wait();
     }
+}
+
+fn endpoint(authority: &Authority, transport: TransportConfig) -> Endpoint {
+    let tls = member(authority, "peer").client_config(protocol()).unwrap();
+    let mut client = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    client.transport_config(Arc::new(transport));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let mut endpoint = Endpoint::new(EndpointConfig::default(), None, socket, runtime).unwrap();
+    endpoint.set_default_client_config(client);
+    endpoint
 }
 
 fn protocol() -> Vec<u8> {
@@ -318,5 +323,39 @@ fn memory_of_idle_connections() {
         println!("an idle connection: {each} bytes");
         assert!(each <= 96 << 10, "{each} bytes for a connection that does nothing");
         scene.all_is_well().await;
+    });
+}
+
+/// Handshakes that do not go on hold all places; whoever is honest takes one.
+#[test]
+fn stalled_handshakes_keep_nobody_out() {
+    on_tokio(async {
+        let authority = Authority::new("test").unwrap();
+        let limits = Limits {
+            handshakes: 2,
+            validate_from: 2,
+            open_timeout: Duration::from_secs(600),
+            ..Limits::default()
+        };
+        let bind = Bind { limits, ..Bind::at(loopback(), member(&authority, "a")) };
+        let a = start_node(bind, |advertise| quick("a", advertise)).await.unwrap();
+        // First packets, which are caught on their way, and nothing after them.
+        let sink = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let endpoint = endpoint(&authority, TransportConfig::default());
+        let (mut seen, mut held) = (BTreeSet::new(), Vec::new());
+        while held.len() < 2 {
+            held.push(endpoint.connect(sink.local_addr().unwrap(), "0.0.0.0").unwrap());
+            while seen.len() < held.len() {
+                let mut buf = [0; 2048];
+                let (len, _) = sink.recv_from(&mut buf).await.unwrap();
+                if seen.insert(buf[6..6 + usize::from(buf[5])].to_vec()) {
+                    stranger.send_to(&buf[..len], a.local_addr()).unwrap();
+                }
+            }
+        }
+        pause(1500).await;
+        let b = node("b", member(&authority, "b")).await;
+        b.join(&[a.local_addr().to_string()]).await.unwrap();
     });
 }

@@ -1,7 +1,9 @@
 //! What comes from peers: datagrams, streams, and handshakes that have not ended yet.
 
-use core::net::IpAddr;
-use core::task::{Context, Poll};
+use core::net::{IpAddr, Ipv6Addr};
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
 use gossip_driver::gossip_proto::Source;
@@ -104,27 +106,71 @@ impl State {
 
     // Handshakes of peers.
 
-    /// How many peers are shaking hands, and how many of them from there.
-    pub(crate) fn handshakes(&self, ip: IpAddr) -> (usize, usize) {
-        (self.handshakes, self.handshakes_by_ip.get(&ip).copied().unwrap_or(0))
+    /// How many peers are shaking hands, and how many of them from that network.
+    pub(crate) fn handshakes(&self, from: IpAddr) -> (usize, usize) {
+        (self.handshakes.len(), self.handshakes_by_network.get(&network(from)).copied().unwrap_or(0))
     }
 
-    pub(crate) fn handshake_begun(&mut self, ip: IpAddr) {
-        self.handshakes += 1;
-        *self.handshakes_by_ip.entry(ip).or_default() += 1;
+    pub(crate) fn handshake_begun(&mut self, from: IpAddr) -> u64 {
+        let id = self.next_handshake;
+        self.next_handshake += 1;
+        let network = network(from);
+        *self.handshakes_by_network.entry(network).or_default() += 1;
+        self.handshakes.insert(id, Handshake { network, since: self.now, waker: None });
+        id
     }
 
-    pub(crate) fn handshake_ended(&mut self, ip: IpAddr) {
-        self.handshakes -= 1;
-        if let Some(count) = self.handshakes_by_ip.get_mut(&ip) {
+    pub(crate) fn handshake_ended(&mut self, id: u64) {
+        let Some(handshake) = self.handshakes.remove(&id) else { return };
+        self.wakes.extend(handshake.waker);
+        if let Some(count) = self.handshakes_by_network.get_mut(&handshake.network) {
             *count -= 1;
             if *count == 0 {
-                self.handshakes_by_ip.remove(&ip);
+                self.handshakes_by_network.remove(&handshake.network);
             }
         }
     }
+
+    /// Ends a handshake that has had its time: the oldest of the network from which most come. Whether there was one.
+    pub(crate) fn displace_handshake(&mut self) -> bool {
+        let had_its_time =
+            |handshake: &Handshake| self.now.saturating_duration_since(handshake.since) > PATIENCE;
+        let stalled = self.handshakes.iter().rev().filter(|(_, handshake)| had_its_time(handshake));
+        let displaced =
+            stalled.max_by_key(|(_, handshake)| self.handshakes_by_network.get(&handshake.network));
+        let Some((&id, _)) = displaced else { return false };
+        self.handshake_ended(id);
+        true
+    }
+
+    /// Ready when the handshake was displaced.
+    pub(crate) fn poll_displaced(&mut self, id: u64, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(handshake) = self.handshakes.get_mut(&id) else { return Poll::Ready(()) };
+        handshake.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
 }
 
+/// A handshake that a peer has begun.
+pub(super) struct Handshake {
+    network: IpAddr,
+    since: Instant,
+    waker: Option<Waker>,
+}
+
+/// What one host can have all addresses of: of IPv6 that is a /64 at least.
+fn network(from: IpAddr) -> IpAddr {
+    match from.to_canonical() {
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        ip => ip,
+    }
+}
+
+/// How long a handshake keeps its place in any case: several round trips of any path.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Datagrams of one connection that wait for the node; further ones wait with the connection, within its own buffer.
 const MOST_INBOX: usize = 32;
 /// Streams of one connection that wait to be taken.

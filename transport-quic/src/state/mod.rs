@@ -16,6 +16,7 @@ use gossip_driver::TransportEvent;
 use gossip_driver::gossip_proto::{IdentityId, Source, Transmit, TransmitFailure, TransmitId};
 use quinn::{Connection, SendDatagramError};
 
+use self::arrivals::Handshake;
 use crate::limits::Limits;
 use crate::refusal::{DUPLICATE, SILENT};
 use crate::shared::{Held, remember};
@@ -92,19 +93,24 @@ pub(crate) struct State {
     accepted: VecDeque<(u64, QuicStream, Source)>,
     events: VecDeque<TransportEvent>,
     refusals: usize,
-    handshakes: usize,
-    handshakes_by_ip: BTreeMap<IpAddr, usize>,
+    /// Of peers, the oldest first.
+    handshakes: BTreeMap<u64, Handshake>,
+    next_handshake: u64,
+    handshakes_by_network: BTreeMap<IpAddr, usize>,
     receive_waker: Option<Waker>,
     accept_waker: Option<Waker>,
     event_waker: Option<Waker>,
     pub(crate) sweeper: Option<Waker>,
+    /// When [`State::sweep`] was called last.
+    swept: Instant,
 }
 
 impl State {
     pub(crate) fn new(limits: Limits) -> Self {
+        let now = Instant::now();
         Self {
             limits,
-            now: Instant::now(),
+            now,
             wakes: Vec::new(),
             paths: BTreeMap::new(),
             opening: 0,
@@ -116,12 +122,14 @@ impl State {
             accepted: VecDeque::new(),
             events: VecDeque::new(),
             refusals: 0,
-            handshakes: 0,
-            handshakes_by_ip: BTreeMap::new(),
+            handshakes: BTreeMap::new(),
+            next_handshake: 0,
+            handshakes_by_network: BTreeMap::new(),
             receive_waker: None,
             accept_waker: None,
             event_waker: None,
             sweeper: None,
+            swept: now,
         }
     }
 
@@ -294,6 +302,9 @@ impl State {
 
     pub(crate) fn sweep(&mut self) {
         let mut over = Vec::new();
+        // This process stood still: answers that came meanwhile may not have been read yet, and nobody is to blame for that.
+        let since = core::mem::replace(&mut self.swept, self.now);
+        let is_late = self.now.saturating_duration_since(since) > SWEEP + STALL;
         for (&id, link) in &mut self.links {
             if link.gone {
                 continue;
@@ -301,6 +312,9 @@ impl State {
             let packets = link.connection.stats().udp_rx.datagrams;
             if core::mem::replace(&mut link.packets, packets) != packets {
                 link.silent_since = None;
+            }
+            if is_late && let Some(silent_since) = &mut link.silent_since {
+                *silent_since = self.now;
             }
             let aged = |since: Option<Instant>, limit| {
                 since.is_some_and(|since| self.now.saturating_duration_since(since) >= limit)
@@ -329,7 +343,7 @@ impl State {
 
     /// Connections, and those being opened or accepted.
     pub(crate) fn census(&self) -> (usize, usize, usize) {
-        (self.links.len(), self.opening, self.handshakes)
+        (self.links.len(), self.opening, self.handshakes.len())
     }
 
     pub(crate) fn close(&mut self) {
@@ -359,6 +373,10 @@ impl Link {
     }
 }
 
+/// How often links are looked at.
+pub(crate) const SWEEP: Duration = Duration::from_secs(1);
+/// A look that comes later than this after its time shows that the process did not run.
+const STALL: Duration = Duration::from_secs(1);
 /// Datagrams remembered until the peer shows that it lets this node in.
 const MOST_EARLY: usize = 16;
 /// Refusals that wait to be told.
@@ -369,3 +387,6 @@ const RETIRE: Duration = Duration::from_secs(2);
 const RETIRE_AT_LAST: Duration = Duration::from_secs(30);
 /// What quinn counts for an empty datagram, with room to spare.
 const DATAGRAM_OVERHEAD: usize = 128;
+
+#[cfg(all(test, feature = "runtime-tokio"))]
+pub(crate) mod tests;
