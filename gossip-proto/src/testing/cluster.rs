@@ -49,7 +49,9 @@ fn lie(net: &mut Net<'_>, layers: &Layers, forge: &mut Forge, step: u8, argument
         0..3 => forge.claim(arguments),
         3 => forge.probe_traffic(arguments),
         4 | 5 => forge.serf_message(arguments),
-        6 => forge.push_pull(arguments),
+        // What it says for Serf is the program's, or well-formed.
+        6 if step & 64 == 0 => forge.push_pull(arguments),
+        6 => Forge::stream_message(arguments),
         _ => arguments.bytes().to_vec(),
     };
     let victims: Vec<usize> = match victim.checked_sub(1) {

@@ -49,7 +49,9 @@ pub(super) fn disturb<'p>(net: &mut Net<'p>, step: u8, arguments: &mut Arguments
 }
 
 fn want(net: &mut Net<'_>, what: u8, arguments: &mut Arguments<'_>) {
-    let host = usize::from(what >> 3) % net.hosts.len();
+    // What is left of a step in a cluster says one of four; which of five is a byte of its own.
+    let host = if net.hosts.len() > 4 { arguments.byte() } else { what >> 3 };
+    let host = usize::from(host) % net.hosts.len();
     let bytes = arguments.bytes();
     let (now, others) = (net.now, net.hosts.len() as u8);
     let node = net.hosts[host].node_mut();

@@ -21,21 +21,34 @@ const OWN: &[u8] = b"web-1";
 /// move, the node leave, and restarts it with a file that may have been torn.
 pub fn fuzz_snapshot(input: &[u8]) {
     let mut arguments = Arguments::new(input);
-    let rejoin = arguments.byte() & 1 == 1;
+    let flags = arguments.byte();
+    let rejoin = flags & 1 == 1;
     let mut program = Arguments::new(arguments.bytes());
     let file = arguments.rest();
 
-    let (snapshot, whole) = Snapshot::replay(file, rejoin);
+    let (mut snapshot, whole) = Snapshot::replay(file, rejoin);
+    snapshot.min_rewrite(0);
     assert!(
         whole <= file.len() && file[whole..].iter().all(|&byte| byte != b'\n'),
         "a whole line is cut off"
     );
     let _ = Snapshot::may_be_one(file);
-    let mut bench = Bench { rejoin, snapshot, file: file[..whole].to_vec(), now: 1 << 30, left: false };
+    let mut bench = Bench {
+        rejoin,
+        snapshot,
+        file: file[..whole].to_vec(),
+        now: 1 << 30,
+        left: false,
+        appended: 0,
+        rewritten: 0,
+    };
     bench.check();
     while let Some(call) = program.next() {
         bench.call(call, &mut program);
         bench.check();
+        if flags & 2 != 0 {
+            bench.rewrite_if_wanted();
+        }
     }
 }
 
@@ -46,11 +59,15 @@ struct Bench {
     /// Seconds of the Unix epoch.
     now: u64,
     left: bool,
+    /// Bytes of lines, and of files in the place of another; since the last restart, or file that nobody had to write.
+    appended: usize,
+    rewritten: usize,
 }
 
 impl Bench {
     fn call(&mut self, call: u8, program: &mut Arguments<'_>) {
         let which = program.byte();
+        let before = self.file.len();
         let (snapshot, file) = (&mut self.snapshot, &mut self.file);
         match call % 8 {
             0 => snapshot.joined(&name(which), address(which), file),
@@ -77,15 +94,32 @@ impl Bench {
                 snapshot.leave(file);
                 self.left = true;
             }
-            5 => self.rewrite(),
+            5 => {
+                self.rewrite();
+                (self.appended, self.rewritten) = (0, 0);
+                return;
+            }
             6 => self.now += u64::from(which) << 4,
             _ => {
                 // A crash leaves any beginning of what was written last.
                 let torn = self.file.len().saturating_sub(usize::from(which));
-                let (snapshot, whole) = Snapshot::replay(&self.file[..torn], self.rejoin);
+                let (mut snapshot, whole) = Snapshot::replay(&self.file[..torn], self.rejoin);
+                snapshot.min_rewrite(0);
                 self.file.truncate(whole);
                 (self.snapshot, self.left) = (snapshot, false);
+                (self.appended, self.rewritten) = (0, 0);
+                return;
             }
+        }
+        self.appended += self.file.len() - before;
+    }
+
+    /// As the driver does. Over all lines of a life that is no more work than to append them was, apart from one file.
+    fn rewrite_if_wanted(&mut self) {
+        if self.snapshot.wants_rewrite() {
+            assert!(self.rewritten <= self.appended, "it is written anew too often");
+            self.rewrite();
+            self.rewritten += self.file.len();
         }
     }
 

@@ -26,9 +26,8 @@ pub const TAG_LEN: usize = 16;
 /// on drop.
 #[derive(Clone)]
 pub struct Key {
-    bytes: [u8; 32],
-    len: u8,
-    cipher: Box<Cipher>,
+    /// Stays where it is when the key is moved: a vector that takes a key out or grows leaves what the key was behind.
+    secret: Box<Secret>,
 }
 
 impl Key {
@@ -41,17 +40,19 @@ impl Key {
             _ => return Err(KeyringError::KeySize),
         }
         .map_err(|_| KeyringError::KeySize)?;
-        let mut key = Self { bytes: [0; 32], len: 0, cipher: Box::new(cipher) };
-        for (to, from) in key.bytes.iter_mut().zip(bytes) {
+        // The bytes are copied to where they stay, and nowhere else.
+        let mut secret = Box::new(Secret { bytes: [0; 32], len: 0, cipher });
+        let Secret { bytes: held, len, .. } = &mut *secret;
+        for (to, from) in held.iter_mut().zip(bytes) {
             *to = *from;
-            key.len += 1;
+            *len += 1;
         }
-        Ok(key)
+        Ok(Self { secret })
     }
 
     /// The raw key, for the keyring file and for answers to key queries. Secret.
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+        self.secret.bytes.get(..usize::from(self.secret.len)).unwrap_or_default()
     }
 
     /// Encrypts `text` where it stands and returns its tag.
@@ -62,7 +63,7 @@ impl Key {
         text: &mut [u8],
     ) -> Option<[u8; TAG_LEN]> {
         let (nonce, text) = (<&Array<u8, U12>>::from(nonce), InOutBuf::from(text));
-        match &*self.cipher {
+        match &self.secret.cipher {
             Cipher::Aes128(aes) => aes.encrypt_inout_detached(nonce, aad, text),
             Cipher::Aes192(aes) => aes.encrypt_inout_detached(nonce, aad, text),
             Cipher::Aes256(aes) => aes.encrypt_inout_detached(nonce, aad, text),
@@ -81,7 +82,7 @@ impl Key {
         tag: &[u8; TAG_LEN],
     ) -> bool {
         let (nonce, text, tag) = (<&Array<u8, U12>>::from(nonce), InOutBuf::from(text), tag.into());
-        match &*self.cipher {
+        match &self.secret.cipher {
             Cipher::Aes128(aes) => aes.decrypt_inout_detached(nonce, aad, text, tag),
             Cipher::Aes192(aes) => aes.decrypt_inout_detached(nonce, aad, text, tag),
             Cipher::Aes256(aes) => aes.decrypt_inout_detached(nonce, aad, text, tag),
@@ -93,23 +94,32 @@ impl Key {
 impl PartialEq for Key {
     /// Takes the same time wherever the keys differ: key operations compare against bytes that a remote chose.
     fn eq(&self, other: &Self) -> bool {
+        let (own, other) = (&self.secret, &other.secret);
         let differ =
-            self.bytes.iter().zip(&other.bytes).fold(self.len ^ other.len, |sum, (a, b)| sum | (a ^ b));
+            own.bytes.iter().zip(&other.bytes).fold(own.len ^ other.len, |sum, (a, b)| sum | (a ^ b));
         core::hint::black_box(differ) == 0
     }
 }
 
 impl Eq for Key {}
 
-impl Drop for Key {
-    fn drop(&mut self) {
-        self.bytes.zeroize();
-    }
-}
-
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(..)")
+    }
+}
+
+#[derive(Clone)]
+struct Secret {
+    bytes: [u8; 32],
+    len: u8,
+    /// Overwrites itself.
+    cipher: Cipher,
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
     }
 }
 
@@ -314,6 +324,11 @@ mod tests {
     #[test]
     fn debug_shows_nothing_of_a_key() {
         assert_eq!(std::format!("{:?}", Key::new(&[0x41; 32]).unwrap()), "Key(..)");
+    }
+
+    #[test]
+    fn what_is_moved_of_a_key_is_a_pointer() {
+        assert_eq!(size_of::<Key>(), size_of::<usize>());
     }
 
     // upstream: TestKeyring_AddRemoveUse, TestKeyring_GetPrimaryKey, TestKeyring_PrimaryOnly
