@@ -8,8 +8,9 @@ use crate::config::Settings;
 
 /// What will fail, of each file by name, and the remedy. Blocks.
 pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
-    let keys = ("keyring_file (--keyring-file)", &settings.keyring_file, "to install, use and remove keys");
-    let tags = ("tags_file (--tags-file)", &settings.tags_file, "to set tags at run time");
+    let keys =
+        ("keyring_file (--keyring-file)", &settings.keyring_file, "installing, using and removing keys");
+    let tags = ("tags_file (--tags-file)", &settings.tags_file, "setting tags at run time");
     let mut warnings = Vec::new();
     for (option, path, what) in [keys, tags] {
         let Some(path) = path else { continue };
