@@ -51,7 +51,7 @@ proptest! {
 }
 
 /// The seeds, apart from those of whole machines, are the recorded messages of other implementations in the form that the
-/// bodies take.
+/// bodies take, and codes that fill the table of `lzw`.
 /// `WRITE_SEEDS=1` writes them anew.
 #[test]
 fn the_seeds_are_those_of_the_vectors() {
@@ -202,7 +202,35 @@ fn lzw_seeds() -> Vec<(String, Vec<u8>)> {
         seeds.push((name, [&front[..], &compressed.buf].concat()));
     }
     assert!(seeds.len() >= 6, "{} seeds", seeds.len());
+    assert_eq!(plain_lzw(&full_table(), 0xffff).1, Ok(()));
+    seeds.push(("full-table".into(), [&[0xff, 0xff, 16], &full_table()[..]].concat()));
     seeds
+}
+
+/// Codes that fill the table, go on with it as it is, and clear it later than they must. No fuzzer finds so many soon.
+fn full_table() -> Vec<u8> {
+    const CLEAR: u32 = 256;
+    const END: u32 = 257;
+    let mut state = 1u32;
+    let mut below = |most: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) % most
+    };
+    let (mut bits, mut width, mut since_clear) = (Vec::new(), 9, 0);
+    for at in 0..4400 {
+        let code = match at {
+            4300 => CLEAR,
+            4399 => END,
+            // The table is full by then.
+            4000.. if since_clear >= 4000 => 258 + below(4096 - 258),
+            _ => below(256),
+        };
+        bits.extend((0..width).map(|bit| (code >> bit & 1) as u8));
+        since_clear = if code == CLEAR { 0 } else { since_clear + 1 };
+        // The first code after a clear adds no entry, and the width follows one code late.
+        width = (9..12).find(|width| 257 + since_clear < 1 << width).unwrap_or(12);
+    }
+    bits.chunks(8).map(|byte| byte.iter().rev().fold(0, |sum, bit| sum << 1 | bit)).collect()
 }
 
 /// Recorded sealed texts, in the place of the text.
