@@ -193,7 +193,10 @@ impl<M: Machine> Node<M> {
         disk.file.truncate(whole); // a line that was torn
         disk.safe = disk.safe.min(whole);
         disk.written.clear();
-        let mut lines = SnapshotLines::new(snapshot);
+        let mut lines = SnapshotLines::new(snapshot).rejoin_after_leave(disk.rejoin_after_leave);
+        // Before it is told anything, so that who turns out to have left is crossed out.
+        let sought = (disk.look)(machine).learnt;
+        lines.learnt(sought.0, &sought.1, seconds(world.now));
         for member in machine.members() {
             lines.member(member.name, member.addr, member.status, None);
         }
