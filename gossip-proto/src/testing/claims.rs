@@ -157,10 +157,15 @@ impl Text {
     /// 4.3. The node does not leave, there are no delegates and no lists of networks, and nothing is reclaimed.
     fn alive(&mut self, about: u8, incarnation: u32, addr: SocketAddr, meta: &[u8]) {
         let own = about == 0;
+        // What is said of others is followed, as far as one claim may go (ours, W-3).
+        let reach = self.records.get(&about).map_or(HIGHEST_UNKNOWN, |record| {
+            record.incarnation.saturating_add(LARGEST_RAISE).max(HIGHEST_UNKNOWN + 1).min(u32::MAX - 1)
+        });
+        let incarnation = if own { incarnation } else { incarnation.min(reach) };
         let fresh = Record { state: State::Alive, incarnation, addr, meta: meta.into(), versions: VERSIONS };
         let Some(record) = self.records.get_mut(&about) else {
             // 4. An unknown name. Incarnation 0 makes a ghost upstream; here it makes nothing.
-            if incarnation > 0 && incarnation <= HIGHEST_UNKNOWN {
+            if incarnation > 0 {
                 self.records.insert(about, fresh);
             }
             return;
@@ -190,8 +195,7 @@ impl Text {
             }
             return;
         }
-        let reach = record.incarnation.saturating_add(LARGEST_RAISE).max(HIGHEST_UNKNOWN + 1);
-        if incarnation > 0 && incarnation <= reach.min(u32::MAX - 1) {
+        if incarnation > 0 {
             *record = fresh;
         }
     }

@@ -13,7 +13,7 @@ const LITERAL_BITS: u8 = 8;
 
 /// Steps of a decompression that may come to nothing: so many, and one more for each so many bytes that came out. An encoder
 /// clears its table once in at least 3,838 bytes.
-const FREE_CLEARS: usize = 64;
+pub(crate) const FREE_CLEARS: usize = 64;
 const BYTES_PER_CLEAR: usize = 1024;
 
 /// Bytes that an output vector grows by at a time.
