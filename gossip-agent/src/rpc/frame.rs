@@ -72,7 +72,7 @@ impl Scan {
             if bytes.len() < self.need {
                 return Ok(None);
             }
-            let mut reader = Reader::new_at(bytes, self.at);
+            let mut reader = Reader::new_at(bytes, self.at).unlimited();
             // The head of a container is one step, and what is in it are further ones.
             let inside = match reader.rest().first() {
                 Some(0x80..=0x8f | 0xde | 0xdf) => {
@@ -171,7 +171,7 @@ mod tests {
                     *random.choice(b"\x00\x01\x82\x91\x93\xa1\xc0\xc4\xca\xd9\xdc\xde\xff").unwrap_or(&0)
                 })
                 .collect();
-            let mut reader = Reader::new(&bytes);
+            let mut reader = Reader::new(&bytes).unlimited();
             let wanted = reader.skip_value().ok().map(|()| reader.position());
             let mut scan = Scan::default();
             let found = (1..=bytes.len()).find_map(|len| scan.advance(&bytes[..len], 1 << 20).ok().flatten());

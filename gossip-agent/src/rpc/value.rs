@@ -17,7 +17,7 @@ pub(crate) trait Value: Sized {
 
     /// Reads it from the front of `bytes`; what follows is not looked at, as upstream does not.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        Self::read(&mut Reader::new(bytes))
+        Self::read(&mut Reader::new(bytes).unlimited())
     }
 }
 
@@ -296,6 +296,14 @@ mod tests {
     fn a_name_cannot_move_the_cursor() {
         assert_eq!(Text::from("a\n\u{1b}[2J\u{9b}").to_string(), "a\\n\\u{1b}[2J\\u{9b}");
         assert_eq!(format!("{:4}|", Text::from("é")), "é   |");
+    }
+
+    /// What bounds a message of gossip does not bound the list of a large cluster's members.
+    #[test]
+    fn a_list_may_be_longer_than_in_a_message_of_gossip() {
+        let mut bytes = vec![0xdd, 0, 3, 0, 0];
+        bytes.resize(bytes.len() + (3 << 16), 7);
+        assert_eq!(Vec::<u8>::decode(&bytes).unwrap().len(), 3 << 16);
     }
 
     #[test]

@@ -11,12 +11,12 @@ use crate::rpc::*;
 /// Decodes an object, encodes the value, and checks that this decodes to the same bytes again. Values are compared by their
 /// encodings, since a coordinate may hold a NaN.
 fn settles<T: Value>(kind: &str, bytes: &[u8]) {
-    let mut reader = Reader::new(bytes);
+    let mut reader = Reader::new(bytes).unlimited();
     let Ok(value) = T::read(&mut reader) else { return };
     assert!(reader.position() <= bytes.len(), "{kind}: consumed more than there is");
     let mut first = Vec::new();
     value.write(&mut first);
-    let mut reader = Reader::new(&first);
+    let mut reader = Reader::new(&first).unlimited();
     let again =
         T::read(&mut reader).unwrap_or_else(|error| panic!("{kind}: cannot be decoded again: {error}"));
     assert_eq!(reader.position(), first.len(), "{kind}: its own encoding is not taken whole");
@@ -53,7 +53,7 @@ pub fn fuzz_rpc(input: &[u8]) {
     let data = &data[..data.len().min(LIMIT)];
     let kind = OBJECTS[usize::from(*kind) % OBJECTS.len()];
     let (found, end) = arrive(Pieces { data, state: (*pieces).into(), most: (*pieces).into() });
-    let mut reader = Reader::new(data);
+    let mut reader = Reader::new(data).unlimited();
     for object in &found {
         let start = reader.position();
         assert!(reader.skip_value().is_ok(), "an object that the reader does not know");

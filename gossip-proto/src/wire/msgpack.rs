@@ -63,7 +63,7 @@ pub struct Reader<'a> {
 const MAX_VALUES: usize = 1 << 16;
 
 impl<'a> Reader<'a> {
-    /// Starts at the beginning of `input`.
+    /// Starts at the beginning of `input`. Lists and maps, nested ones included, may announce 65,536 values in all.
     #[must_use]
     pub fn new(input: &'a [u8]) -> Self {
         Self { input, at: 0, values: MAX_VALUES }
@@ -75,9 +75,15 @@ impl<'a> Reader<'a> {
         Self { input, at: at.min(input.len()), values: MAX_VALUES }
     }
 
+    /// Reads what is no message of the protocol, and bounded in another way: lists and maps may announce any number of values.
+    #[must_use]
+    pub fn unlimited(self) -> Self {
+        Self { values: usize::MAX, ..self }
+    }
+
     /// Lets the next value announce as many values as a message may.
     pub(crate) fn renew(&mut self) {
-        self.values = MAX_VALUES;
+        self.values = self.values.max(MAX_VALUES);
     }
 
     /// The start of a list, or of a map if it holds pairs, of any length: whoever calls this goes through it in slices.
