@@ -159,7 +159,7 @@ impl Text {
         let own = about == 0;
         // What is said of others is followed, as far as one claim may go (ours, W-3).
         let reach = self.records.get(&about).map_or(HIGHEST_UNKNOWN, |record| {
-            record.incarnation.saturating_add(LARGEST_RAISE).max(HIGHEST_UNKNOWN + 1).min(u32::MAX - 1)
+            record.incarnation.saturating_add(LARGEST_RAISE).clamp(HIGHEST_UNKNOWN + 1, u32::MAX - 1)
         });
         let incarnation = if own { incarnation } else { incarnation.min(reach) };
         let fresh = Record { state: State::Alive, incarnation, addr, meta: meta.into(), versions: VERSIONS };
