@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 
 pub(crate) use address::{WireAddr, canonical};
 pub(crate) use order::Order;
@@ -58,7 +58,6 @@ pub(crate) struct Record {
     pub(crate) epoch: u32,
     /// Where the permutation holds this slot; `NONE` once SWIM has reaped the member while a service still holds it.
     position: u32,
-    neighbours: Neighbours,
     /// Rumors, queued outputs and services that name this slot.
     pins: u32,
     /// The change that waits to be polled.
@@ -161,6 +160,8 @@ pub(crate) struct Roster {
     names: HashTable<u32>,
     /// Of those at one address the first, see [`neighbours`].
     addresses: HashTable<u32>,
+    /// Of those who share their address.
+    rings: HashMap<u32, Neighbours, Keyed>,
     keyed: Keyed,
     order: Order,
     ranges: VersionRanges,
@@ -181,6 +182,7 @@ impl Roster {
             free: Vec::new(),
             names: HashTable::new(),
             addresses: HashTable::new(),
+            rings: HashMap::with_hasher(keyed),
             keyed,
             order: Order::new(),
             ranges: VersionRanges::new(),
@@ -298,7 +300,6 @@ impl Roster {
             incarnation: 0,
             epoch: 0,
             position: NONE,
-            neighbours: Neighbours::alone(NONE),
             pins: 0,
             pending: NONE,
             due: NOTHING,
@@ -455,6 +456,7 @@ impl Roster {
         let heap: usize = self.records.iter().map(|r| r.name.heap_bytes() + r.metadata.len()).sum();
         heap + self.records.capacity() * size_of::<Record>()
             + (self.names.capacity() + self.addresses.capacity()) * (size_of::<u32>() + 1)
+            + self.rings.capacity() * (size_of::<(u32, Neighbours)>() + 1)
             + self.order.memory()
             + self.identities.capacity() * size_of::<Option<IdentityId>>()
             + self.free.capacity() * size_of::<u32>()

@@ -1,21 +1,15 @@
-//! Lookup by address. Names that share one are a ring through their records, so that neither finding one of them nor forgetting
-//! one takes longer the more there are: whoever has the key can have tens of thousands at one address.
+//! Lookup by address. Names that share one are a ring, so that neither finding one of them nor forgetting one takes longer the
+//! more there are: whoever has the key can have tens of thousands at one address. Most share theirs with nobody, and take no room here.
 
 use core::net::SocketAddr;
 
 use super::{Record, Roster, canonical};
 
-/// The ring of one record.
+/// The two beside a slot in its ring.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Neighbours {
     next: u32,
     previous: u32,
-}
-
-impl Neighbours {
-    pub(super) const fn alone(slot: u32) -> Self {
-        Self { next: slot, previous: slot }
-    }
 }
 
 impl Roster {
@@ -34,7 +28,7 @@ impl Roster {
             if is(self.get(slot)) {
                 return true;
             }
-            slot = self.get(slot).neighbours.next;
+            slot = self.neighbours(slot).next;
             if slot == first {
                 break;
             }
@@ -51,7 +45,6 @@ impl Roster {
         match first {
             Some(first) => self.link(slot, first),
             None => {
-                records[slot as usize].neighbours = Neighbours::alone(slot);
                 addresses.insert_unique(hash, slot, |&s| keyed.addr(&records[s as usize].socket()));
             }
         }
@@ -59,7 +52,7 @@ impl Roster {
 
     /// Takes a slot out from those at its address.
     pub(super) fn unindex_address(&mut self, slot: u32) {
-        let next = self.get(slot).neighbours.next;
+        let next = self.neighbours(slot).next;
         let hash = self.keyed.addr(&self.get(slot).socket());
         if let Ok(mut first) = self.addresses.find_entry(hash, |&s| s == slot) {
             if next == slot {
@@ -75,6 +68,10 @@ impl Roster {
     pub(super) fn place_by_standing(&mut self, slot: u32) {
         let lives = self.get(slot).is_member();
         let addr = self.get(slot).socket();
+        let next = self.neighbours(slot).next;
+        if next == slot {
+            return;
+        }
         let Self { addresses, records, keyed, .. } = self;
         let Some(first) = addresses.find_mut(keyed.addr(&addr), |&s| records[s as usize].is_at(addr)) else {
             return;
@@ -84,7 +81,7 @@ impl Roster {
             *first = slot;
         } else if was_first == slot {
             // The ring turns: who was first is last.
-            *first = records[slot as usize].neighbours.next;
+            *first = next;
         }
         if was_first != slot {
             self.unlink(slot);
@@ -93,16 +90,29 @@ impl Roster {
     }
 
     fn link(&mut self, slot: u32, before: u32) {
-        let previous = self.get(before).neighbours.previous;
-        self.get_mut(previous).neighbours.next = slot;
-        self.get_mut(before).neighbours.previous = slot;
-        self.get_mut(slot).neighbours = Neighbours { next: before, previous };
+        let previous = self.neighbours(before).previous;
+        self.join(previous, slot);
+        self.join(slot, before);
     }
 
     fn unlink(&mut self, slot: u32) {
-        let Neighbours { next, previous } = self.get(slot).neighbours;
-        self.get_mut(previous).neighbours.next = next;
-        self.get_mut(next).neighbours.previous = previous;
+        if let Some(Neighbours { next, previous }) = self.rings.remove(&slot) {
+            self.join(previous, next);
+        }
+    }
+
+    fn neighbours(&self, slot: u32) -> Neighbours {
+        self.rings.get(&slot).copied().unwrap_or(Neighbours { next: slot, previous: slot })
+    }
+
+    /// Puts one behind the other; who is left alone has no ring.
+    fn join(&mut self, slot: u32, next: u32) {
+        if slot == next {
+            self.rings.remove(&slot);
+            return;
+        }
+        self.rings.entry(slot).or_insert(Neighbours { next, previous: slot }).next = next;
+        self.rings.entry(next).or_insert(Neighbours { next, previous: slot }).previous = slot;
     }
 }
 

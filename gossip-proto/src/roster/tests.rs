@@ -179,7 +179,7 @@ fn full_means_full() {
 /// Every node has one of these for each member of its cluster.
 #[test]
 fn a_record_stays_small() {
-    assert!(size_of::<Record>() <= 112, "{} bytes", size_of::<Record>());
+    assert!(size_of::<Record>() <= 104, "{} bytes", size_of::<Record>());
 }
 
 #[test]

@@ -172,10 +172,6 @@ impl Swim {
             self.stats.cidr_refused += 1;
             return;
         }
-        if known != Some(LOCAL) && !self.versions_fit(known, claim.versions) {
-            self.stats.alive_bad_versions += 1;
-            return;
-        }
         // From here on, also in what is passed on: were it passed on as it came, it would go further with each node.
         let claim = &AliveClaim { incarnation: followed(belief.as_ref(), claim.incarnation), ..*claim };
         match decide(belief.as_ref(), Claim::Alive { incarnation: claim.incarnation, bootstrap: false }) {
@@ -191,6 +187,10 @@ impl Swim {
             }
             Verdict::Refute => self.refute(claim.incarnation),
             Verdict::Insert | Verdict::Accept => {
+                if known != Some(LOCAL) && !self.versions_fit(known, claim.versions) {
+                    self.stats.alive_bad_versions += 1;
+                    return;
+                }
                 if let Some(slot) = known.or_else(|| self.admit(claim)) {
                     self.bind_identity(slot, socket, via);
                     self.accept_alive(upper, slot, claim, known.is_none(), via);
