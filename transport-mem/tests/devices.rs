@@ -33,7 +33,7 @@ fn run(net: &mut Network<Membership>, nodes: &[NodeId]) {
     for &node in &nodes[1..] {
         net.join(node, &nodes[..1]);
     }
-    net.run_for(20 * SECOND);
+    net.run_for(21 * SECOND);
 }
 
 /// Counts, and lets everything pass.

@@ -211,7 +211,7 @@ fn traffic_counts_in_the_time_that_is_measured() {
 #[test]
 fn nodes_that_churn_will_replace_are_faulty_from_the_start() {
     let text = |group: &str| {
-        let cut = "do = \"cut\"\nfrom = \"all\"\nto = \"node-3\"\nboth_ways = true\nfor = \"10s\"";
+        let cut = "do = \"cut\"\nfrom = \"all\"\nto = \"node-3\"\nboth_ways = true\nfor = \"8s\"";
         let churn = "do = \"churn\"\nrate = 1.0\nfor = \"2s\"\naway = \"1s\"\nat = \"50s\"";
         minute("node", &format!("{cut}\n[[step]]\n{churn}\nnodes = \"{group}\""))
     };

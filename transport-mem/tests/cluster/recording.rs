@@ -133,7 +133,7 @@ fn nodes_with_lossy_links_and_wrong_clocks_are_played_to_the_state_they_are_in()
 
 #[test]
 fn a_timeline_tells_what_happened_and_why() {
-    let (net, nodes) = run(2, Some(1 << 30));
+    let (net, nodes) = run(3, Some(1 << 30));
     let mut playback = Playback::open(net.recording(nodes[0])).expect("a recording");
     let mut steps = Vec::new();
     while let Some(step) = playback.step() {
