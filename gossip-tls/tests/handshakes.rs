@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +18,7 @@ use gossip_tls::{
     Allowed, Authorities, Authority, Credentials, Fingerprint, Identity, Peer, Refusal, Side, TlsError,
     explain_alert, protocol,
 };
+use tempfile::TempDir;
 
 /// What each side ends with: the dialler's first.
 type Ends = (Result<(), Error>, Result<(), Error>);
@@ -209,13 +210,19 @@ impl ResolvesClientCert for Thief {
     }
 }
 
-#[test]
-fn a_key_that_nobody_has_proven_to_have_is_not_remembered() {
+/// A list with that text, in its folder, and a node that trusts on first use and keeps whom in it.
+fn trusting_newcomers(own: &Identity, text: &str) -> (TempDir, PathBuf, Credentials) {
     let folder = tempfile::tempdir().unwrap();
     let list = folder.path().join("members");
-    fs::write(&list, "").unwrap();
+    fs::write(&list, text).unwrap();
+    let allowed = Allowed::file(&list).unwrap().trust_on_first_use(true);
+    (folder, list, Credentials::new(own.clone(), allowed))
+}
+
+#[test]
+fn a_key_that_nobody_has_proven_to_have_is_not_remembered() {
     let own = Identity::self_made("own").unwrap();
-    let trusting = Credentials::new(own.clone(), Allowed::file(&list).unwrap().trust_on_first_use(true));
+    let (_folder, _list, trusting) = trusting_newcomers(&own, "");
     let [seen, other, thief] = [(); 3].map(|()| Identity::self_made("a").unwrap());
     let key = PrivateKeyDer::from_pem_slice(thief.key_pem().as_bytes()).unwrap();
     let stolen = CertifiedKey::new(seen.chain().to_vec(), any_supported_type(&key).unwrap());
@@ -230,11 +237,8 @@ fn a_key_that_nobody_has_proven_to_have_is_not_remembered() {
 
 #[test]
 fn a_list_without_the_end_of_its_last_line_is_appended_to() {
-    let folder = tempfile::tempdir().unwrap();
-    let list = folder.path().join("members");
     let [own, a, b] = ["own", "a", "b"].map(|name| Identity::self_made(name).unwrap());
-    fs::write(&list, format!("{} a", a.fingerprint())).unwrap();
-    let trusting = Credentials::new(own.clone(), Allowed::file(&list).unwrap().trust_on_first_use(true));
+    let (_folder, list, trusting) = trusting_newcomers(&own, &format!("{} a", a.fingerprint()));
     assert_eq!(shake(&listing(&own, &b), &trusting), (Ok(()), Ok(())));
     let both = format!("{} a\n{} b\n", a.fingerprint(), b.fingerprint());
     wait_for(&list, &both);
@@ -243,11 +247,8 @@ fn a_list_without_the_end_of_its_last_line_is_appended_to() {
 
 #[test]
 fn who_could_not_be_written_down_is_with_the_next() {
-    let folder = tempfile::tempdir().unwrap();
-    let list = folder.path().join("members");
-    fs::write(&list, "").unwrap();
     let [own, a, b] = ["own", "a", "b"].map(|name| Identity::self_made(name).unwrap());
-    let trusting = Credentials::new(own.clone(), Allowed::file(&list).unwrap().trust_on_first_use(true));
+    let (_folder, list, trusting) = trusting_newcomers(&own, "");
     fs::remove_file(&list).unwrap();
     fs::create_dir(&list).unwrap();
     assert_eq!(shake(&listing(&own, &a), &trusting), (Ok(()), Ok(())));
@@ -272,11 +273,8 @@ fn wait_for(list: &Path, text: &str) {
 
 #[test]
 fn who_could_not_be_written_down_stays() {
-    let folder = tempfile::tempdir().unwrap();
-    let list = folder.path().join("members");
-    fs::write(&list, "").unwrap();
     let own = Identity::self_made("own").unwrap();
-    let trusting = Credentials::new(own.clone(), Allowed::file(&list).unwrap().trust_on_first_use(true));
+    let (_folder, list, trusting) = trusting_newcomers(&own, "");
     let is_let_in = |identity: &Identity| shake(&listing(&own, identity), &trusting).1.is_ok();
     // In place of the file there is something that cannot be written to.
     fs::remove_file(&list).unwrap();

@@ -94,10 +94,18 @@ fn problem(error: &TlsError) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
     use transport_tokio::gossip_tls::Authority;
 
     use super::*;
     use crate::config::{Layer, Settings};
+
+    /// The path of a file with that text, as an option is given.
+    fn write(directory: &TempDir, name: &str, text: &str) -> Option<String> {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Some(path.to_str().unwrap().to_owned())
+    }
 
     #[test]
     fn all_three_or_none() {
@@ -118,11 +126,7 @@ mod tests {
     #[test]
     fn tags_leave_room_for_the_fingerprint_of_quic() {
         let directory = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: &str| {
-            let path = directory.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            Some(path.to_str().unwrap().to_owned())
-        };
+        let file = |name: &str, text: &str| write(&directory, name, text);
         let authority = Authority::new("test").unwrap();
         let issued = authority.issue("one").unwrap();
         let mut layer = Layer {
@@ -148,11 +152,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_file_is_said_with_its_name() {
         let directory = tempfile::tempdir().unwrap();
-        let file = |name: &str, text: &str| {
-            let path = directory.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            Some(path.to_str().unwrap().to_owned())
-        };
+        let file = |name: &str, text: &str| write(&directory, name, text);
         let authority = Authority::new("test").unwrap();
         let (one, two) = (authority.issue("one").unwrap(), authority.issue("two").unwrap());
         let (ca, cert, key) = (
