@@ -26,7 +26,7 @@ use crate::options::Options;
 use crate::resolve::{self, Resolve, RuntimeResolver};
 use crate::runtime::Runtime;
 use crate::seeds;
-use crate::snapshot::{self, SnapshotFile};
+use crate::snapshot::{self, Kept, SnapshotFile};
 use crate::state::{Command, Core};
 use crate::subscribe::Subscription;
 use crate::transport::Transport;
@@ -39,9 +39,7 @@ where
     T: Transport,
     R: Runtime,
 {
-    let (cluster, driver, done) = prepare(machine, transport, &runtime, options);
-    runtime.spawn(log::within_span(driver.run(cluster.ending.clone(), done)));
-    cluster
+    launch(machine, transport, runtime, options, None)
 }
 
 /// As [`start`], for a node that keeps a snapshot file. What the file says must have gone into the node's configuration:
@@ -57,28 +55,16 @@ where
     T: Transport,
     R: Runtime,
 {
-    let (cluster, mut driver, done) = prepare(machine, transport, &runtime, options);
-    let (news, feed) = driver.feed();
-    let first = feed.latest();
-    let tell = cluster.commands.downgrade();
-    runtime.spawn(log::within_span(snapshot::keep(
-        runtime.clone(),
-        file,
-        news,
-        (feed, first),
-        tell,
-        done.clone(),
-    )));
-    runtime.spawn(log::within_span(driver.run(cluster.ending.clone(), done)));
-    cluster
+    launch(machine, transport, runtime, options, Some(file.of_node()))
 }
 
-fn prepare<M, T, R>(
+pub(crate) fn launch<M, T, R>(
     machine: M,
     transport: T,
-    runtime: &R,
+    runtime: R,
     options: Options,
-) -> (Cluster<M>, Driver<M, T, R>, Sender<Nothing>)
+    snapshot: Option<Kept<M>>,
+) -> Cluster<M>
 where
     M: Machine + Send + 'static,
     T: Transport,
@@ -96,8 +82,16 @@ where
         max_addresses: options.max_addresses.max(1),
         seeds: Arc::default(),
     };
-    let driver = Driver::new(machine, transport, runtime.clone(), options, commands);
-    (cluster, driver, done)
+    let mut driver = Driver::new(machine, transport, runtime.clone(), options, commands);
+    if let Some(snapshot) = snapshot {
+        let (news, feed) = driver.feed(snapshot.look);
+        let first = feed.latest();
+        let tell = cluster.commands.downgrade();
+        let kept = snapshot::keep(runtime.clone(), snapshot.file, news, (feed, first), tell, done.clone());
+        runtime.spawn(log::within_span(kept));
+    }
+    runtime.spawn(log::within_span(driver.run(cluster.ending.clone(), done)));
+    cluster
 }
 
 /// A handle of a running node; cheap to clone. The node stops when the last one is dropped.

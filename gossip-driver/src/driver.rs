@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_channel::{Receiver, Sender};
 use futures_core::Stream as _;
-use gossip_proto::{Instant, Machine, Node};
+use gossip_proto::{Instant, Machine};
 
 use crate::ending::{Ending, Nothing};
 use crate::error::EndReason;
@@ -20,7 +20,7 @@ use crate::log;
 use crate::options::Options;
 use crate::recording::Recorder;
 use crate::runtime::{Runtime, Timer};
-use crate::snapshot::Feed;
+use crate::snapshot::{Feed, Look};
 use crate::state::{Command, Core};
 use crate::streams::{FIRST_STREAM, Streams};
 use crate::subscribe::Subscription;
@@ -48,13 +48,6 @@ pub(crate) struct Driver<M: Machine, T: Transport, R: Runtime> {
     recorder: Option<Recorder>,
     dropped: log::Throttle,
     refused: log::Throttle,
-}
-
-impl<T: Transport, R: Runtime> Driver<Node, T, R> {
-    /// Has the loop tell a snapshot file what is new.
-    pub(crate) fn feed(&mut self) -> (Subscription, Arc<Feed>) {
-        self.core.feed(self.runtime.now())
-    }
 }
 
 impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
@@ -88,6 +81,11 @@ impl<M: Machine, T: Transport, R: Runtime> Driver<M, T, R> {
             transport,
             runtime,
         }
+    }
+
+    /// Has the loop tell a snapshot file what is new.
+    pub(crate) fn feed(&mut self, look: Look<M>) -> (Subscription, Arc<Feed>) {
+        self.core.feed(self.runtime.now(), look)
     }
 
     /// Runs to the end. When `done` is dropped nothing of the loop exists any more.

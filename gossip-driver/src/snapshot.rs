@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_channel::{Sender, WeakSender};
 use atomic_waker::AtomicWaker;
-use gossip_proto::{ChangeKind, Clocks, Instant, Name, Node, Restore, Snapshot, Status};
+use gossip_proto::{ChangeKind, Clocks, Instant, Machine, Name, Node, Restore, Snapshot, Status};
 
 use crate::ending::Nothing;
 use crate::file::replace_file;
@@ -85,7 +85,21 @@ impl SnapshotFile {
     pub fn restore(&self, own: &Name) -> Restore {
         self.snapshot.restore(own, unix_time())
     }
+
+    pub(crate) fn of_node(self) -> Kept<Node> {
+        Kept { file: self, look: Feed::look }
+    }
 }
+
+/// A file, and how to see in a machine what goes there.
+#[derive(Debug)]
+pub(crate) struct Kept<M> {
+    pub(crate) file: SnapshotFile,
+    pub(crate) look: Look<M>,
+}
+
+/// Brings what a snapshot file's task looks at up to date.
+pub(crate) type Look<M> = fn(&Feed, &M);
 
 /// What the loop tells beside changes of members.
 #[derive(Debug, Default)]
@@ -140,12 +154,12 @@ impl Feed {
 
 /// Keeps the file until the node has ended. The end of the node waits for `done`. `first`: whom it seeks when it starts; one who
 /// has left meanwhile is struck off with the first exchange, which may come before the first look here.
-pub(crate) async fn keep<R: Runtime>(
+pub(crate) async fn keep<R: Runtime, M: Machine>(
     runtime: R,
     opened: SnapshotFile,
     mut news: Subscription,
     (feed, first): (Arc<Feed>, Learnt),
-    tell: WeakSender<Command<Node>>,
+    tell: WeakSender<Command<M>>,
     done: Sender<Nothing>,
 ) {
     let mut keeper = Keeper::new(&runtime, opened, tell);
@@ -219,7 +233,7 @@ fn next<T: Timer>(
     })
 }
 
-struct Keeper<'r, R> {
+struct Keeper<'r, R, M> {
     runtime: &'r R,
     path: PathBuf,
     /// Taken out while it is written to; gone once that failed, until it is replaced.
@@ -230,11 +244,11 @@ struct Keeper<'r, R> {
     /// The file lacks lines, or has grown too long; it is to be written anew, not before this.
     behind: Option<Instant>,
     /// Whom to tell of a disk that fails.
-    tell: WeakSender<Command<Node>>,
+    tell: WeakSender<Command<M>>,
 }
 
-impl<'r, R: Runtime> Keeper<'r, R> {
-    fn new(runtime: &'r R, opened: SnapshotFile, tell: WeakSender<Command<Node>>) -> Self {
+impl<'r, R: Runtime, M: Machine> Keeper<'r, R, M> {
+    fn new(runtime: &'r R, opened: SnapshotFile, tell: WeakSender<Command<M>>) -> Self {
         let SnapshotFile { path, file, snapshot, rejoin_after_leave } = opened;
         let lines = SnapshotLines::new(snapshot).rejoin_after_leave(rejoin_after_leave);
         Self { runtime, path, file: Some(file), most: 0, lines, behind: None, tell }

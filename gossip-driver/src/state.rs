@@ -7,7 +7,7 @@ use async_channel::Sender;
 use bytes::Bytes;
 use gossip_proto::wire::keyring::Keyring;
 use gossip_proto::{
-    ChangeKind, Completion, Event, Instant, Machine, MemberKey, Name, Node, OperationId, Outcome, RequestId,
+    ChangeKind, Completion, Event, Instant, Machine, MemberKey, Name, OperationId, Outcome, RequestId,
 };
 
 use crate::answers::{Answer, Answers, Collector};
@@ -17,7 +17,7 @@ use crate::log;
 use crate::notice::{MemberInfo, Notice};
 use crate::options::Options;
 use crate::refusals::Refusals;
-use crate::snapshot::Feed;
+use crate::snapshot::{Feed, Look};
 use crate::subscribe::{Change, Publisher, Subscription};
 
 /// A command on its way to the loop.
@@ -43,21 +43,7 @@ pub(crate) struct Core<M> {
     watch: log::Watch,
     conflicts: log::Throttle,
     /// What a snapshot file hears of, and how to tell it.
-    feed: Option<Tell<M>>,
-}
-
-/// Where a snapshot file's task looks, and what brings it up to date.
-type Tell<M> = (Arc<Feed>, fn(&Feed, &M));
-
-impl Core<Node> {
-    /// The members now and their changes from now on, and a place for the rest of what a snapshot file holds.
-    pub(crate) fn feed(&mut self, now: Instant) -> (Subscription, Arc<Feed>) {
-        let feed = Arc::<Feed>::default();
-        self.feed = Some((feed.clone(), Feed::look));
-        // Of events only the clocks are written.
-        let few = Options { event_buffer: 1, event_bytes: 0, ..self.options.clone() };
-        (self.subscribe_with(now, &few), feed)
-    }
+    feed: Option<(Arc<Feed>, Look<M>)>,
 }
 
 impl<M: Machine> Core<M> {
@@ -90,6 +76,15 @@ impl<M: Machine> Core<M> {
         let (answers, collector) = Answers::new(&self.options, self.machine.num_alive());
         self.queries.insert(operation, collector);
         answers
+    }
+
+    /// The members now and their changes from now on, and a place for the rest of what a snapshot file holds.
+    pub(crate) fn feed(&mut self, now: Instant, look: Look<M>) -> (Subscription, Arc<Feed>) {
+        let feed = Arc::<Feed>::default();
+        self.feed = Some((feed.clone(), look));
+        // Of events only the clocks are written.
+        let few = Options { event_buffer: 1, event_bytes: 0, ..self.options.clone() };
+        (self.subscribe_with(now, &few), feed)
     }
 
     /// The members now, and everything that happens from now on.

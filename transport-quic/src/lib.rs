@@ -77,13 +77,13 @@ mod waiting;
 
 #[cfg(feature = "runtime-async-std")]
 pub use async_std_runtime::{AsyncStdRuntime, AsyncStdTimer};
-pub use bind::{Bind, StartError};
+pub use bind::Bind;
 pub use gossip_driver;
 pub use gossip_driver::gossip_proto;
 pub use gossip_driver::{
     AdvertiseError, Answer, Answers, Batch, BindError, Cluster, Coalesced, Coalescer, EndReason, Error,
     JoinError, JoinErrorKind, JoinReport, MemberInfo, Notice, Options, RecordingOptions, SnapshotFile,
-    SnapshotOptions, Subscription, Window,
+    SnapshotOptions, StartError, Subscription, Window,
 };
 pub use gossip_proto::{
     Cause, ChangeKind, Clocks, Config, ConfigError, Membership, Name, Node, QueryParams, Queues, Seed,

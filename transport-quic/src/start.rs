@@ -3,12 +3,10 @@
 use core::net::SocketAddr;
 use std::sync::Arc;
 
-use gossip_driver::gossip_proto::{
-    Config, Instant, Machine, Membership, Node, NonceSecret, Seed, ServiceConfig,
-};
-use gossip_driver::{Cluster, Options, Runtime, SnapshotFile};
+use gossip_driver::gossip_proto::{Config, Instant, Machine, Membership, Node, Seed, ServiceConfig};
+use gossip_driver::{Cluster, Options, Prepared, Runtime, StartError, entropy};
 
-use crate::bind::{Bind, StartError, entropy};
+use crate::bind::Bind;
 use crate::endpoint::FIRST_DATAGRAM;
 use crate::limits::Limits;
 use crate::transport::QuicTransport;
@@ -24,33 +22,18 @@ pub async fn start_node(
     bind: Bind,
     configure: impl FnOnce(SocketAddr) -> (Config, ServiceConfig),
 ) -> Result<Cluster<Node>, StartError> {
-    let mut bind = bind;
-    let snapshot = bind.options.snapshot.take();
     let fingerprint = bind.credentials.fingerprint().to_string();
-    let (options, limits) = (bind.options.clone(), bind.limits.clone());
+    let limits = bind.limits.clone();
     let configure = move |advertise| {
         let (mut config, mut services) = configure(advertise);
-        finish(&mut config, &limits, &options)?;
+        prepare(&mut config, &limits);
         let mut tags = services.values().fixed_tags.clone();
         tags.retain(|(name, _)| name != FINGERPRINT_TAG);
         tags.push((FINGERPRINT_TAG.into(), fingerprint.into()));
         services.fixed_tags(tags);
-        Ok::<_, StartError>((config, services))
+        (config, services)
     };
-    let Some(snapshot) = snapshot else {
-        return launch(bind, |now, advertise, seed, nonces| {
-            let (config, services) = configure(advertise)?;
-            Ok(Plain(Node::new(now, config, services, seed, nonces)?))
-        });
-    };
-    launch(bind, |now, advertise, seed, nonces| {
-        // Once the socket is bound: the file of a node that already runs here is not touched.
-        let file = SnapshotFile::open(&snapshot)
-            .map_err(|error| StartError::Snapshot { path: snapshot.path, error })?;
-        let (config, mut services) = configure(advertise)?;
-        services.restore(Some(file.restore(config.name())));
-        Ok(Kept { node: Node::new(now, config, services, seed, nonces)?, file })
-    })
+    start(bind, |now, addr, seed, options| Prepared::node(now, addr, seed, options, configure))
 }
 
 /// Starts a memberlist node. `configure` is told the address that others will be told to use, which the configuration
@@ -60,15 +43,13 @@ pub async fn start_membership(
     bind: Bind,
     configure: impl FnOnce(SocketAddr) -> Config,
 ) -> Result<Cluster<Membership>, StartError> {
-    if bind.options.snapshot.is_some() {
-        return Err(StartError::SnapshotOfMembership);
-    }
-    let (options, limits) = (bind.options.clone(), bind.limits.clone());
-    launch(bind, |now, advertise, seed, nonces| {
+    let limits = bind.limits.clone();
+    let configure = move |advertise| {
         let mut config = configure(advertise);
-        finish(&mut config, &limits, &options)?;
-        Ok(Plain(Membership::new(now, config, seed, nonces)?))
-    })
+        prepare(&mut config, &limits);
+        config
+    };
+    start(bind, |now, addr, seed, options| Prepared::membership(now, addr, seed, options, configure))
 }
 
 /// Makes a configuration fit for QUIC, as this crate's `start_node` does it; for who starts a machine by hand. Who a peer is has
@@ -78,70 +59,17 @@ pub fn prepare(config: &mut Config, limits: &Limits) {
     config.identities(true).unknown_path(FIRST_DATAGRAM).max_paths(limits.connections);
 }
 
-fn finish(config: &mut Config, limits: &Limits, options: &Options) -> Result<(), StartError> {
-    prepare(config, limits);
-    options.restore_keyring(config).map_err(|error| StartError::Keyring {
-        path: options.keyring_file.clone().unwrap_or_default(),
-        error,
-    })
-}
-
-/// What is driven, and how.
-trait Launch {
-    type Machine: Machine;
-
-    fn machine(&self) -> &Self::Machine;
-
-    fn run<R: Runtime>(
-        self,
-        transport: QuicTransport,
-        runtime: R,
-        options: Options,
-    ) -> Cluster<Self::Machine>;
-}
-
-struct Plain<M>(M);
-
-impl<M: Machine + Send + 'static> Launch for Plain<M> {
-    type Machine = M;
-
-    fn machine(&self) -> &M {
-        &self.0
-    }
-
-    fn run<R: Runtime>(self, transport: QuicTransport, runtime: R, options: Options) -> Cluster<M> {
-        gossip_driver::start(self.0, transport, runtime, options)
-    }
-}
-
-struct Kept {
-    node: Node,
-    file: SnapshotFile,
-}
-
-impl Launch for Kept {
-    type Machine = Node;
-
-    fn machine(&self) -> &Node {
-        &self.node
-    }
-
-    fn run<R: Runtime>(self, transport: QuicTransport, runtime: R, options: Options) -> Cluster<Node> {
-        gossip_driver::start_with_snapshot(self.node, transport, runtime, options, self.file)
-    }
-}
-
 /// On tokio if this is called within tokio, otherwise on async-std.
-fn launch<L: Launch>(
+fn start<M: Machine + Send + 'static>(
     bind: Bind,
-    make: impl FnOnce(Instant, SocketAddr, Seed, NonceSecret) -> Result<L, StartError>,
-) -> Result<Cluster<L::Machine>, StartError> {
+    make: impl FnOnce(Instant, SocketAddr, Option<Seed>, Options) -> Result<Prepared<M>, StartError>,
+) -> Result<Cluster<M>, StartError> {
     #[cfg(feature = "runtime-tokio")]
     if let Ok(runtime) = transport_tokio::TokioRuntime::current() {
-        return launch_on(bind, runtime, Arc::new(quinn::TokioRuntime), make);
+        return start_on(bind, runtime, Arc::new(quinn::TokioRuntime), make);
     }
     #[cfg(feature = "runtime-async-std")]
-    return launch_on(
+    return start_on(
         bind,
         crate::async_std_runtime::AsyncStdRuntime::new(),
         Arc::new(crate::async_std_runtime::AsyncStdQuic),
@@ -151,28 +79,19 @@ fn launch<L: Launch>(
     Err(StartError::NoRuntime)
 }
 
-fn launch_on<L: Launch, R: Runtime>(
+fn start_on<M: Machine + Send + 'static, R: Runtime>(
     bind: Bind,
     runtime: R,
     carrier: Arc<dyn quinn::Runtime>,
-    make: impl FnOnce(Instant, SocketAddr, Seed, NonceSecret) -> Result<L, StartError>,
-) -> Result<Cluster<L::Machine>, StartError> {
+    make: impl FnOnce(Instant, SocketAddr, Option<Seed>, Options) -> Result<Prepared<M>, StartError>,
+) -> Result<Cluster<M>, StartError> {
     bind.limits.check().map_err(StartError::Limits)?;
     let socket = bind.socket()?;
-    let bound = socket.local_addr().map_err(StartError::Endpoint)?;
-    let advertise = gossip_driver::advertised(bind.advertise, bound).map_err(StartError::Advertise)?;
-    let seed = match bind.seed {
-        Some(seed) => seed,
-        None => Seed::new(entropy()?),
-    };
-    let launch = make(runtime.now(), advertise, seed, NonceSecret::new(entropy()?))?;
-    let label = launch.machine().config().label_bytes().to_vec();
+    let bound = socket.local_addr().map_err(StartError::Transport)?;
+    let advertise = gossip_driver::advertised(bind.advertise, bound)?;
+    let prepared = make(runtime.now(), advertise, bind.seed, bind.options)?;
+    let label = prepared.config().label_bytes().to_vec();
     let transport = QuicTransport::new(socket, carrier, bind.credentials, &label, bind.limits, &entropy()?)
-        .map_err(StartError::Endpoint)?;
-    // Once the socket is bound: the file of a node that already runs here is not touched.
-    if let Some(recording) = &bind.options.recording {
-        let path = recording.path().to_owned();
-        recording.open().map_err(|error| StartError::Recording { path, error })?;
-    }
-    Ok(launch.run(transport, runtime, bind.options))
+        .map_err(StartError::Transport)?;
+    prepared.start(transport, runtime)
 }

@@ -10,10 +10,10 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 
 use gossip_driver::gossip_proto::{MemberKey, Source};
-use gossip_driver::{ReceiveBatch, SendBatch, Transport, TransportEvent};
+use gossip_driver::{ReceiveBatch, SendBatch, StartError, Transport, TransportEvent, entropy};
 use gossip_tls::Credentials;
 
-use crate::bind::{Bind, StartError, entropy};
+use crate::bind::Bind;
 use crate::limits::Limits;
 use crate::shared::{self, ROUNDS, Shared};
 use crate::stream::QuicStream;
@@ -47,7 +47,7 @@ impl QuicTransport {
     fn bind_on(bind: &Bind, runtime: Arc<dyn quinn::Runtime>, label: &[u8]) -> Result<Self, StartError> {
         let socket = bind.socket()?;
         Self::new(socket, runtime, bind.credentials.clone(), label, bind.limits.clone(), &entropy()?)
-            .map_err(StartError::Endpoint)
+            .map_err(StartError::Transport)
     }
 
     /// Moves to another bound socket, as after a change of network. Connections that this node has opened move along, and

@@ -1,13 +1,11 @@
 //! Where a node listens, and where it says that it can be reached.
 
-use core::fmt;
 use core::net::{Ipv4Addr, SocketAddr};
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, UdpSocket};
-use std::path::PathBuf;
 
-use gossip_driver::gossip_proto::{ConfigError, Seed};
-use gossip_driver::{AdvertiseError, BindError, DEFAULT_PORT, Options, halve_until_accepted};
+use gossip_driver::gossip_proto::Seed;
+use gossip_driver::{BindError, DEFAULT_PORT, Options, halve_until_accepted};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Where a node listens, and what else its start needs.
@@ -53,19 +51,19 @@ impl From<SocketAddr> for Bind {
 
 impl Bind {
     /// Binds both sockets.
-    pub(crate) fn sockets(&self) -> Result<(TcpListener, UdpSocket), StartError> {
+    pub(crate) fn sockets(&self) -> Result<(TcpListener, UdpSocket), BindError> {
         let automatic = self.addr.port() == 0;
         let mut tries = if automatic { TRIES } else { 1 };
         loop {
             tries -= 1;
-            let listener = self.listen().map_err(|error| self.error("TCP", self.addr, error))?;
+            let listener = self.listen().map_err(failed("TCP", self.addr))?;
             let mut addr = self.addr;
-            addr.set_port(listener.local_addr().map_err(|error| self.error("TCP", addr, error))?.port());
+            addr.set_port(listener.local_addr().map_err(failed("TCP", addr))?.port());
             match self.socket(addr) {
                 Ok(socket) => return Ok((listener, socket)),
                 // Free for TCP is not free for UDP; another port may be.
                 Err(error) if error.kind() == ErrorKind::AddrInUse && tries > 0 => {}
-                Err(error) => return Err(self.error("UDP", addr, error)),
+                Err(error) => return Err(failed("UDP", addr)(error)),
             }
         }
     }
@@ -98,99 +96,13 @@ impl Bind {
         socket.set_nonblocking(true)?;
         Ok(socket)
     }
+}
 
-    fn error(&self, protocol: &'static str, addr: SocketAddr, error: io::Error) -> StartError {
-        StartError::Bind(BindError { protocol, addr, error })
-    }
+fn failed(protocol: &'static str, addr: SocketAddr) -> impl FnOnce(io::Error) -> BindError {
+    move |error| BindError { protocol, addr, error }
 }
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 /// Ports tried when any will do (spec 4.2).
 const TRIES: u32 = 10;
-
-/// Why a node did not start. Nothing of it remains.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The address cannot be bound.
-    Bind(BindError),
-    /// There is no address to tell others.
-    Advertise(AdvertiseError),
-    /// The sockets could not be prepared.
-    Socket(io::Error),
-    /// The configuration cannot be run.
-    Config(ConfigError),
-    /// The snapshot file cannot be opened.
-    Snapshot {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// [`Options::snapshot`] is set for a memberlist node, which has none: `start_node` starts one that has.
-    SnapshotOfMembership,
-    /// The keyring file cannot be read, or holds something else.
-    Keyring {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// The file for the recording cannot be made.
-    Recording {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// The operating system gave no random numbers.
-    Entropy(getrandom::Error),
-    /// It was called outside a tokio runtime. That the runtime has I/O and timers (`enable_all`) cannot be asked of it: without
-    /// them tokio panics.
-    NoRuntime,
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bind(error) => error.fmt(f),
-            Self::Advertise(error) => error.fmt(f),
-            Self::Socket(error) => write!(f, "cannot set up the sockets: {error}"),
-            Self::Config(error) => error.fmt(f),
-            Self::Snapshot { path, error } => {
-                write!(f, "cannot open the snapshot file {}: {error}", path.display())
-            }
-            Self::SnapshotOfMembership => f.write_str(
-                "only a Serf node keeps a snapshot; leave the option away, or start with start_node",
-            ),
-            Self::Keyring { path, error } => {
-                write!(f, "cannot use the keyring file {}: {error}", path.display())
-            }
-            Self::Recording { path, error } => {
-                write!(f, "cannot record to {}: {error}", path.display())
-            }
-            Self::Entropy(error) => write!(f, "the operating system gives no random numbers: {error}"),
-            Self::NoRuntime => f.write_str("not called within a tokio runtime; call it from a task of one"),
-        }
-    }
-}
-
-impl core::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Bind(error) => error.source(),
-            Self::Advertise(error) => error.source(),
-            Self::Socket(error) => Some(error),
-            Self::Config(error) => Some(error),
-            Self::Entropy(error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
-impl From<ConfigError> for StartError {
-    fn from(error: ConfigError) -> Self {
-        Self::Config(error)
-    }
-}

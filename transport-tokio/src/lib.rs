@@ -41,13 +41,13 @@ mod udp;
 
 use core::net::SocketAddr;
 
-pub use bind::{Bind, StartError};
+pub use bind::Bind;
 pub use gossip_driver;
 pub use gossip_driver::gossip_proto;
 pub use gossip_driver::{
     AdvertiseError, Answer, Answers, Batch, BindError, Cluster, Coalesced, Coalescer, EndReason, Error,
     JoinError, JoinErrorKind, JoinReport, MemberInfo, Notice, Options, RecordingOptions, SnapshotFile,
-    SnapshotOptions, Subscription, Window,
+    SnapshotOptions, StartError, Subscription, Window,
 };
 pub use gossip_proto::{
     Cause, ChangeKind, Clocks, Config, ConfigError, Membership, Name, Node, QueryParams, Queues, Seed,
@@ -61,7 +61,8 @@ pub use tcp::Tcp;
 pub use tls::{Tls, TlsRefusal};
 pub use transport::TokioTransport;
 
-use gossip_proto::{Instant, NonceSecret};
+use gossip_driver::{Prepared, Runtime as _, Transport as _};
+use gossip_proto::{Instant, Machine};
 
 /// Starts a Serf node. `configure` is told the address that others will be told to use, which the configuration must
 /// carry on. If there is a file at [`Options::keyring_file`], its keys stand for those of the configuration.
@@ -69,35 +70,7 @@ pub async fn start_node(
     bind: Bind,
     configure: impl FnOnce(SocketAddr) -> (Config, ServiceConfig),
 ) -> Result<Cluster<Node>, StartError> {
-    let mut bind = bind;
-    let snapshot = bind.options.snapshot.take();
-    let options = bind.options.clone();
-    let configure = |advertise| {
-        let (mut config, services) = configure(advertise);
-        restore_keyring(&options, &mut config)?;
-        Ok::<_, StartError>((config, services))
-    };
-    let Some(snapshot) = snapshot else {
-        let make = |now, advertise, seed, nonces| {
-            let (config, services) = configure(advertise)?;
-            Ok(Node::new(now, config, services, seed, nonces)?)
-        };
-        return start(bind, make, gossip_driver::start);
-    };
-    start(
-        bind,
-        |now, advertise, seed, nonces| {
-            // Once the sockets are bound: the file of a node that already runs here is not touched.
-            let file = SnapshotFile::open(&snapshot)
-                .map_err(|error| StartError::Snapshot { path: snapshot.path, error })?;
-            let (config, mut services) = configure(advertise)?;
-            services.restore(Some(file.restore(config.name())));
-            Ok((Node::new(now, config, services, seed, nonces)?, file))
-        },
-        |(node, file), transport, runtime, options| {
-            gossip_driver::start_with_snapshot(node, transport, runtime, options, file)
-        },
-    )
+    start(bind, |now, addr, seed, options| Prepared::node(now, addr, seed, options, configure))
 }
 
 /// Starts a memberlist node. `configure` is told the address that others will be told to use, which the configuration
@@ -107,49 +80,15 @@ pub async fn start_membership(
     bind: Bind,
     configure: impl FnOnce(SocketAddr) -> Config,
 ) -> Result<Cluster<Membership>, StartError> {
-    if bind.options.snapshot.is_some() {
-        return Err(StartError::SnapshotOfMembership);
-    }
-    let options = bind.options.clone();
-    let make = |now, advertise, seed, nonces| {
-        let mut config = configure(advertise);
-        restore_keyring(&options, &mut config)?;
-        Ok(Membership::new(now, config, seed, nonces)?)
-    };
-    start(bind, make, gossip_driver::start)
+    start(bind, |now, addr, seed, options| Prepared::membership(now, addr, seed, options, configure))
 }
 
-fn restore_keyring(options: &Options, config: &mut Config) -> Result<(), StartError> {
-    options.restore_keyring(config).map_err(|error| StartError::Keyring {
-        path: options.keyring_file.clone().unwrap_or_default(),
-        error,
-    })
-}
-
-fn start<A, M>(
+fn start<M: Machine + Send + 'static>(
     bind: Bind,
-    make: impl FnOnce(Instant, SocketAddr, Seed, NonceSecret) -> Result<A, StartError>,
-    run: impl FnOnce(A, TokioTransport, TokioRuntime, Options) -> Cluster<M>,
+    make: impl FnOnce(Instant, SocketAddr, Option<Seed>, Options) -> Result<Prepared<M>, StartError>,
 ) -> Result<Cluster<M>, StartError> {
     let runtime = TokioRuntime::current().map_err(|_| StartError::NoRuntime)?;
     let transport = TokioTransport::bind(&bind)?;
-    let bound = gossip_driver::Transport::local_addr(&transport);
-    let advertise = gossip_driver::advertised(bind.advertise, bound).map_err(StartError::Advertise)?;
-    let seed = match bind.seed {
-        Some(seed) => seed,
-        None => Seed::new(entropy()?),
-    };
-    let machine = make(gossip_driver::Runtime::now(&runtime), advertise, seed, NonceSecret::new(entropy()?))?;
-    // Once the sockets are bound: the file of a node that already runs here is not touched.
-    if let Some(recording) = &bind.options.recording {
-        let path = recording.path().to_owned();
-        recording.open().map_err(|error| StartError::Recording { path, error })?;
-    }
-    Ok(run(machine, transport, runtime, bind.options))
-}
-
-fn entropy() -> Result<[u8; 32], StartError> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(StartError::Entropy)?;
-    Ok(bytes)
+    let advertise = gossip_driver::advertised(bind.advertise, transport.local_addr())?;
+    make(runtime.now(), advertise, bind.seed, bind.options)?.start(transport, runtime)
 }

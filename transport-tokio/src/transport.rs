@@ -6,11 +6,11 @@ use std::io;
 use std::net::{TcpListener as StdTcpListener, UdpSocket as StdUdpSocket};
 
 use gossip_driver::gossip_proto::{MemberKey, Source};
-use gossip_driver::{ReceiveBatch, SendBatch, Transport, TransportEvent};
+use gossip_driver::{ReceiveBatch, SendBatch, StartError, Transport, TransportEvent};
 use tokio::net::TcpListener;
 
 use crate::backoff::Backoff;
-use crate::bind::{Bind, StartError};
+use crate::bind::Bind;
 use crate::tcp::{self, Socket, Tcp};
 use crate::udp::Udp;
 
@@ -34,7 +34,7 @@ impl TokioTransport {
             return Err(StartError::NoRuntime);
         }
         let (listener, socket) = bind.sockets()?;
-        let transport = Self::new(listener, socket).map_err(StartError::Socket)?;
+        let transport = Self::new(listener, socket).map_err(StartError::Transport)?;
         #[cfg(feature = "tls")]
         let transport = Self { tls: bind.tls.clone().map(crate::tls::Handshakes::new), ..transport };
         Ok(transport)
