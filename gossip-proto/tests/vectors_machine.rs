@@ -491,7 +491,9 @@ struct Scenario {
     stale: BTreeMap<String, Value>,
     /// Members of whom we have refused the last claim, as out of reach: our record.
     unreached: BTreeMap<String, Value>,
-    /// How often the reference has refuted what we have refused.
+    /// We have answered a claim about ourselves under another incarnation than the reference.
+    answered: bool,
+    /// How often the reference has refuted what is old to us since then.
     unrefuted: u64,
 }
 
@@ -499,6 +501,8 @@ struct Scenario {
 const VERSIONS: (&str, &str) = ("bad_versions", "refused");
 /// A claim with an incarnation that no single claim may reach (W-3).
 const REACH: (&str, &str) = ("incarnation_out_of_reach", "refused");
+/// The same about the node itself.
+const ANSWER: (&str, &str) = ("own_incarnation_out_of_reach", "answered as far as one claim goes");
 /// An alive of incarnation 0.
 const GHOST: (&str, &str) = ("incarnation_zero", "no ghost");
 
@@ -516,6 +520,7 @@ impl Scenario {
             hidden: BTreeMap::new(),
             stale: BTreeMap::new(),
             unreached: BTreeMap::new(),
+            answered: false,
             unrefuted: 0,
         }
     }
@@ -657,13 +662,33 @@ impl Scenario {
             deviations.add(VERSIONS.0, VERSIONS.1);
         }
 
-        if let Some((name, out_of_reach)) = claimed(op, &before) {
+        let mut own = before.get("self").map(|own| own["incarnation"].as_u64().expect("a number"));
+        if let Some((name, said, farthest)) = claimed(op, &before) {
             self.unreached.remove(&name);
-            if out_of_reach {
+            if name == "self" {
+                self.answered |= said > farthest;
+                let is_old = own.is_some_and(|own| said < own);
+                if self.answered && is_old {
+                    queued.retain(|(_, rumor)| subject(&unhex(rumor)) != name);
+                    self.unrefuted += 1;
+                } else if self.answered {
+                    own = Some(said.min(farthest) + 1);
+                }
+            } else if said > farthest {
                 events.retain(|event| !event.as_str().expect("an event").ends_with(&format!(" {name}")));
                 queued.retain(|(_, rumor)| subject(&unhex(rumor)) != name);
-                self.unrefuted += u64::from(name == "self");
                 self.unreached.insert(name.clone(), before.get(&name).cloned().unwrap_or_default());
+            }
+        }
+        if self.answered {
+            deviations.add(ANSWER.0, ANSWER.1);
+            let record = nodes.get_mut("self").expect("its own record");
+            record["incarnation"] = json!(own);
+            for (_, rumor) in queued.iter_mut().filter(|(_, rumor)| subject(&unhex(rumor)) == "self") {
+                *rumor = hex(&encoded_alive(&json!({
+                    "Addr": record["addr"], "Incarnation": own, "Meta": record["meta"],
+                    "Node": "self", "Port": record["port"], "Vsn": record["vsn"],
+                })));
             }
         }
         for (name, record) in &self.unreached {
@@ -674,9 +699,6 @@ impl Scenario {
             };
         }
         let health = recorded["health"].as_u64().expect("a score") - self.unrefuted;
-        if self.unrefuted > 0 {
-            deviations.add(REACH.0, REACH.1);
-        }
 
         let mut error = op.get("push_pull_merge").is_some() && op["error"] != "";
         if error && op["push_pull_merge"].as_array().is_some_and(|states| states.iter().all(fits)) {
@@ -708,9 +730,9 @@ impl Scenario {
     }
 }
 
-/// Whom an operation makes a claim about, and whether its incarnation is further up than one claim may take a member:
+/// Whom an operation makes a claim about, its incarnation, and how far up one claim may take a member:
 /// the newcomer, the node itself and any answer to half of the range; alive claims by 2^16 beyond, accusations by half of that.
-fn claimed(op: &Value, before: &BTreeMap<String, Value>) -> Option<(String, bool)> {
+fn claimed(op: &Value, before: &BTreeMap<String, Value>) -> Option<(String, u64, u64)> {
     let claim = ["alive", "suspect", "dead"].into_iter().find_map(|kind| op.get(kind))?;
     let name = claim["Node"].as_str().expect("a name");
     let own = name == "self";
@@ -724,8 +746,8 @@ fn claimed(op: &Value, before: &BTreeMap<String, Value>) -> Option<(String, bool
         None => u64::from(u32::MAX / 2),
     };
     let highest = u64::from(u32::MAX) - if alive { 1 } else { 2 };
-    let effective = known.is_some() || alive;
-    Some((name.into(), effective && claim["Incarnation"].as_u64()? > reach.min(highest)))
+    let farthest = if known.is_some() || alive { reach.min(highest) } else { u64::MAX };
+    Some((name.into(), claim["Incarnation"].as_u64()?, farthest))
 }
 
 fn encoded_alive(value: &Value) -> Vec<u8> {

@@ -193,12 +193,26 @@ fn dead(belief: &Belief, incarnation: u32) -> Verdict {
     }
 }
 
-/// As far as an alive claim about another member is followed. Beyond its [`reach`] it takes the member that far: refused, one
-/// message to a member, which answers it, would put that member beyond what others believe of it, and from then on it
-/// could not refute. Each time that it is heard it takes it further.
-pub(crate) fn followed(belief: Option<&Belief>, incarnation: u32) -> u32 {
-    let farthest = reach(belief, Claim::Alive { incarnation, bootstrap: false }).min(HIGHEST_ALIVE);
-    if belief.is_some_and(|belief| belief.is_self) { incarnation } else { incarnation.min(farthest) }
+/// The incarnation as far as a claim is followed: not beyond its [`reach`], and each time that it is heard it goes further.
+///
+/// So it is with alive claims: were they refused, one message to a member, which answers it, would put that member beyond what
+/// others believe of it, and from then on it could not refute. And so with whatever is said of this node: two messages
+/// to somebody who has not heard of it for a while would put what that one believes out of this node's reach, for good.
+pub(crate) fn followed(belief: Option<&Belief>, claim: Claim) -> u32 {
+    // Who leaves has no answer to give.
+    let is_answered = belief.is_some_and(|belief| belief.is_self && !belief.leaving);
+    let (incarnation, highest) = match claim {
+        Claim::Alive { incarnation, bootstrap: false } => (incarnation, HIGHEST_ALIVE),
+        Claim::Suspect { incarnation } | Claim::Dead { incarnation, .. } if is_answered => {
+            (incarnation, HIGHEST_ACCUSATION)
+        }
+        Claim::Alive { incarnation, .. }
+        | Claim::Suspect { incarnation }
+        | Claim::Dead { incarnation, .. } => {
+            return incarnation;
+        }
+    };
+    incarnation.min(highest).min(reach(belief, claim))
 }
 
 fn within_reach(belief: Option<&Belief>, claim: Claim) -> bool {

@@ -250,22 +250,76 @@ fn every_accepted_accusation_can_be_answered() {
 #[test]
 fn an_answer_is_believed_by_who_missed_what_it_answers() {
     for known in INCARNATIONS.into_iter().filter(|known| (1..HIGHEST_ALIVE - 1).contains(known)) {
-        let own = Belief { is_self: true, ..member(Standing::Alive, known) };
         for incarnation in INCARNATIONS {
-            let claims = [Claim::Suspect { incarnation }, Claim::Alive { incarnation, bootstrap: false }];
-            if claims.iter().all(|&claim| decide(Some(&own), claim) != Verdict::Refute) {
-                continue;
+            for claim in [Claim::Suspect { incarnation }, Claim::Alive { incarnation, bootstrap: false }] {
+                let Some(answer) = answered(known, claim) else { continue };
+                for standing in STANDINGS {
+                    let peer = member(standing, known);
+                    assert_eq!(
+                        hear(Some(&peer), answer),
+                        Verdict::Accept,
+                        "{known} accused at {incarnation}"
+                    );
+                }
+                assert_eq!(hear(None, answer), Verdict::Insert, "by who has not met it, either");
             }
-            let answer = refutation(known, incarnation);
-            let heard = |belief: Option<&Belief>| {
-                decide(belief, Claim::Alive { incarnation: followed(belief, answer), bootstrap: false })
-            };
-            for standing in STANDINGS {
-                let peer = member(standing, known);
-                assert_eq!(heard(Some(&peer)), Verdict::Accept, "{known} accused at {incarnation}");
-            }
-            assert_eq!(heard(None), Verdict::Insert, "by who has not met it, either");
         }
+    }
+}
+
+/// The incarnation with which a node answers hearsay about itself, if it does.
+fn answered(own: u32, claim: Claim) -> Option<u32> {
+    let own = Belief { is_self: true, same_content: false, ..member(Standing::Alive, own) };
+    let said = followed(Some(&own), claim);
+    let claim = match claim {
+        Claim::Alive { bootstrap, .. } => Claim::Alive { incarnation: said, bootstrap },
+        Claim::Suspect { .. } => Claim::Suspect { incarnation: said },
+        Claim::Dead { leave, .. } => Claim::Dead { incarnation: said, leave },
+    };
+    let verdict = decide(Some(&own), claim);
+    assert_ne!(verdict, Verdict::Refuse, "{claim:?}");
+    (verdict == Verdict::Refute).then(|| refutation(own.incarnation, said))
+}
+
+fn hear(belief: Option<&Belief>, incarnation: u32) -> Verdict {
+    let claim = |incarnation| Claim::Alive { incarnation, bootstrap: false };
+    decide(belief, claim(followed(belief, claim(incarnation))))
+}
+
+/// Wherever somebody was brought who had not heard of a node for a while: the node, which knows of nothing, answers further each
+/// time that it is told, until it is believed. One claim takes it no further than one step.
+#[test]
+fn a_node_that_others_are_ahead_of_catches_up() {
+    for believed in INCARNATIONS.into_iter().filter(|believed| (1..HIGHEST_ALIVE - 1).contains(believed)) {
+        let claims = [
+            Claim::Suspect { incarnation: believed },
+            Claim::Dead { incarnation: believed, leave: true },
+            Claim::Alive { incarnation: believed, bootstrap: false },
+        ];
+        for claim in claims {
+            let (mut own, mut told) = (1, 0);
+            while own <= believed {
+                let answer = answered(own, claim).expect("what is ahead of it is false");
+                let farthest = own.saturating_add(LARGEST_RAISE + 1).max(HIGHEST_UNKNOWN + 2);
+                assert!((own + 1..=farthest).contains(&answer), "{answer}");
+                (own, told) = (answer, told + 1);
+            }
+            assert!(told <= 2 + believed.saturating_sub(HIGHEST_UNKNOWN) / (LARGEST_RAISE / 2), "{told}");
+            assert_eq!(hear(Some(&member(Standing::Alive, believed)), own), Verdict::Accept, "{claim:?}");
+        }
+    }
+}
+
+/// There is nothing to answer when it leaves, at whatever incarnation it is.
+#[test]
+fn a_farewell_is_followed_at_any_incarnation() {
+    for incarnation in INCARNATIONS {
+        let own = Belief { is_self: true, leaving: true, ..member(Standing::Alive, incarnation) };
+        let farewell = Claim::Dead { incarnation, leave: true };
+        assert_eq!(
+            (followed(Some(&own), farewell), decide(Some(&own), farewell)),
+            (incarnation, Verdict::Accept)
+        );
     }
 }
 
@@ -285,8 +339,8 @@ fn a_restarted_node_answers_what_its_peers_remember() {
     let own = Belief { is_self: true, ..member(Standing::Alive, 1) };
     for remembered in [2, 100_000, u32::MAX / 2] {
         assert_eq!(decide(Some(&own), Claim::Suspect { incarnation: remembered }), Verdict::Refute);
+        assert_eq!(answered(1, Claim::Suspect { incarnation: remembered }), Some(remembered + 1));
     }
-    assert_eq!(decide(Some(&own), Claim::Suspect { incarnation: u32::MAX / 2 + 1 }), Verdict::Refuse);
 }
 
 #[test]

@@ -173,7 +173,8 @@ impl Swim {
             return;
         }
         // From here on, also in what is passed on: were it passed on as it came, it would go further with each node.
-        let claim = &AliveClaim { incarnation: followed(belief.as_ref(), claim.incarnation), ..*claim };
+        let said = Claim::Alive { incarnation: claim.incarnation, bootstrap: false };
+        let claim = &AliveClaim { incarnation: followed(belief.as_ref(), said), ..*claim };
         match decide(belief.as_ref(), Claim::Alive { incarnation: claim.incarnation, bootstrap: false }) {
             Verdict::Ignore | Verdict::Confirm => {}
             Verdict::Refuse => self.stats.claim_refused += 1,
@@ -279,6 +280,7 @@ impl Swim {
     /// The suspect handler (spec 4.4).
     pub(crate) fn suspect(&mut self, slot: u32, incarnation: u32, by: &[u8], cause: Cause) {
         let belief = self.belief(slot);
+        let incarnation = followed(Some(&belief), Claim::Suspect { incarnation });
         match decide(Some(&belief), Claim::Suspect { incarnation }) {
             Verdict::Refuse => self.stats.claim_refused += 1,
             Verdict::Confirm => self.confirm(slot, incarnation, by),
@@ -385,6 +387,7 @@ impl Swim {
     ) {
         let leave = self.roster.get(slot).name.as_bytes() == by;
         let belief = self.belief(slot);
+        let incarnation = followed(Some(&belief), Claim::Dead { incarnation, leave });
         match decide(Some(&belief), Claim::Dead { incarnation, leave }) {
             Verdict::Refuse => self.stats.claim_refused += 1,
             Verdict::Refute if self.config.experiment.final_deaths => {}

@@ -25,7 +25,7 @@ pub(crate) struct Merge {
     stream: u64,
     inbound: bool,
     held: usize,
-    /// The two sides disagree about who is dead.
+    /// The two sides disagree about who is dead, or the other one is ahead of what this node could answer.
     contradicted: bool,
     stage: Stage,
 }
@@ -306,7 +306,8 @@ impl Swim {
         self.release_stream_bytes(merge.held);
     }
 
-    /// Whether the other side holds somebody for dead who is not, or the other way round, and the merge did not settle it.
+    /// Whether the other side holds somebody for dead who is not, or the other way round, or knows this node under a later
+    /// incarnation than its own, and the merge did not settle it.
     fn merge_entry<U: Upper>(&mut self, upper: &mut U, state: &NodeState<'_>, from: Source) -> bool {
         let cause = Cause::Exchange { with: from.addr };
         let known = self.known(&state.name);
@@ -320,8 +321,11 @@ impl Swim {
                 if !old && let Some(claim) = self.alive_claim(name, *incarnation, addr, *port, meta, vsn) {
                     self.alive(upper, known, &claim, Via::Exchange(from.addr));
                 }
-                known.map(|slot| self.roster.get(slot)).is_some_and(|record| {
-                    record.standing == Standing::Dead && state.incarnation <= record.incarnation
+                known.is_some_and(|slot| {
+                    let record = self.roster.get(slot);
+                    // What it believes of this node is still farther than this could answer.
+                    let ahead = slot == LOCAL && state.incarnation > record.incarnation;
+                    ahead || record.standing == Standing::Dead && state.incarnation <= record.incarnation
                 })
             }
             LEFT => {

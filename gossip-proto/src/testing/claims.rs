@@ -157,11 +157,11 @@ impl Text {
     /// 4.3. The node does not leave, there are no delegates and no lists of networks, and nothing is reclaimed.
     fn alive(&mut self, about: u8, incarnation: u32, addr: SocketAddr, meta: &[u8]) {
         let own = about == 0;
-        // What is said of others is followed, as far as one claim may go (ours, W-3).
+        // It is followed as far as one claim may go (ours, W-3).
         let reach = self.records.get(&about).map_or(HIGHEST_UNKNOWN, |record| {
             record.incarnation.saturating_add(LARGEST_RAISE).clamp(HIGHEST_UNKNOWN + 1, u32::MAX - 1)
         });
-        let incarnation = if own { incarnation } else { incarnation.min(reach) };
+        let incarnation = incarnation.min(reach);
         let fresh = Record { state: State::Alive, incarnation, addr, meta: meta.into(), versions: VERSIONS };
         let Some(record) = self.records.get_mut(&about) else {
             // 4. An unknown name. Incarnation 0 makes a ghost upstream; here it makes nothing.
@@ -191,7 +191,7 @@ impl Text {
             let echo =
                 incarnation == record.incarnation && *meta == record.meta && record.versions == VERSIONS;
             if !echo {
-                self.refute(incarnation, u32::MAX - 1);
+                self.refute(incarnation);
             }
             return;
         }
@@ -203,13 +203,14 @@ impl Text {
     /// 4.4.
     fn suspect(&mut self, about: u8, incarnation: u32) {
         let Some(record) = self.records.get_mut(&about) else { return };
+        let incarnation = if about == 0 { incarnation.min(farthest_accusation(record)) } else { incarnation };
         // 2, 3, 4: what is older, what only confirms, and the dead.
         if incarnation < record.incarnation || record.state != State::Alive {
             return;
         }
         // 5.
         if about == 0 {
-            return self.refute(incarnation, u32::MAX - 2);
+            return self.refute(incarnation);
         }
         // 6.
         if may_accuse(record, incarnation) {
@@ -220,13 +221,14 @@ impl Text {
     /// 4.5.
     fn dead(&mut self, about: u8, incarnation: u32, leave: bool) {
         let Some(record) = self.records.get_mut(&about) else { return };
+        let incarnation = if about == 0 { incarnation.min(farthest_accusation(record)) } else { incarnation };
         // 2, 4.
         if incarnation < record.incarnation || matches!(record.state, State::Dead | State::Left) {
             return;
         }
         // 5.
         if about == 0 {
-            return self.refute(incarnation, u32::MAX - 2);
+            return self.refute(incarnation);
         }
         // 6.
         if may_accuse(record, incarnation) {
@@ -235,17 +237,9 @@ impl Text {
         }
     }
 
-    /// 4.6, unless the claim is out of reach (W-3). What is said of this node may be as high as a newcomer's.
-    fn refute(&mut self, accused: u32, top: u32) {
+    /// 4.6.
+    fn refute(&mut self, accused: u32) {
         let own = self.records.get_mut(&0).expect("the node itself");
-        let alive = top == u32::MAX - 1;
-        let reach = match alive {
-            true => own.incarnation.saturating_add(LARGEST_RAISE).max(HIGHEST_UNKNOWN + 1),
-            false => own.incarnation.saturating_add(LARGEST_ACCUSATION).max(HIGHEST_UNKNOWN),
-        };
-        if accused > reach.min(top) || (accused == 0 && alive) {
-            return;
-        }
         own.incarnation += 1;
         if accused >= own.incarnation {
             own.incarnation = accused + 1;
@@ -273,6 +267,11 @@ impl Text {
         }
         assert_eq!(machine.members().count(), self.records.len(), "members after {after:?}");
     }
+}
+
+/// What is said of this node may be as high as a newcomer's; it answers as far as that, and further the next time (ours, W-3).
+fn farthest_accusation(own: &Record) -> u32 {
+    own.incarnation.saturating_add(LARGEST_ACCUSATION).clamp(HIGHEST_UNKNOWN, u32::MAX - 2)
 }
 
 fn may_accuse(record: &Record, incarnation: u32) -> bool {

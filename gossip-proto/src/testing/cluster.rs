@@ -22,6 +22,10 @@ const FAULTS: Duration = Duration::from_secs(60);
 /// a second round of all that.
 const BOUND: Duration = Duration::from_secs(240);
 
+/// Of exchanges. Each lie may bring a member one step further beyond what another can answer at once, and that takes an
+/// exchange to be told.
+const INTERVAL: Duration = Duration::from_secs(30);
+
 /// A byte that says how many nodes and whether they have a key, and a program: as for two nodes, and datagrams and streams
 /// with well-formed messages, forged by somebody who has the key, from any address. Nobody may panic or hold more than
 /// its limits; and once that ends, the honest ones must all see each other alive, as what they are.
@@ -32,13 +36,17 @@ pub fn fuzz_cluster(input: &[u8]) {
     let mut net = Net::new(3 + (kind >> 1) % 3, sealed);
     let mut arguments = Arguments::new(program);
     let mut forge = Forge::default();
+    let mut bound = BOUND;
     while let Some(step) = arguments.next().filter(|_| net.now < Instant::ORIGIN + FAULTS) {
         match step % 2 {
-            0 => lie(&mut net, &layers, &mut forge, step >> 1, &mut arguments),
+            0 => {
+                lie(&mut net, &layers, &mut forge, step >> 1, &mut arguments);
+                bound += INTERVAL;
+            }
             _ => disturb(&mut net, step >> 1, &mut arguments),
         }
     }
-    net.heal(BOUND);
+    net.heal(bound);
 }
 
 /// One message to one node, or to all.

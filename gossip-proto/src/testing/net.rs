@@ -137,9 +137,11 @@ impl<'p> Net<'p> {
             let own = self.hosts[subject].node.local();
             let seen = self.hosts[viewer].node.find(own.name.as_bytes());
             seen.is_none_or(|seen| {
+                // In the upper half incarnations are followed in steps: one more with each exchange.
+                let follows = (u32::MAX / 2..own.incarnation).contains(&seen.incarnation);
                 seen.status != Status::Alive
-                    || (seen.addr, seen.incarnation, seen.metadata)
-                        != (own.addr, own.incarnation, own.metadata)
+                    || (seen.addr, seen.metadata) != (own.addr, own.metadata)
+                    || seen.incarnation != own.incarnation && !follows
             })
         })
     }

@@ -72,7 +72,12 @@ fn say(net: &mut Net<Membership>, said: Said, name: &str, host: u8, incarnation:
 }
 
 fn three() -> Net<Membership> {
-    let mut net = Net::new(["a", "b", "c"].into_iter().zip(1..).map(|(name, host)| membership(name, host)));
+    three_with(|_| {})
+}
+
+fn three_with(configure: impl Fn(&mut Config)) -> Net<Membership> {
+    let hosts = ["a", "b", "c"].into_iter().zip(1..);
+    let mut net = Net::new(hosts.map(|(name, host)| membership_with(name, host, &configure)));
     net.join(1, 0);
     net.join(2, 0);
     net.run_for(2 * SECOND);
@@ -107,6 +112,32 @@ fn no_single_message_takes_a_living_member_away_or_hides_a_crash() {
                 net.run_while(60 * SECOND, |net| !all_see(net, name, Status::Failed));
             }
         }
+    }
+}
+
+/// Several messages to one member, while the one that they speak of cannot hear of it, bring that member farther than the other
+/// may answer at once. It answers as far as it may each time that it is told, and they meet again.
+#[test]
+fn who_was_brought_ahead_of_a_member_meets_it_again() {
+    for (said, messages) in [(Said::Alive, 2), (Said::Alive, 10), (Said::Exchanged(0), 2)] {
+        // Nobody is suspected meanwhile, which would be told to who is.
+        let mut net = three_with(|config| {
+            config.probe_interval(Duration::ZERO);
+        });
+        net.fate(|from, _, _| if from == addr(99) { Fate::Deliver } else { Fate::Lose });
+        net.black_holes = (1..=3).map(addr).collect();
+        for _ in 0..messages {
+            say(&mut net, said, "b", 2, u32::MAX - 2);
+        }
+        net.run_for(2 * SECOND);
+        let incarnation =
+            |net: &Net<Membership>, host: usize| net.hosts[host].machine.find(b"b").map(|b| b.incarnation);
+        let own = incarnation(&net, 1);
+        assert!(incarnation(&net, 0) > Some((1 << 31) + (1 << 16) - 1), "{:?}", incarnation(&net, 0));
+        assert!(own < Some(1 << 30), "{own:?}: it has not heard of it");
+        net.fate(|_, _, _| Fate::Deliver);
+        net.black_holes.clear();
+        net.run_while(240 * SECOND, |net| (0..3).any(|host| incarnation(net, host) != incarnation(net, 1)));
     }
 }
 
