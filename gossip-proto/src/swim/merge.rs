@@ -324,7 +324,8 @@ impl Swim {
                 known.is_some_and(|slot| {
                     let record = self.roster.get(slot);
                     // What it believes of this node is still farther than this could answer.
-                    let ahead = slot == LOCAL && state.incarnation > record.incarnation;
+                    let ahead =
+                        slot == LOCAL && state.incarnation > record.incarnation && self.is_there(slot, state);
                     ahead || record.standing == Standing::Dead && state.incarnation <= record.incarnation
                 })
             }
@@ -355,10 +356,15 @@ impl Swim {
         (!same(&record.metadata, &state.meta) || state.vsn.first_chunk() != Some(&record.versions))
             && record.incarnation == state.incarnation
             && record.standing == Standing::Alive
-            && record.addr.as_bytes() == &*state.addr
-            && record.port == self.port_or_own(state.port)
+            && self.is_there(slot, state)
             && state.meta.len() <= MAX_METADATA
             && slot != LOCAL
+    }
+
+    /// Whether a member is listed at the address that it has here, in the same form.
+    fn is_there(&self, slot: u32, state: &NodeState<'_>) -> bool {
+        let record = self.roster.get(slot);
+        record.addr.as_bytes() == &*state.addr && record.port == self.port_or_own(state.port)
     }
 
     fn merged<U: Upper>(&mut self, upper: &mut U, merge: &Merge) {

@@ -138,6 +138,8 @@ fn who_was_brought_ahead_of_a_member_meets_it_again() {
         net.fate(|_, _, _| Fate::Deliver);
         net.black_holes.clear();
         net.run_while(240 * SECOND, |net| (0..3).any(|host| incarnation(net, host) != incarnation(net, 1)));
+        let follow_ups: u64 = net.hosts.iter().map(|host| host.machine.stats().follow_ups).sum();
+        assert_eq!(follow_ups > 0, messages > 2, "while one is behind, one exchange follows another");
     }
 }
 
