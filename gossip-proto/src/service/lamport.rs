@@ -102,6 +102,13 @@ mod tests {
         assert!(clock.follows(1 << 40) && clock.follows(horizon) && !clock.follows(horizon + 1));
     }
 
+    #[test]
+    fn a_clock_is_resumed_from_as_far_as_it_can_have_come() {
+        let mut clock = Clock(FURTHEST);
+        assert!(clock.follow(FURTHEST + REACH));
+        assert!(Clock::can_resume(clock.time() - 1) && !Clock::can_resume(clock.time()));
+    }
+
     /// Whatever a few exchanges have done to a cluster, who joins it gets there by as many.
     #[test]
     fn no_clock_is_out_of_reach_for_good() {
