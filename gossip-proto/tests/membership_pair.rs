@@ -279,6 +279,15 @@ fn user_messages_and_state_arrive() {
     assert!(net.notes(1).contains(&Note::UserState { join: false, state: b"state of a".to_vec() }));
 }
 
+#[test]
+fn a_user_state_that_no_peer_would_take_is_refused() {
+    let mut machine = membership("a", 1);
+    let refused = machine.set_user_state(vec![0; 21 << 20].into());
+    let Err(CommandError::TooBig { max, limit: "a user state", .. }) = refused else { panic!("taken") };
+    assert!(machine.set_user_state(vec![0; max + 1].into()).is_err());
+    assert_eq!(machine.set_user_state(vec![0; max].into()), Ok(()), "the longest one");
+}
+
 // upstream: TestMemberlist_SendTo
 #[test]
 fn messages_too_long_for_their_path_are_refused_at_once() {
