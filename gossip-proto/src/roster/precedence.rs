@@ -90,6 +90,16 @@ pub(crate) enum Claim {
     Dead { incarnation: u32, leave: bool },
 }
 
+impl Claim {
+    const fn incarnation(self) -> u32 {
+        match self {
+            Self::Alive { incarnation, .. }
+            | Self::Suspect { incarnation }
+            | Self::Dead { incarnation, .. } => incarnation,
+        }
+    }
+}
+
 /// What a claim does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
@@ -201,33 +211,25 @@ fn dead(belief: &Belief, incarnation: u32) -> Verdict {
 pub(crate) fn followed(belief: Option<&Belief>, claim: Claim) -> u32 {
     // Who leaves has no answer to give.
     let is_answered = belief.is_some_and(|belief| belief.is_self && !belief.leaving);
-    let (incarnation, highest) = match claim {
-        Claim::Alive { incarnation, bootstrap: false } => (incarnation, HIGHEST_ALIVE),
-        Claim::Suspect { incarnation } | Claim::Dead { incarnation, .. } if is_answered => {
-            (incarnation, HIGHEST_ACCUSATION)
-        }
-        Claim::Alive { incarnation, .. }
-        | Claim::Suspect { incarnation }
-        | Claim::Dead { incarnation, .. } => {
-            return incarnation;
-        }
+    let in_steps = match claim {
+        Claim::Alive { bootstrap, .. } => !bootstrap,
+        Claim::Suspect { .. } | Claim::Dead { .. } => is_answered,
     };
-    incarnation.min(highest).min(reach(belief, claim))
+    if in_steps { claim.incarnation().min(reach(belief, claim)) } else { claim.incarnation() }
 }
 
 fn within_reach(belief: Option<&Belief>, claim: Claim) -> bool {
-    let (incarnation, highest) = match claim {
+    match claim {
         // By command, not by hearsay. Zero is never sent: a record with it could not be told from a ghost.
         Claim::Alive { incarnation, bootstrap: true } => {
             return incarnation != 0 && incarnation <= HIGHEST_ALIVE;
         }
         Claim::Alive { incarnation: 0, .. } => return false,
-        Claim::Alive { incarnation, .. } => (incarnation, HIGHEST_ALIVE),
-        Claim::Suspect { incarnation } | Claim::Dead { incarnation, .. } => (incarnation, HIGHEST_ACCUSATION),
-    };
+        Claim::Alive { .. } | Claim::Suspect { .. } | Claim::Dead { .. } => {}
+    }
     // Our own leave needs no answer, whatever its incarnation.
     let own_leave = belief.is_some_and(|belief| belief.is_self && belief.leaving);
-    own_leave || incarnation <= highest.min(reach(belief, claim))
+    own_leave || claim.incarnation() <= reach(belief, claim)
 }
 
 /// The highest incarnation to which one claim can take a member.
@@ -244,11 +246,11 @@ fn reach(belief: Option<&Belief>, claim: Claim) -> u32 {
     let Some(belief) = belief else { return HIGHEST_UNKNOWN };
     let raised = |by| belief.incarnation.saturating_add(by);
     match claim {
-        Claim::Alive { .. } => raised(LARGEST_RAISE).max(HIGHEST_UNKNOWN + 1),
+        Claim::Alive { .. } => raised(LARGEST_RAISE).clamp(HIGHEST_UNKNOWN + 1, HIGHEST_ALIVE),
         Claim::Suspect { .. } | Claim::Dead { .. } if belief.is_self => {
-            raised(LARGEST_RAISE / 2).max(HIGHEST_UNKNOWN)
+            raised(LARGEST_RAISE / 2).clamp(HIGHEST_UNKNOWN, HIGHEST_ACCUSATION)
         }
-        Claim::Suspect { .. } | Claim::Dead { .. } => raised(LARGEST_RAISE / 2),
+        Claim::Suspect { .. } | Claim::Dead { .. } => raised(LARGEST_RAISE / 2).min(HIGHEST_ACCUSATION),
     }
 }
 
