@@ -608,6 +608,25 @@ fn a_state_that_is_long_to_decode_is_decoded_in_slices() {
     assert_eq!((bed.swim.stats.dropped_decode, bed.events()), (1, 0));
 }
 
+/// States that wait to be merged may take as much memory as exchanges may, all together.
+#[test]
+fn a_state_that_finds_no_memory_is_dropped_and_counted() {
+    let mut bed = Bed::new();
+    let [first, second] = [3, 4].map(|ltime| state([50, 60, 70], &[], &[], &[(ltime, "deploy")]));
+    bed.swim.config.max_exchange_bytes = first.len() + second.len() - 3;
+    for (body, refused) in [(&first, 0), (&second, 1)] {
+        bed.services.begin_state(&mut bed.swim, false, body);
+        assert_eq!(bed.swim.stats.exchange_memory_full, refused);
+    }
+    bed.services.merge_states(&mut bed.swim, &mut 256);
+    assert_eq!(bed.events(), 1);
+    bed.swim.config.max_exchange_bytes += 1;
+    for body in [&first, &second] {
+        bed.services.begin_state(&mut bed.swim, false, body);
+    }
+    assert_eq!(bed.swim.stats.exchange_memory_full, 1, "both have room");
+}
+
 /// A list in a list counts as one element, so it must be short: as it is from whoever is honest.
 #[test]
 fn an_entry_with_too_many_events_is_none() {
